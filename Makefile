@@ -1,0 +1,30 @@
+# `make demo` and `make test` need Python 3.10 to 3.13 and nothing else: they make `.venv` themselves.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help install demo test lint clean
+help:            ## list the targets
+	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+install: $(VENV)/.installed  ## make .venv with the package and its test tools
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[lite,test]'
+	touch $@
+
+demo: install    ## train, evaluate and draw a small BRS-DETR on synthetic shapes, on the CPU
+	$(BIN)/brs-detr demo
+
+lint: install    ## ruff, import contracts, mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
+
+test: lint       ## everything that continuous integration runs
+	$(BIN)/pytest --cov --cov-report=term
+
+clean:           ## remove .venv and the caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -1,0 +1,1 @@
+"""Co-Deformable-DETR on mmdet 3.3."""
