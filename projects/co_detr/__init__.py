@@ -1,1 +1,23 @@
-"""Co-Deformable-DETR on mmdet 3.3."""
+"""Co-Deformable-DETR on mmdet 3.3, plain and with ranking losses.
+
+Importing this package makes its classes known to mmdet's configs.
+"""
+
+from __future__ import annotations
+
+from brs_detr.heads import register as _register_heads
+
+_register_heads()  # first: it prepares the platform for mmdet
+
+from mmdet.registry import MODELS  # noqa: E402
+
+from co_detr.atss_head import CoATSSHead  # noqa: E402
+from co_detr.codetr import CoDETR  # noqa: E402
+from co_detr.query_head import CoDeformDETRHead  # noqa: E402
+from co_detr.ranking_heads import RankingCoATSSHead, RankingCoDeformDETRHead  # noqa: E402
+from co_detr.roi_head import CoRoIHead  # noqa: E402
+
+__all__ = ["CoATSSHead", "CoDETR", "CoDeformDETRHead", "CoRoIHead", "RankingCoATSSHead", "RankingCoDeformDETRHead"]
+
+for _cls in (CoATSSHead, CoDETR, CoDeformDETRHead, CoRoIHead, RankingCoATSSHead, RankingCoDeformDETRHead):
+    MODELS.register_module(module=_cls, force=True)

@@ -1,0 +1,73 @@
+"""Faster R-CNN's box head trained with a ranking loss."""
+
+from __future__ import annotations
+
+from mmdet.models.roi_heads import Shared2FCBBoxHead
+from mmdet.structures.bbox import bbox_overlaps
+from torch import Tensor
+
+from brs_detr.heads.box_loss import positive_box_loss
+from brs_detr.heads.classification import ClassificationTargets
+from brs_detr.heads.ranking import RankingLossMixin, constant_losses
+
+
+class RankingShared2FCBBoxHead(RankingLossMixin, Shared2FCBBoxHead):
+    """mmdet's ``Shared2FCBBoxHead`` with a sigmoid a class, ranking the proposals of all images together.
+
+    Needs ``reg_decoded_bbox=True``: IoU is measured between boxes.
+
+    Args:
+        constant_without_positives: make each loss its weight when no proposal is positive, as the official code
+            does; by definition they are 0. Neither has a gradient.
+    """
+
+    def __init__(self, *args, constant_without_positives: bool = False, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        if not self.reg_decoded_bbox:
+            raise ValueError("RankingShared2FCBBoxHead needs reg_decoded_bbox=True: it measures IoU between boxes")
+        self.constant_without_positives = constant_without_positives
+
+    def loss(
+        self,
+        cls_score: Tensor,
+        bbox_pred: Tensor,
+        rois: Tensor,
+        labels: Tensor,
+        label_weights: Tensor,
+        bbox_targets: Tensor,
+        bbox_weights: Tensor,
+        reduction_override: str | None = None,
+    ) -> dict[str, Tensor]:
+        """Ranking and box losses of S proposals.
+
+        Args:
+            cls_score: ``[S, num_classes]`` logits.
+            bbox_pred: ``[S, 4 * num_classes]`` or, class agnostic, ``[S, 4]`` deltas.
+            rois: ``[S, 5]`` image index, x1, y1, x2, y2 in pixels.
+            labels: ``[S]``, ``num_classes`` for background.
+            label_weights: ``[S]``.
+            bbox_targets: ``[S, 4]`` (x1, y1, x2, y2) in pixels.
+            bbox_weights: not used: every positive counts once.
+            reduction_override: not used: a ranking loss has one reduction.
+        """
+        is_positive = labels < self.num_classes
+        boxes = self.positive_boxes(bbox_pred, rois, labels, is_positive)
+        target_boxes = bbox_targets[is_positive]
+        quality = cls_score.new_zeros(len(labels))
+        quality[is_positive] = bbox_overlaps(boxes.detach(), target_boxes, is_aligned=True).to(quality.dtype)
+        num_positives = is_positive.sum().clamp(min=1)
+        targets = ClassificationTargets(labels, label_weights, quality, num_positives)
+        classification = self.classification_loss(cls_score, targets)
+        box_losses = {"loss_bbox": positive_box_loss(self.loss_bbox, boxes, target_boxes, avg_factor=num_positives)}
+        losses = classification | self.weigh_box_losses(box_losses, classification)
+        if self.constant_without_positives:
+            losses = constant_losses(losses, ~is_positive.any(), self.loss_cls.loss_weight)
+        return losses
+
+    def positive_boxes(self, deltas: Tensor, rois: Tensor, labels: Tensor, is_positive: Tensor) -> Tensor:
+        """Boxes ``[P, 4]`` that the positives predict for their own class."""
+        deltas = deltas[is_positive]
+        if not self.reg_class_agnostic:
+            deltas = deltas.unflatten(1, (self.num_classes, 4))
+            deltas = deltas.take_along_dim(labels[is_positive, None, None].expand(-1, 1, 4), 1).squeeze(1)
+        return self.bbox_coder.decode(rois[is_positive, 1:], deltas)

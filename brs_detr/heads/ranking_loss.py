@@ -1,0 +1,51 @@
+"""The losses of `brs_detr.losses` as mmdet's heads want their ``loss_cls``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from brs_detr import losses
+
+
+class SigmoidClassification:
+    """What mmdet's heads ask of a classification loss: one sigmoid a class, no logit for the background.
+
+    Args:
+        use_sigmoid: anchor heads read it off the config; ranking losses know no other way.
+    """
+
+    use_sigmoid = True
+    custom_cls_channels = True
+    custom_activation = True
+
+    def __init__(self, *args: Any, use_sigmoid: bool = True, **kwargs: Any) -> None:
+        if not use_sigmoid:
+            raise ValueError("a ranking loss scores every class by a sigmoid: leave out use_sigmoid=False")
+        super().__init__(*args, **kwargs)
+
+    def get_cls_channels(self, num_classes: int) -> int:
+        """Logits a box."""
+        return num_classes
+
+    def get_activation(self, logits: Tensor) -> Tensor:
+        """Scores ``[N, C + 1]`` of logits ``[N, C]``; the background, which mmdet drops, scores 0."""
+        return F.pad(logits.sigmoid(), (0, 1))
+
+
+class APLoss(SigmoidClassification, losses.APLoss):
+    """Average Precision Loss."""
+
+
+class BucketedAPLoss(SigmoidClassification, losses.BucketedAPLoss):
+    """Bucketed Average Precision Loss."""
+
+
+class RankSortLoss(SigmoidClassification, losses.RankSortLoss):
+    """Rank & Sort Loss."""
+
+
+class BucketedRankSortLoss(SigmoidClassification, losses.BucketedRankSortLoss):
+    """Bucketed Rank & Sort Loss."""

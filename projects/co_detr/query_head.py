@@ -1,0 +1,196 @@
+"""The query head: decoder predictions, their one-to-one losses, and the losses of auxiliary queries."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from mmdet.models.dense_heads import DeformableDETRHead
+from mmdet.structures import SampleList
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
+from mmdet.utils import InstanceList, reduce_mean
+from torch import Tensor, nn
+
+from brs_detr.heads.classification import ClassificationLossMixin, ClassificationTargets
+from co_detr.positive_queries import AuxiliaryQueries, HeadSamples, positives_to_queries
+from co_detr.transformer import CoDeformableDetrTransformer, DecoderQueries, EncodedFeatures, EncoderProposals
+
+
+@dataclass(frozen=True)
+class QueryTargets:
+    """Targets of the B * Q predictions of one decoder layer, image by image.
+
+    Args:
+        labels: ``[B*Q]``, ``num_classes`` for background.
+        weights: ``[B*Q]`` weight in classification.
+        boxes: ``[B*Q, 4]`` (cx, cy, w, h), normalised; zero for background.
+        is_positive: ``[B*Q]``.
+    """
+
+    labels: Tensor
+    weights: Tensor
+    boxes: Tensor
+    is_positive: Tensor
+
+
+class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
+    """Deformable DETR's head with its transformer, fed a second time with the positives of auxiliary heads.
+
+    Args:
+        num_classes: classes without the background.
+        transformer: arguments of `CoDeformableDetrTransformer`.
+        num_queries: queries an image.
+        max_auxiliary_queries: most positives of an auxiliary head that become queries, an image.
+        loss_cls, loss_bbox, loss_iou: configs; boxes are (cx, cy, w, h) normalised for ``loss_bbox`` and pixels
+            (x1, y1, x2, y2) for ``loss_iou``.
+        sync_cls_avg_factor: average the number of positives over processes.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        transformer: dict,
+        num_queries: int = 300,
+        max_auxiliary_queries: int = 300,
+        loss_cls: dict | None = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(
+            num_classes=num_classes,
+            loss_cls=loss_cls or dict(type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
+            num_pred_layer=transformer["decoder"]["num_layers"] + 1,
+            as_two_stage=True,
+            **kwargs,
+        )
+        self.max_auxiliary_queries = max_auxiliary_queries
+        self.transformer = CoDeformableDetrTransformer(**transformer)
+        self.query_embedding = nn.Embedding(num_queries, self.embed_dims)
+        self.downsample = nn.Sequential(
+            nn.Conv2d(self.embed_dims, self.embed_dims, kernel_size=3, stride=2, padding=1),
+            nn.GroupNorm(32, self.embed_dims),
+        )
+
+    def init_weights(self) -> None:
+        """Initialise the transformer, then the branches."""
+        self.transformer.init_weights()
+        super().init_weights()
+
+    def encode(self, feats: tuple[Tensor, ...], samples: SampleList) -> EncodedFeatures:
+        """Encode the neck's maps ``[B, C, h, w]``."""
+        return self.transformer.encode(feats, image_sizes(samples), samples[0].metainfo["batch_input_shape"])
+
+    def feature_maps(self, encoded: EncodedFeatures) -> tuple[Tensor, ...]:
+        """The encoder's maps and a coarser one: what the auxiliary heads see."""
+        maps = encoded.feature_maps()
+        return (*maps, self.downsample(maps[-1]))
+
+    def propose(self, encoded: EncodedFeatures) -> EncoderProposals:
+        """One proposal an encoder token, by the last branches."""
+        return self.transformer.propose(encoded, self.cls_branches[-1], self.reg_branches[-1])
+
+    def decode(self, queries: DecoderQueries, encoded: EncodedFeatures) -> tuple[Tensor, Tensor]:
+        """Logits ``[L, B, Q, num_classes]`` and boxes ``[L, B, Q, 4]`` (cx, cy, w, h) of every decoder layer."""
+        return self(*self.transformer.decode(queries, encoded, self.reg_branches))
+
+    def loss(self, encoded: EncodedFeatures, samples: SampleList) -> dict[str, Tensor]:
+        """One-to-one losses of the encoder's proposals (``enc_``) and of every decoder layer (``d0.`` ...)."""
+        proposals = self.propose(encoded)
+        gt = [sample.gt_instances for sample in samples]
+        enc_boxes = proposals.box_logits.sigmoid()
+        class_agnostic = [copy.copy(instances) for instances in gt]
+        for instances in class_agnostic:
+            instances.labels = torch.zeros_like(instances.labels)
+        enc_losses = self.matched_losses(proposals.logits, enc_boxes, class_agnostic, samples)
+        queries = self.transformer.select_queries(proposals, self.query_embedding.weight)
+        logits, boxes = self.decode(queries, encoded)
+        layers = [self.matched_losses(c, b, gt, samples) for c, b in zip(logits, boxes, strict=True)]
+        return {f"enc_{name}": loss for name, loss in enc_losses.items()} | name_layers(layers)
+
+    def auxiliary_loss(
+        self, encoded: EncodedFeatures, head_samples: list[HeadSamples], head_index: int, samples: SampleList
+    ) -> dict[str, Tensor]:
+        """Losses of the queries made of an auxiliary head's positives (names end with ``_aux<head_index>``)."""
+        aux = positives_to_queries(head_samples, image_sizes(samples), self.num_classes, self.max_auxiliary_queries)
+        queries = self.transformer.embed_auxiliary_queries(aux.boxes, aux.feats, head_index)
+        logits, boxes = self.decode(queries, encoded)
+        targets = auxiliary_targets(aux)
+        layers = [self.layer_losses(c, b, targets, samples) for c, b in zip(logits, boxes, strict=True)]
+        return {f"{name}_aux{head_index}": loss for name, loss in name_layers(layers).items()}
+
+    def matched_losses(
+        self, logits: Tensor, boxes: Tensor, gt: InstanceList, samples: SampleList
+    ) -> dict[str, Tensor]:
+        """Match predictions with objects one to one, then score them (see `layer_losses`)."""
+        metas = [sample.metainfo for sample in samples]
+        labels, weights, target_boxes, box_weights, _, _ = self.get_targets(
+            list(logits.detach()), list(boxes.detach()), gt, metas
+        )
+        targets = QueryTargets(
+            torch.cat(labels), torch.cat(weights), torch.cat(target_boxes), torch.cat(box_weights)[:, 0] > 0
+        )
+        return self.layer_losses(logits, boxes, targets, samples)
+
+    def layer_losses(
+        self, logits: Tensor, boxes: Tensor, targets: QueryTargets, samples: SampleList
+    ) -> dict[str, Tensor]:
+        """Classification, L1 and GIoU losses of one layer.
+
+        Args:
+            logits: ``[B, Q, num_classes]``.
+            boxes: ``[B, Q, 4]`` (cx, cy, w, h), normalised.
+            targets: of the B * Q predictions.
+            samples: of the batch.
+        """
+        scale = boxes.new_tensor([(w, h, w, h) for h, w in image_sizes(samples)])
+        scale = scale.repeat_interleave(boxes.shape[1], dim=0)  # [B*Q, 4]
+        boxes = boxes.flatten(0, 1)
+        boxes_xyxy = bbox_cxcywh_to_xyxy(boxes) * scale
+        target_boxes_xyxy = bbox_cxcywh_to_xyxy(targets.boxes) * scale
+        num_positives = targets.is_positive.sum().to(boxes.dtype)
+        synced_positives = reduce_mean(num_positives).clamp(min=1)
+        classification = self.classification_loss(
+            logits.flatten(0, 1),
+            ClassificationTargets(
+                targets.labels,
+                targets.weights,
+                bbox_overlaps(boxes_xyxy.detach(), target_boxes_xyxy, is_aligned=True),
+                synced_positives if self.sync_cls_avg_factor else num_positives.clamp(min=1),
+            ),
+        )
+        weights = targets.is_positive[:, None].to(boxes.dtype).expand(-1, 4)
+        box_losses = {
+            "loss_bbox": self.loss_bbox(boxes, targets.boxes, weights, avg_factor=synced_positives),
+            "loss_iou": self.loss_iou(boxes_xyxy, target_boxes_xyxy, weights, avg_factor=synced_positives),
+        }
+        return classification | self.weigh_box_losses(box_losses, classification)
+
+    def predict(self, encoded: EncodedFeatures, samples: SampleList, rescale: bool = True) -> InstanceList:
+        """Detections of the last decoder layer, best first, in pixels of the original image if ``rescale``."""
+        queries = self.transformer.select_queries(self.propose(encoded), self.query_embedding.weight)
+        logits, boxes = self.decode(queries, encoded)
+        metas = [sample.metainfo for sample in samples]
+        return self.predict_by_feat(logits, boxes, batch_img_metas=metas, rescale=rescale)
+
+
+def image_sizes(samples: SampleList) -> list[tuple[int, int]]:
+    """(h, w) of each image in pixels, without padding."""
+    return [tuple(sample.metainfo["img_shape"][:2]) for sample in samples]
+
+
+def auxiliary_targets(queries: AuxiliaryQueries) -> QueryTargets:
+    """Auxiliary queries keep the objects that their head assigned."""
+    return QueryTargets(
+        queries.labels.flatten(),
+        queries.is_sample.flatten().to(queries.boxes.dtype),
+        queries.target_boxes.flatten(0, 1),
+        queries.is_positive.flatten(),
+    )
+
+
+def name_layers(layers: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Name the losses of decoder layers as mmdet does: the last plainly, the others ``d0.``, ``d1.`` ..."""
+    named = dict(layers[-1])
+    for index, losses in enumerate(layers[:-1]):
+        named |= {f"d{index}.{name}": loss for name, loss in losses.items()}
+    return named

@@ -1,0 +1,279 @@
+"""The transformer of Co-Deformable-DETR: encoder, two-stage proposals, decoder.
+
+Boxes inside the transformer are (cx, cy, w, h) divided by the size of the image without its padding.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from mmcv.ops import MultiScaleDeformableAttention
+from mmdet.models.layers import (
+    DeformableDetrTransformerDecoder,
+    DeformableDetrTransformerEncoder,
+    SinePositionalEncoding,
+    inverse_sigmoid,
+)
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class EncodedFeatures:
+    """The encoder's output for a padded batch, T tokens over all levels.
+
+    Args:
+        memory: ``[B, T, C]`` tokens.
+        padding_mask: ``[B, T]``, true where a token lies in the padding.
+        spatial_shapes: (h, w) of each level.
+        valid_ratios: ``[B, levels, 2]`` share (w, h) of each level that is image, not padding.
+    """
+
+    memory: Tensor
+    padding_mask: Tensor
+    spatial_shapes: tuple[tuple[int, int], ...]
+    valid_ratios: Tensor
+
+    def feature_maps(self) -> tuple[Tensor, ...]:
+        """The tokens as one map ``[B, C, h, w]`` a level."""
+        tokens = self.memory.split([h * w for h, w in self.spatial_shapes], dim=1)
+        return tuple(
+            t.transpose(1, 2).unflatten(2, shape).contiguous()
+            for t, shape in zip(tokens, self.spatial_shapes, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class EncoderProposals:
+    """A box and class logits for every encoder token.
+
+    Args:
+        logits: ``[B, T, num_classes]``; column 0 is the objectness that selects queries.
+        box_logits: ``[B, T, 4]`` boxes before the sigmoid; infinite where a token proposes nothing.
+    """
+
+    logits: Tensor
+    box_logits: Tensor
+
+
+@dataclass(frozen=True)
+class DecoderQueries:
+    """What enters the decoder: ``content`` and ``position`` ``[B, Q, C]``, ``reference_boxes`` ``[B, Q, 4]``."""
+
+    content: Tensor
+    position: Tensor
+    reference_boxes: Tensor
+
+
+class LookForwardTwiceDecoder(DeformableDetrTransformerDecoder):
+    """Deformable DETR's decoder whose boxes keep their gradient to the next layer ("look forward twice", DINO)."""
+
+    def forward(self, queries: DecoderQueries, reg_branches: nn.ModuleList, valid_ratios: Tensor, **attention: Tensor):
+        """Run all layers; returns their outputs ``[L, B, Q, C]`` and the boxes that each started from ``[L, B, Q, 4]``."""
+        hidden, reference = queries.content, queries.reference_boxes
+        level_scale = torch.cat([valid_ratios, valid_ratios], -1)[:, None]  # [B, 1, levels, 4]
+        outputs, references = [], [reference]
+        for layer, reg_branch in zip(self.layers, reg_branches, strict=False):
+            hidden = layer(
+                hidden,
+                query_pos=queries.position,
+                reference_points=reference[:, :, None] * level_scale,
+                valid_ratios=valid_ratios,
+                **attention,
+            )
+            refined = (reg_branch(hidden) + inverse_sigmoid(reference)).sigmoid()
+            reference = refined.detach()
+            outputs.append(hidden)
+            references.append(refined)
+        return torch.stack(outputs), references[:-1]
+
+
+class CoDeformableDetrTransformer(BaseModule):
+    """Deformable DETR's transformer with two-stage proposals and a second way in, for auxiliary queries.
+
+    Args:
+        encoder: arguments of mmdet's ``DeformableDetrTransformerEncoder``.
+        decoder: arguments of mmdet's ``DeformableDetrTransformerDecoder``.
+        positional_encoding: arguments of mmdet's ``SinePositionalEncoding``.
+        num_feature_levels: maps that the neck gives.
+        num_auxiliary_heads: one-to-many heads whose positives become queries.
+    """
+
+    def __init__(
+        self,
+        encoder: dict,
+        decoder: dict,
+        positional_encoding: dict,
+        num_feature_levels: int = 4,
+        num_auxiliary_heads: int = 2,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.encoder = DeformableDetrTransformerEncoder(**encoder)
+        self.decoder = LookForwardTwiceDecoder(**decoder)
+        self.positional_encoding = SinePositionalEncoding(**positional_encoding)
+        dims = self.embed_dims = self.encoder.embed_dims
+        self.level_embeds = nn.Parameter(torch.empty(num_feature_levels, dims))
+        self.enc_output, self.enc_output_norm = nn.Linear(dims, dims), nn.LayerNorm(dims)
+        self.pos_trans, self.pos_trans_norm = nn.Linear(2 * dims, 2 * dims), nn.LayerNorm(2 * dims)
+        heads = range(num_auxiliary_heads)
+        self.head_pos_embed = nn.Parameter(torch.empty(num_auxiliary_heads, 1))
+        self.aux_pos_trans = nn.ModuleList(nn.Linear(2 * dims, 2 * dims) for _ in heads)
+        self.aux_pos_trans_norm = nn.ModuleList(nn.LayerNorm(2 * dims) for _ in heads)
+        self.pos_feats_trans = nn.ModuleList(nn.Linear(dims, dims) for _ in heads)
+        self.pos_feats_norm = nn.ModuleList(nn.LayerNorm(dims) for _ in heads)
+
+    def init_weights(self) -> None:
+        """Xavier for every matrix, Deformable DETR's own scheme for its attention."""
+        super().init_weights()
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+        for module in self.modules():
+            if isinstance(module, MultiScaleDeformableAttention):
+                module.init_weights()
+        nn.init.normal_(self.level_embeds)
+
+    def encode(
+        self, feats: tuple[Tensor, ...], image_sizes: list[tuple[int, int]], padded_size: tuple[int, int]
+    ) -> EncodedFeatures:
+        """Encode the neck's maps.
+
+        Args:
+            feats: maps ``[B, C, h, w]``, finest first.
+            image_sizes: (h, w) of each image, in pixels of the padded batch.
+            padded_size: (h, w) of the batch.
+        """
+        masks = level_padding_masks(feats, image_sizes, padded_size)
+        positions = [
+            self.positional_encoding(mask).to(feat.dtype).flatten(2).transpose(1, 2) + embed
+            for mask, feat, embed in zip(masks, feats, self.level_embeds, strict=True)
+        ]
+        shapes = tuple((int(f.shape[2]), int(f.shape[3])) for f in feats)
+        valid_ratios = torch.stack([valid_ratio(mask, feats[0].dtype) for mask in masks], 1)
+        padding_mask = torch.cat([mask.flatten(1) for mask in masks], 1)
+        memory = torch.cat([f.flatten(2).transpose(1, 2) for f in feats], 1)
+        attention = attention_inputs(shapes, padding_mask)
+        position = torch.cat(positions, 1)
+        reference_points = token_centres(shapes, valid_ratios)
+        for layer in self.encoder.layers:
+            memory = layer(memory, query_pos=position, reference_points=reference_points, **attention)
+        return EncodedFeatures(memory, padding_mask, shapes, valid_ratios)
+
+    def propose(self, encoded: EncodedFeatures, cls_branch: nn.Module, reg_branch: nn.Module) -> EncoderProposals:
+        """Propose one box a token (two-stage Deformable DETR, appendix A.4)."""
+        anchors, is_valid = token_anchors(encoded)
+        memory = encoded.memory.masked_fill(~is_valid, 0.0)
+        memory = self.enc_output_norm(self.enc_output(memory))
+        return EncoderProposals(cls_branch(memory), reg_branch(memory) + anchors)
+
+    def select_queries(self, proposals: EncoderProposals, content: Tensor) -> DecoderQueries:
+        """Turn the best proposals into queries with learned content ("mixed selection").
+
+        Args:
+            proposals: of the encoder.
+            content: ``[Q, C]`` learned content; Q proposals are taken.
+        """
+        best = proposals.logits[..., 0].topk(len(content), dim=1).indices
+        box_logits = proposals.box_logits.gather(1, best[..., None].expand(-1, -1, 4)).detach()
+        embedding = self.pos_trans_norm(self.pos_trans(box_embedding(box_logits.sigmoid(), self.embed_dims // 2)))
+        position = embedding[..., : self.embed_dims]
+        return DecoderQueries(content.expand(len(best), -1, -1), position, box_logits.sigmoid())
+
+    def embed_auxiliary_queries(self, boxes: Tensor, feats: Tensor, head_index: int) -> DecoderQueries:
+        """Turn the samples of an auxiliary head into queries.
+
+        Args:
+            boxes: ``[B, Q, 4]`` (cx, cy, w, h), normalised.
+            feats: ``[B, Q, C]`` what the head saw at each box.
+            head_index: which auxiliary head.
+        """
+        coordinates = inverse_sigmoid(boxes).sigmoid()
+        embedding = self.aux_pos_trans[head_index](box_embedding(coordinates, self.embed_dims // 2))
+        position, content = self.aux_pos_trans_norm[head_index](embedding).split(self.embed_dims, dim=-1)
+        content = content + self.pos_feats_norm[head_index](self.pos_feats_trans[head_index](feats))
+        return DecoderQueries(content, position + self.head_pos_embed[head_index], boxes)
+
+    def decode(
+        self, queries: DecoderQueries, encoded: EncodedFeatures, reg_branches: nn.ModuleList
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Decode queries; returns hidden states ``[L, B, Q, C]`` and the boxes each layer refines."""
+        return self.decoder(
+            queries,
+            reg_branches,
+            encoded.valid_ratios,
+            value=encoded.memory,
+            **attention_inputs(encoded.spatial_shapes, encoded.padding_mask),
+        )
+
+
+def attention_inputs(shapes: tuple[tuple[int, int], ...], padding_mask: Tensor) -> dict[str, Tensor]:
+    """The arguments that mmcv's deformable attention takes besides queries and values."""
+    spatial_shapes = torch.tensor(shapes, device=padding_mask.device)
+    areas = spatial_shapes.prod(1)
+    return {
+        "spatial_shapes": spatial_shapes,
+        "level_start_index": areas.cumsum(0) - areas,
+        "key_padding_mask": padding_mask,
+    }
+
+
+def level_padding_masks(
+    feats: tuple[Tensor, ...], image_sizes: list[tuple[int, int]], padded_size: tuple[int, int]
+) -> list[Tensor]:
+    """Masks ``[B, h, w]`` of each level, true in the padding."""
+    mask = feats[0].new_ones(len(image_sizes), 1, *padded_size)
+    for image_mask, (h, w) in zip(mask, image_sizes, strict=True):
+        image_mask[:, :h, :w] = 0
+    return [F.interpolate(mask, size=feat.shape[-2:]).squeeze(1).bool() for feat in feats]
+
+
+def valid_ratio(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Share (w, h) of a level that is image, ``[B, 2]``, from its padding mask ``[B, h, w]``."""
+    return torch.stack([(~mask[:, 0]).to(dtype).mean(1), (~mask[:, :, 0]).to(dtype).mean(1)], -1)
+
+
+def level_grid(h: int, w: int, like: Tensor) -> Tensor:
+    """Centres (x, y) of the cells of a map, in cells, ``[h * w, 2]``."""
+    y, x = torch.meshgrid(
+        torch.arange(h, device=like.device, dtype=like.dtype),
+        torch.arange(w, device=like.device, dtype=like.dtype),
+        indexing="ij",
+    )
+    return torch.stack([x, y], -1).flatten(0, 1) + 0.5
+
+
+def token_centres(shapes: tuple[tuple[int, int], ...], valid_ratios: Tensor) -> Tensor:
+    """Where each token looks in every level, ``[B, T, levels, 2]``, normalised by the padded level."""
+    centres = [
+        level_grid(h, w, valid_ratios) / (valid_ratios[:, None, level] * valid_ratios.new_tensor([w, h]))
+        for level, (h, w) in enumerate(shapes)
+    ]
+    return torch.cat(centres, 1)[:, :, None] * valid_ratios[:, None]
+
+
+def token_anchors(encoded: EncodedFeatures) -> tuple[Tensor, Tensor]:
+    """The box that each token starts from, ``[B, T, 4]`` before the sigmoid, and whether it may propose ``[B, T, 1]``.
+
+    Sides are 0.05 of the image, doubled at each coarser level; tokens in the padding or within 0.01 of the border
+    propose nothing (their box is infinite).
+    """
+    anchors = []
+    for level, (h, w) in enumerate(encoded.spatial_shapes):
+        # counts of valid cells are integers: rounding undoes the division of `valid_ratio` exactly
+        valid = (encoded.valid_ratios[:, None, level] * encoded.valid_ratios.new_tensor([w, h])).round()
+        centre = level_grid(h, w, encoded.valid_ratios) / valid  # [B, h*w, 2]
+        anchors.append(torch.cat([centre, torch.full_like(centre, 0.05 * 2.0**level)], -1))
+    boxes = torch.cat(anchors, 1)
+    is_valid = ((boxes > 0.01) & (boxes < 0.99)).all(-1) & ~encoded.padding_mask
+    return boxes.logit().masked_fill(~is_valid[..., None], math.inf), is_valid[..., None]
+
+
+def box_embedding(boxes: Tensor, num_feats: int, temperature: float = 10000.0) -> Tensor:
+    """Sine embedding of normalised boxes ``[B, Q, 4]``, ``[B, Q, 4 * num_feats]``."""
+    exponent = torch.arange(num_feats, device=boxes.device, dtype=boxes.dtype).div(2, rounding_mode="floor")
+    phase = boxes[..., None] * 2 * math.pi / temperature ** (2 * exponent / num_feats)
+    return torch.stack([phase[..., 0::2].sin(), phase[..., 1::2].cos()], -1).flatten(2)
