@@ -82,7 +82,9 @@ class RankingRPNHead(RankingLossMixin, RPNHead):
                 targets.labels.flatten(), targets.weights.flatten(), quality.flatten(), targets.num_positives
             ),
         )
-        box_losses = {"loss_bbox": positive_box_loss(self.loss_bbox, boxes, target_boxes, avg_factor=targets.num_positives)}
+        box_losses = {
+            "loss_bbox": positive_box_loss(self.loss_bbox, boxes, target_boxes, avg_factor=targets.num_positives)
+        }
         losses = classification | self.weigh_box_losses(box_losses, classification)
         if self.constant_without_positives:
             losses = constant_losses(losses, ~is_positive.any(), self.loss_cls.loss_weight)

@@ -5,9 +5,11 @@ Importing this package makes its classes known to mmdet's configs.
 
 from __future__ import annotations
 
-from brs_detr.heads import register as _register_heads
+from brs_detr import backbones as _backbones
+from brs_detr import heads as _heads
 
-_register_heads()  # first: it prepares the platform for mmdet
+_backbones.register()  # first: this prepares the platform for mmdet
+_heads.register()
 
 from mmdet.registry import MODELS  # noqa: E402
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from mmdet.models.dense_heads import ATSSHead
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.structures import SampleList
@@ -30,6 +29,11 @@ class CoATSSHead(ClassificationLossMixin, ATSSHead):
         if not self._with_centerness:
             del self.atss_centerness, self.loss_centerness
 
+    @property
+    def num_anchors(self) -> int:
+        """Anchors a place; mmdet's own property of this name warns at every use."""
+        return self.num_base_priors
+
     def forward_single(self, x: Tensor, scale: nn.Module) -> tuple[Tensor, ...]:
         """Logits ``[B, A*C, h, w]``, box deltas ``[B, A*4, h, w]`` and, with that branch, centerness of one level."""
         cls_feat = reg_feat = x
@@ -40,9 +44,12 @@ class CoATSSHead(ClassificationLossMixin, ATSSHead):
         outputs = self.atss_cls(cls_feat), scale(self.atss_reg(reg_feat)).float()
         return (*outputs, self.atss_centerness(reg_feat)) if self._with_centerness else outputs
 
-    def loss(self, x: tuple[Tensor, ...], batch_data_samples: SampleList) -> tuple[dict[str, Tensor], list[HeadSamples]]:
+    def loss(
+        self, x: tuple[Tensor, ...], batch_data_samples: SampleList
+    ) -> tuple[dict[str, Tensor], list[HeadSamples]]:
         """Losses over the anchors of all levels, and the anchors as samples: one entry an image."""
-        outputs = [flatten_levels(maps, channels) for maps, channels in zip(self(x), (self.cls_out_channels, 4, 1))]
+        channels = (self.cls_out_channels, 4, 1)[: 3 if self._with_centerness else 2]
+        outputs = [flatten_levels(maps, c) for maps, c in zip(self(x), channels, strict=True)]
         targets = self.anchor_targets([feat.shape[-2:] for feat in x], batch_data_samples)
         losses = self.anchor_losses(targets, *outputs)
         feats = flatten_levels(x, x[0].shape[1])  # [B, S, C]

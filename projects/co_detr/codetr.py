@@ -11,6 +11,8 @@ from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from torch import Tensor
 
+from brs_detr.errors import UserError
+
 EvalHead = Literal["query", "roi", "atss"]
 
 
@@ -47,6 +49,12 @@ class CoDETR(BaseDetector):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.train_cfg, self.test_cfg = train_cfg or {}, test_cfg or {}
         self.backbone = MODELS.build(backbone)
+        channels = getattr(self.backbone, "out_channels", None)
+        if channels is not None and list(channels) != list(neck["in_channels"]):
+            raise UserError(
+                f"The backbone gives maps of {list(channels)} channels, the neck takes {list(neck['in_channels'])}.",
+                f"Set model.neck.in_channels={list(channels)}.",
+            )
         self.neck = MODELS.build(neck)
         self.query_head = self._build_head(query_head, "query")
         if (rpn_head is None) != (roi_head is None):

@@ -118,9 +118,7 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
         layers = [self.layer_losses(c, b, targets, samples) for c, b in zip(logits, boxes, strict=True)]
         return {f"{name}_aux{head_index}": loss for name, loss in name_layers(layers).items()}
 
-    def matched_losses(
-        self, logits: Tensor, boxes: Tensor, gt: InstanceList, samples: SampleList
-    ) -> dict[str, Tensor]:
+    def matched_losses(self, logits: Tensor, boxes: Tensor, gt: InstanceList, samples: SampleList) -> dict[str, Tensor]:
         """Match predictions with objects one to one, then score them (see `layer_losses`)."""
         metas = [sample.metainfo for sample in samples]
         labels, weights, target_boxes, box_weights, _, _ = self.get_targets(

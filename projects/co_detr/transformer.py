@@ -72,7 +72,11 @@ class LookForwardTwiceDecoder(DeformableDetrTransformerDecoder):
     """Deformable DETR's decoder whose boxes keep their gradient to the next layer ("look forward twice", DINO)."""
 
     def forward(self, queries: DecoderQueries, reg_branches: nn.ModuleList, valid_ratios: Tensor, **attention: Tensor):
-        """Run all layers; returns their outputs ``[L, B, Q, C]`` and the boxes that each started from ``[L, B, Q, 4]``."""
+        """Run all L layers.
+
+        Returns:
+            The layers' outputs ``[L, B, Q, C]``, and a list of the boxes ``[B, Q, 4]`` that each layer refines.
+        """
         hidden, reference = queries.content, queries.reference_boxes
         level_scale = torch.cat([valid_ratios, valid_ratios], -1)[:, None]  # [B, 1, levels, 4]
         outputs, references = [], [reference]

@@ -50,9 +50,7 @@ TRANSFORMER = dict(
     decoder=dict(
         num_layers=2,
         post_norm_cfg=None,
-        layer_cfg=dict(
-            self_attn_cfg=dict(embed_dims=WIDTH, num_heads=8, dropout=0.0), cross_attn_cfg=ATTENTION, ffn_cfg=FFN
-        ),
+        layer_cfg=dict(self_attn_cfg=dict(embed_dims=WIDTH, num_heads=8), cross_attn_cfg=ATTENTION, ffn_cfg=FFN),
     ),
 )
 FOCAL = dict(type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25)
@@ -147,9 +145,7 @@ def model_config(name: str) -> ConfigDict:
             query=dict(max_per_img=100),
             rpn=dict(nms_pre=1000, max_per_img=1000, nms=dict(type="nms", iou_threshold=0.7), min_bbox_size=0),
             rcnn=dict(score_thr=0.0, nms=dict(type="nms", iou_threshold=0.5), max_per_img=100),
-            atss=dict(
-                nms_pre=1000, score_thr=0.0, nms=dict(type="nms", iou_threshold=0.6), max_per_img=100
-            ),
+            atss=dict(nms_pre=1000, score_thr=0.0, nms=dict(type="nms", iou_threshold=0.6), max_per_img=100),
         ),
     )
     return ConfigDict(config)
@@ -171,9 +167,7 @@ def train_config(brs: bool) -> dict:
             )
         ),
         rpn=dict(
-            assigner=dict(
-                IOU_ASSIGNER, pos_iou_thr=0.7, neg_iou_thr=0.3, min_pos_iou=0.3, match_low_quality=True
-            ),
+            assigner=dict(IOU_ASSIGNER, pos_iou_thr=0.7, neg_iou_thr=0.3, min_pos_iou=0.3, match_low_quality=True),
             sampler=sampler(num=256, pos_fraction=0.5, add_gt_as_proposals=False),
             allowed_border=-1,
             pos_weight=-1,
@@ -185,9 +179,7 @@ def train_config(brs: bool) -> dict:
             min_bbox_size=-1 if brs else 0,  # the official ranking RPN keeps boxes clipped to nothing
         ),
         rcnn=dict(
-            assigner=dict(
-                IOU_ASSIGNER, pos_iou_thr=0.5, neg_iou_thr=0.5, min_pos_iou=0.5, match_low_quality=False
-            ),
+            assigner=dict(IOU_ASSIGNER, pos_iou_thr=0.5, neg_iou_thr=0.5, min_pos_iou=0.5, match_low_quality=False),
             sampler=sampler(num=512, pos_fraction=0.25, add_gt_as_proposals=True),
             pos_weight=-1,
         ),

@@ -1,0 +1,80 @@
+"""Any timm model that gives feature maps, as a backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import timm
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from brs_detr.errors import UserError, did_you_mean
+
+
+class TimmBackbone(BaseModule):
+    """A timm model built with ``features_only=True``.
+
+    The channels of its maps are in ``out_channels``: give them to the neck as ``in_channels``.
+
+    Args:
+        model_name: a name from ``timm.list_models()``, with or without a weights tag.
+        out_indices: which of the model's stages to use, finest first; (1, 2, 3) are strides 8, 16, 32 of models with
+            four stages, (2, 3, 4) of those with five (most ResNets).
+        pretrained: load timm's weights.
+        weights_file: load weights from this file of timm's format instead of fetching them.
+        norm_eval: keep BatchNorm statistics fixed in training; for batches of a few images with pretrained weights.
+        options: passed on to ``timm.create_model``, such as ``drop_path_rate`` or ``img_size``.
+
+    Raises:
+        UserError: timm has no such model, it gives no feature maps, or not that many stages.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        out_indices: tuple[int, ...] = (2, 3, 4),
+        pretrained: bool = False,
+        weights_file: str | None = None,
+        norm_eval: bool = False,
+        init_cfg: dict | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if model_name.split(".")[0] not in timm.list_models():
+            raise UserError(f"timm has no model {model_name!r}.", did_you_mean(model_name, timm.list_models()))
+        if weights_file is not None and not Path(weights_file).is_file():
+            raise UserError(f"No weights for the backbone at {weights_file}.", "Give the path of a file.")
+        try:
+            self.model = timm.create_model(
+                model_name,
+                features_only=True,
+                out_indices=tuple(out_indices),
+                pretrained=pretrained or weights_file is not None,
+                pretrained_cfg_overlay={"file": weights_file} if weights_file else None,
+                **options,
+            )
+        except (RuntimeError, IndexError, AssertionError, TypeError, ValueError, OSError) as error:
+            raise UserError(
+                f"timm cannot build {model_name!r} as a backbone with out_indices={tuple(out_indices)}: {error}",
+                "Choose a model that timm builds with features_only=True, and stages that it has.",
+            ) from error
+        self.out_channels: list[int] = self.model.feature_info.channels()
+        self.strides: list[int] = self.model.feature_info.reduction()
+        self.is_channels_last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
+        self.norm_eval = norm_eval
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Maps ``[B, C, h, w]``, finest first, of images ``[B, 3, H, W]``."""
+        maps = self.model(images)
+        return tuple(m.permute(0, 3, 1, 2).contiguous() for m in maps) if self.is_channels_last else tuple(maps)
+
+    def train(self, mode: bool = True) -> nn.Module:
+        """Set the mode; BatchNorm stays in evaluation with ``norm_eval``."""
+        super().train(mode)
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self

@@ -1,0 +1,116 @@
+"""The detector as a user builds it."""
+
+from __future__ import annotations
+
+import logging
+
+import official_models
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
+
+from brs_detr.errors import UserError
+
+SIZE = (64, 96)
+META = dict(img_shape=SIZE, pad_shape=SIZE, batch_input_shape=SIZE, ori_shape=SIZE, scale_factor=(1.0, 1.0))
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    logging.disable(logging.INFO)  # mmengine tells of every parameter that it initialises
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def build(name: str = "brs", **changes):
+    config = official_models.model_config(name)
+    config.update(changes)
+    torch.manual_seed(0)
+    model = MODELS.build(config)
+    model.init_weights()
+    return model
+
+
+def make_samples(*counts: int) -> list[DetDataSample]:
+    samples = []
+    for count in counts:
+        corner = torch.rand(count, 2) * 30
+        boxes = torch.cat([corner, corner + 8 + torch.rand(count, 2) * 30], 1)
+        gt = InstanceData(bboxes=boxes, labels=torch.randint(0, official_models.NUM_CLASSES, (count,)))
+        samples.append(DetDataSample(metainfo=dict(META), gt_instances=gt))
+    return samples
+
+
+@pytest.mark.parametrize("name", ["codetr", "brs"])
+@pytest.mark.parametrize("counts", [(3, 0), (0, 0), (1, 40)])
+def test_a_training_step_reaches_every_parameter(name, counts):
+    model = build(name).train()
+    losses = model.loss(torch.randn(2, 3, *SIZE), make_samples(*counts))
+    total, _ = model.parse_losses(losses)
+    assert total.isfinite()
+    total.backward()
+    for key, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, key
+            assert parameter.grad.isfinite().all(), key
+
+
+@pytest.mark.parametrize("missing", [("atss_head",), ("rpn_head", "roi_head"), ("rpn_head", "roi_head", "atss_head")])
+def test_trains_without_some_auxiliary_heads(missing):
+    model = build("codetr", **dict.fromkeys(missing)).train()
+    losses = model.loss(torch.randn(1, 3, *SIZE), make_samples(3))
+    assert model.parse_losses(losses)[0].isfinite()
+    with pytest.raises(ValueError, match="without a"):
+        model.eval_head = missing[-1].removesuffix("_head")
+
+
+def test_rpn_and_roi_belong_together():
+    with pytest.raises(ValueError, match="both or neither"):
+        build("codetr", rpn_head=None)
+
+
+def test_unknown_head():
+    with pytest.raises(ValueError, match="query, roi, atss"):
+        build().eval_head = "rpn"
+
+
+def test_neck_must_take_what_the_backbone_gives():
+    config = official_models.model_config("brs")
+    config.backbone = dict(type="TimmBackbone", model_name="resnet10t")
+    with pytest.raises(UserError, match=r"model\.neck\.in_channels=\[128, 256, 512\]"):
+        MODELS.build(config)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["codetr", "brs"])
+@pytest.mark.parametrize("head", ["query", "roi", "atss"])
+def test_predicts_boxes_in_the_original_image(name, head):
+    model = build(name).eval()
+    model.eval_head = head
+    samples = make_samples(0, 0)
+    samples[0].set_metainfo(dict(scale_factor=(0.5, 0.5)))
+    found = model.predict(torch.randn(2, 3, *SIZE), samples)[0].pred_instances
+    assert len(found) <= 100
+    assert (found.bboxes >= 0).all()
+    assert (found.bboxes[:, 2::2] <= 2 * SIZE[1] + 1e-3).all()
+    assert ((found.scores > 0) & (found.scores < 1)).all()
+    assert (found.labels < official_models.NUM_CLASSES).all()
+
+
+@torch.no_grad()
+def test_padding_is_invisible():
+    """Padding a batch changes neither the encoder's tokens of an image nor what the decoder makes of given queries."""
+    model = build().eval()
+    head, samples = model.query_head, make_samples(0)
+    features = model.extract_feat(torch.randn(1, 3, *SIZE))
+    alone = head.encode(features, samples)
+    samples[0].set_metainfo(dict(batch_input_shape=(SIZE[0] + 64, SIZE[1] + 64)))
+    padding = ((0, 64 // stride, 0, 64 // stride) for stride in (8, 16, 32, 64))
+    padded = head.encode(tuple(map(torch.nn.functional.pad, features, padding)), samples)
+    for small, large in zip(alone.feature_maps(), padded.feature_maps(), strict=True):
+        assert torch.allclose(small, large[..., : small.shape[2], : small.shape[3]], atol=1e-4)
+    queries = head.transformer.select_queries(head.propose(alone), head.query_embedding.weight)
+    for small, large in zip(head.decode(queries, alone), head.decode(queries, padded), strict=True):
+        assert torch.allclose(small, large, atol=1e-4)
