@@ -60,8 +60,9 @@ class TimmBackbone(BaseModule):
                 f"timm cannot build {model_name!r} as a backbone with out_indices={tuple(out_indices)}: {error}",
                 "Choose a model that timm builds with features_only=True, and stages that it has.",
             ) from error
-        self.out_channels: list[int] = self.model.feature_info.channels()
-        self.strides: list[int] = self.model.feature_info.reduction()
+        info: Any = self.model.feature_info
+        self.out_channels: list[int] = info.channels()
+        self.strides: list[int] = info.reduction()
         self.is_channels_last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
         self.norm_eval = norm_eval
 

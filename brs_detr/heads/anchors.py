@@ -33,6 +33,18 @@ def flatten_levels(maps: Sequence[Tensor], channels: int) -> Tensor:
     return torch.cat([m.permute(0, 2, 3, 1).reshape(m.shape[0], -1, channels) for m in maps], 1)
 
 
-def join_levels(levels: Sequence[Tensor]) -> Tensor:
-    """Join targets ``[B, S_level, ...]`` of every level into ``[B, S, ...]``."""
-    return torch.cat(list(levels), 1)
+def join_levels(
+    anchors: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    boxes: Sequence[Tensor],
+    num_positives: int,
+) -> AnchorTargets:
+    """Join the targets ``[B, S_level, ...]`` of every level."""
+    return AnchorTargets(
+        torch.cat(list(anchors), 1),
+        torch.cat(list(labels), 1),
+        torch.cat(list(weights), 1),
+        torch.cat(list(boxes), 1),
+        num_positives,
+    )

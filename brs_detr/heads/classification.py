@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class ClassificationTargets:
 
 class ClassificationLossMixin:
     """Classification through one method, so that a mixin can put another loss in its place."""
+
+    loss_cls: nn.Module
 
     def classification_loss(self, logits: Tensor, targets: ClassificationTargets) -> dict[str, Tensor]:
         """Score ``logits [N, C]`` by the ``loss_cls`` of the head."""

@@ -22,6 +22,8 @@ class RankingLossMixin:
             code does by accident: such a query is pushed down as if it were background.
     """
 
+    loss_cls: Any  # one of brs_detr.heads.ranking_loss
+
     def __init__(self, *args: Any, zero_iou_is_negative: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.zero_iou_is_negative = zero_iou_is_negative
@@ -42,7 +44,7 @@ class RankingLossMixin:
 
     def weigh_box_losses(self, box_losses: dict[str, Tensor], classification: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scale every box loss to the value of the ranking losses, without a gradient through the scale."""
-        ranking = sum(classification.values())
+        ranking = torch.stack(list(classification.values())).sum()
         return {name: loss * self_balancing_weight(ranking, loss) for name, loss in box_losses.items()}
 
 

@@ -64,8 +64,8 @@ class RankingRPNHead(RankingLossMixin, RPNHead):
         labels, weights, deltas, _, num_positives = self.get_targets(
             anchors, is_inside, batch_gt_instances, batch_img_metas, batch_gt_instances_ignore
         )
-        batch_anchors = torch.stack([torch.cat(list(levels)) for levels in anchors])
-        targets = AnchorTargets(batch_anchors, *(join_levels(t) for t in (labels, weights, deltas)), num_positives)
+        batch_anchors = [torch.cat(list(levels)) for levels in anchors]
+        targets = join_levels([torch.stack(batch_anchors)], labels, weights, deltas, num_positives)
         losses = self.anchor_losses(targets, flatten_levels(cls_scores, 1), flatten_levels(bbox_preds, 4))
         return {name.replace("loss_", "loss_rpn_"): loss for name, loss in losses.items()}
 

@@ -50,7 +50,7 @@ class CoATSSHead(ClassificationLossMixin, ATSSHead):
         """Losses over the anchors of all levels, and the anchors as samples: one entry an image."""
         channels = (self.cls_out_channels, 4, 1)[: 3 if self._with_centerness else 2]
         outputs = [flatten_levels(maps, c) for maps, c in zip(self(x), channels, strict=True)]
-        targets = self.anchor_targets([feat.shape[-2:] for feat in x], batch_data_samples)
+        targets = self.anchor_targets([(feat.shape[2], feat.shape[3]) for feat in x], batch_data_samples)
         losses = self.anchor_losses(targets, *outputs)
         feats = flatten_levels(x, x[0].shape[1])  # [B, S, C]
         samples = [
@@ -66,7 +66,7 @@ class CoATSSHead(ClassificationLossMixin, ATSSHead):
         anchors, is_inside = self.get_anchors(map_sizes, metas, device=device)
         targets = self.get_targets(anchors, is_inside, gt_instances, metas, gt_ignored)
         anchors, labels, weights, boxes, _, num_positives = targets
-        return AnchorTargets(*(join_levels(t) for t in (anchors, labels, weights, boxes)), num_positives)
+        return join_levels(anchors, labels, weights, boxes, num_positives)
 
     def anchor_losses(
         self, targets: AnchorTargets, logits: Tensor, deltas: Tensor, centerness: Tensor | None = None
