@@ -120,11 +120,11 @@ class CoDeformableDetrTransformer(BaseModule):
         self.decoder = LookForwardTwiceDecoder(**decoder)
         self.positional_encoding = SinePositionalEncoding(**positional_encoding)
         dims = self.embed_dims = self.encoder.embed_dims
-        self.level_embeds = nn.Parameter(torch.empty(num_feature_levels, dims))
+        self.level_embeds = nn.Parameter(torch.randn(num_feature_levels, dims))
         self.enc_output, self.enc_output_norm = nn.Linear(dims, dims), nn.LayerNorm(dims)
         self.pos_trans, self.pos_trans_norm = nn.Linear(2 * dims, 2 * dims), nn.LayerNorm(2 * dims)
         heads = range(num_auxiliary_heads)
-        self.head_pos_embed = nn.Parameter(torch.empty(num_auxiliary_heads, 1))
+        self.head_pos_embed = nn.Parameter(torch.randn(num_auxiliary_heads, 1))
         self.aux_pos_trans = nn.ModuleList(nn.Linear(2 * dims, 2 * dims) for _ in heads)
         self.aux_pos_trans_norm = nn.ModuleList(nn.LayerNorm(2 * dims) for _ in heads)
         self.pos_feats_trans = nn.ModuleList(nn.Linear(dims, dims) for _ in heads)
