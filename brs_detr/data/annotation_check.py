@@ -1,0 +1,147 @@
+"""Check what an annotation file says, without looking at any image."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brs_detr.data.boxes import judge_boxes, xyxy_from_xywh
+from brs_detr.data.findings import (
+    DUPLICATE_ID,
+    DUPLICATE_NAME,
+    MALFORMED,
+    NO_BOX,
+    NOT_FINITE_BOX,
+    OUTSIDE_BOX,
+    UNKNOWN_CATEGORY,
+    UNKNOWN_IMAGE,
+    ZERO_AREA_BOX,
+    FaultKind,
+    Finding,
+    Findings,
+)
+
+Entry = dict[str, Any]
+
+
+def find_annotation_faults(dataset: dict[str, list[Entry]], file: Path) -> Findings:
+    """Find everything that is wrong with the entries of an annotation file.
+
+    Args:
+        dataset: from `brs_detr.data.annotations.read_annotations`.
+        file: where it was read, for the messages.
+
+    Returns:
+        One finding per kind of fault. When entries are malformed this is the only kind looked for.
+    """
+    malformed = list(_malformed_entries(dataset))
+    if malformed:
+        return Findings(file, (Finding.of(MALFORMED, malformed),))
+    faults: dict[FaultKind, list[str]] = {
+        DUPLICATE_ID: list(_duplicate_ids(dataset)),
+        DUPLICATE_NAME: _repeated(category["name"] for category in dataset["categories"]),
+        **_broken_references(dataset),
+        **_box_faults(dataset),
+    }
+    return Findings(file, tuple(Finding.of(kind, examples) for kind, examples in faults.items() if examples))
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int)
+
+
+def _is_length(value: Any) -> bool:
+    return isinstance(value, int | float) and value > 0 and float(value).is_integer()
+
+
+def _is_box(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(isinstance(number, int | float) for number in value)
+
+
+_FIELDS: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "images": {
+        "id": (_is_id, "an integer"),
+        "file_name": (lambda value: isinstance(value, str), "a text"),
+        "width": (_is_length, "a positive integer"),
+        "height": (_is_length, "a positive integer"),
+    },
+    "categories": {"id": (_is_id, "an integer"), "name": (lambda value: isinstance(value, str), "a text")},
+    "annotations": {
+        "id": (_is_id, "an integer"),
+        "image_id": (_is_id, "an integer"),
+        "category_id": (_is_id, "an integer"),
+        "bbox": (_is_box, "a list of four numbers"),
+    },
+}
+
+
+def _malformed_entries(dataset: dict[str, list[Entry]]) -> Iterator[str]:
+    for section, fields in _FIELDS.items():
+        for place, entry in enumerate(dataset[section]):
+            if not isinstance(entry, dict):
+                yield f"{section}[{place}] is not an object"
+                continue
+            for key, (is_valid, wanted) in fields.items():
+                if key not in entry:
+                    yield f"{section}[{place}] has no '{key}'"
+                elif not is_valid(entry[key]):
+                    yield f"'{key}' of {section}[{place}] is {entry[key]!r}, not {wanted}"
+
+
+def _repeated(values: Any) -> list[str]:
+    return [f"{value!r} {times} times" for value, times in Counter(values).items() if times > 1]
+
+
+def _duplicate_ids(dataset: dict[str, list[Entry]]) -> Iterator[str]:
+    for section in _FIELDS:
+        for repeated in _repeated(entry["id"] for entry in dataset[section]):
+            yield f"{section}: id {repeated}"
+
+
+def _broken_references(dataset: dict[str, list[Entry]]) -> dict[FaultKind, list[str]]:
+    image_ids = {image["id"] for image in dataset["images"]}
+    category_ids = {category["id"] for category in dataset["categories"]}
+    annotations = dataset["annotations"]
+    return {
+        UNKNOWN_IMAGE: [
+            f"annotation {annotation['id']}: image {annotation['image_id']}"
+            for annotation in annotations
+            if annotation["image_id"] not in image_ids
+        ],
+        UNKNOWN_CATEGORY: [
+            f"annotation {annotation['id']}: category {annotation['category_id']}"
+            for annotation in annotations
+            if annotation["category_id"] not in category_ids
+        ],
+    }
+
+
+def _box_faults(dataset: dict[str, list[Entry]]) -> dict[FaultKind, list[str]]:
+    images = {image["id"]: image for image in dataset["images"]}
+    known = [annotation for annotation in dataset["annotations"] if annotation["image_id"] in images]
+    boxes_xywh = np.array([annotation["bbox"] for annotation in known], dtype=np.float64).reshape(-1, 4)
+    sizes = [
+        (images[annotation["image_id"]]["height"], images[annotation["image_id"]]["width"]) for annotation in known
+    ]
+    verdict = judge_boxes(xyxy_from_xywh(boxes_xywh), np.reshape(sizes, (-1, 2)))
+
+    def examples(mask: np.ndarray) -> list[str]:
+        return [_box_text(known[index], images[known[index]["image_id"]]) for index in np.flatnonzero(mask)]
+
+    return {
+        NOT_FINITE_BOX: examples(verdict.not_finite),
+        OUTSIDE_BOX: examples(verdict.outside),
+        ZERO_AREA_BOX: examples(verdict.empty),
+        NO_BOX: [] if (~verdict.empty).any() else ["nothing to learn from or to measure with"],
+    }
+
+
+def _box_text(annotation: Entry, image: Entry) -> str:
+    box = ", ".join(f"{number:g}" if math.isfinite(number) else str(number) for number in annotation["bbox"])
+    size = f"{image['width']} x {image['height']}"
+    return f"annotation {annotation['id']}, image {image['id']} ({image['file_name']}, {size}): [{box}]"

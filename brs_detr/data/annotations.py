@@ -1,0 +1,90 @@
+"""Read and write COCO annotation files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from brs_detr.errors import UserError
+
+SECTIONS = ("images", "annotations", "categories")
+
+
+def read_annotations(file: str | Path) -> dict[str, Any]:
+    """Load a COCO annotation file.
+
+    Args:
+        file: JSON file with an object that holds the lists `images`, `annotations` and `categories`.
+
+    Returns:
+        The object. Its entries are not looked at: that is the work of `brs_detr.data.check`.
+
+    Raises:
+        UserError: the file is missing, is not JSON (with line and column), or lacks one of the three lists.
+    """
+    try:
+        with Path(file).open("rb") as stream:
+            dataset = json.load(stream)
+    except OSError as error:
+        raise UserError(f"Cannot open the annotation file {file}: {error.strerror}.", "Check the path.") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise UserError(
+            f"{file} is not valid JSON: {error.msg} at {where}.", "Mend or export the file again."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not text in UTF-8 (byte {error.start}).", "Save the file as UTF-8.") from None
+    _require_sections(dataset, file)
+    return dataset
+
+
+def _require_sections(dataset: Any, file: str | Path) -> None:
+    cure = "A COCO detection file is an object with the lists images, annotations and categories."
+    if not isinstance(dataset, dict):
+        raise UserError(f"{file} holds a JSON {type(dataset).__name__}, not an object.", cure)
+    missing = [key for key in SECTIONS if not isinstance(dataset.get(key), list)]
+    if missing:
+        raise UserError(f"{file} has no list {', '.join(map(repr, missing))}.", cure)
+
+
+def write_annotations(file: Path, dataset: Mapping[str, Any]) -> None:
+    """Write a COCO annotation file: the same data give the same bytes.
+
+    Args:
+        file: where to; the folder is made when it does not exist.
+        dataset: the object to write.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(dataset, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    file.write_text(text, encoding="utf-8")
+
+
+def read_class_names(file: str | Path) -> list[str]:
+    """Class names of an annotation file in the order of their category ids.
+
+    The place of a name in this list is its label. Ids may start anywhere and may have gaps.
+
+    Args:
+        file: COCO annotation file.
+
+    Returns:
+        One name per category, at least one.
+
+    Raises:
+        UserError: the file cannot be read, has no category, or has two of one name.
+    """
+    categories = read_annotations(file)["categories"]
+    try:
+        names = [str(category["name"]) for category in sorted(categories, key=lambda category: category["id"])]
+    except (KeyError, TypeError):
+        raise UserError(
+            f"A category in {file} lacks 'id' or 'name'.", "Give each category a number and a name."
+        ) from None
+    if not names:
+        raise UserError(f"{file} has an empty list of categories.", "Name at least one class in it.")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(f"{file} has more than one category called {', '.join(twice)}.", "Give each class one name.")
+    return names

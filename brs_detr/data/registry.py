@@ -1,0 +1,17 @@
+"""The one place where mmengine learns the names of our data classes."""
+
+from __future__ import annotations
+
+
+def register() -> None:
+    """Repair mmdet, then make `CocoFolderDataset` and `LoadImage` available to configs. Calling it again is fine."""
+    from brs_detr.platform import prepare
+
+    prepare()
+    from mmengine.registry import DATASETS, TRANSFORMS
+
+    from brs_detr.data.dataset import CocoFolderDataset
+    from brs_detr.data.loading import LoadImage
+
+    DATASETS.register_module(module=CocoFolderDataset, force=True)
+    TRANSFORMS.register_module(module=LoadImage, force=True)

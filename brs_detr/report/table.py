@@ -1,0 +1,70 @@
+"""Tables of average precision by class, for the console, for Markdown and for a log file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Rows = Mapping[str, Mapping[str, float]]
+
+
+def ap_table(rows: Rows, overall: Mapping[str, float] | None = None, title: str | None = None) -> Table:
+    """Table for a rich console.
+
+    Args:
+        rows: by class name, numbers by column name, for example `{"cat": {"AP": 0.41, "AP50": 0.63, "boxes": 210}}`.
+            Fractions are shown with three decimals, integers as they are, and -1, NaN or a missing number as a dash.
+        overall: the same columns for all classes together, in a last row.
+        title: above the table.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    head, *body = _cells(rows, overall)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_footer=overall is not None)
+    footer = body.pop() if overall is not None else [""] * len(head)
+    for place, (name, total) in enumerate(zip(head, footer, strict=True)):
+        table.add_column(Text(name), footer=Text(total), justify="left" if place == 0 else "right")
+    for row in body:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def ap_markdown(rows: Rows, overall: Mapping[str, float] | None = None) -> str:
+    """The table of `ap_table` in Markdown, the last row in bold."""
+    head, *body = _cells(rows, overall)
+    body = [[cell.replace("|", "\\|") for cell in row] for row in body]
+    if overall is not None:
+        body[-1] = [f"**{cell}**" for cell in body[-1]]
+    lines = [head, [":--", *["--:"] * (len(head) - 1)], *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def ap_text(rows: Rows, overall: Mapping[str, float] | None = None) -> str:
+    """The table of `ap_table` in columns of plain text."""
+    lines = _cells(rows, overall)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _cells(rows: Rows, overall: Mapping[str, float] | None) -> list[list[str]]:
+    """Head, one line per class, and the line of all classes when there is one."""
+    named = {**rows} if overall is None else {**rows, "all classes": overall}
+    columns = list(dict.fromkeys(column for numbers in named.values() for column in numbers))
+    lines = [[name, *(_cell(numbers.get(column)) for column in columns)] for name, numbers in named.items()]
+    return [["class", *columns], *lines]
+
+
+def _cell(number: float | None) -> str:
+    if number is None or number != number or number == -1:
+        return "-"
+    return str(number) if isinstance(number, int) else f"{number:.3f}"
