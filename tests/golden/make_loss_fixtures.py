@@ -7,10 +7,12 @@ Of gradients longer than 200 entries a fingerprint is kept, see ``tests/losses/o
 from __future__ import annotations
 
 import json
+import lzma
 import sys
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "losses"))
 from official import DELTAS, FIXTURES, FUNCTIONS, fingerprint, official_name  # noqa: E402
@@ -34,7 +36,8 @@ def main(source: Path) -> None:
     FIXTURES.mkdir(exist_ok=True)
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(case)}" for name, case in kept.items())
     (FIXTURES / "cases.json").write_text(f"{{\n{lines}\n}}\n")
-    np.savez_compressed(FIXTURES / "arrays.npz", **arrays)
+    compressed = lzma.compress(save(arrays), preset=9 | lzma.PRESET_EXTREME)
+    (FIXTURES / "arrays.safetensors.xz").write_bytes(compressed)
 
 
 if __name__ == "__main__":

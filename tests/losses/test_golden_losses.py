@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import oracle
 import pytest
 import torch
 from official import DELTAS, FIXTURES, FUNCTIONS, NUM_WAVES, fingerprint, official_name, ours_with_gradient
+from safetensors.numpy import load
 
 CASES = json.loads((FIXTURES / "cases.json").read_text())
 ORACLE_LIMIT = 2000
@@ -17,8 +19,7 @@ ORACLE_LIMIT = 2000
 
 @pytest.fixture(scope="module")
 def arrays() -> dict[str, np.ndarray]:
-    with np.load(FIXTURES / "arrays.npz") as archive:
-        return dict(archive)
+    return load(lzma.decompress((FIXTURES / "arrays.safetensors.xz").read_bytes()))
 
 
 def assert_gradients_equal(actual: np.ndarray, official: np.ndarray, num_logits: int, name: str) -> None:
