@@ -5,11 +5,9 @@ Boxes inside the transformer are (cx, cy, w, h) divided by the size of the image
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from mmcv.ops import MultiScaleDeformableAttention
 from mmdet.models.layers import (
     DeformableDetrTransformerDecoder,
@@ -19,6 +17,8 @@ from mmdet.models.layers import (
 )
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+
+from co_detr.token_geometry import box_embedding, level_padding_masks, token_anchors, token_centres, valid_ratio
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class CoDeformableDetrTransformer(BaseModule):
 
     def propose(self, encoded: EncodedFeatures, cls_branch: nn.Module, reg_branch: nn.Module) -> EncoderProposals:
         """Propose one box a token (two-stage Deformable DETR, appendix A.4)."""
-        anchors, is_valid = token_anchors(encoded)
+        anchors, is_valid = token_anchors(encoded.spatial_shapes, encoded.valid_ratios, encoded.padding_mask)
         memory = encoded.memory.masked_fill(~is_valid, 0.0)
         memory = self.enc_output_norm(self.enc_output(memory))
         return EncoderProposals(cls_branch(memory), reg_branch(memory) + anchors)
@@ -223,61 +223,3 @@ def attention_inputs(shapes: tuple[tuple[int, int], ...], padding_mask: Tensor) 
         "level_start_index": areas.cumsum(0) - areas,
         "key_padding_mask": padding_mask,
     }
-
-
-def level_padding_masks(
-    feats: tuple[Tensor, ...], image_sizes: list[tuple[int, int]], padded_size: tuple[int, int]
-) -> list[Tensor]:
-    """Masks ``[B, h, w]`` of each level, true in the padding."""
-    mask = feats[0].new_ones(len(image_sizes), 1, *padded_size)
-    for image_mask, (h, w) in zip(mask, image_sizes, strict=True):
-        image_mask[:, :h, :w] = 0
-    return [F.interpolate(mask, size=feat.shape[-2:]).squeeze(1).bool() for feat in feats]
-
-
-def valid_ratio(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Share (w, h) of a level that is image, ``[B, 2]``, from its padding mask ``[B, h, w]``."""
-    return torch.stack([(~mask[:, 0]).to(dtype).mean(1), (~mask[:, :, 0]).to(dtype).mean(1)], -1)
-
-
-def level_grid(h: int, w: int, like: Tensor) -> Tensor:
-    """Centres (x, y) of the cells of a map, in cells, ``[h * w, 2]``."""
-    y, x = torch.meshgrid(
-        torch.arange(h, device=like.device, dtype=like.dtype),
-        torch.arange(w, device=like.device, dtype=like.dtype),
-        indexing="ij",
-    )
-    return torch.stack([x, y], -1).flatten(0, 1) + 0.5
-
-
-def token_centres(shapes: tuple[tuple[int, int], ...], valid_ratios: Tensor) -> Tensor:
-    """Where each token looks in every level, ``[B, T, levels, 2]``, normalised by the padded level."""
-    centres = [
-        level_grid(h, w, valid_ratios) / (valid_ratios[:, None, level] * valid_ratios.new_tensor([w, h]))
-        for level, (h, w) in enumerate(shapes)
-    ]
-    return torch.cat(centres, 1)[:, :, None] * valid_ratios[:, None]
-
-
-def token_anchors(encoded: EncodedFeatures) -> tuple[Tensor, Tensor]:
-    """The box that each token starts from, ``[B, T, 4]`` before the sigmoid, and whether it may propose ``[B, T, 1]``.
-
-    Sides are 0.05 of the image, doubled at each coarser level; tokens in the padding or within 0.01 of the border
-    propose nothing (their box is infinite).
-    """
-    anchors = []
-    for level, (h, w) in enumerate(encoded.spatial_shapes):
-        # counts of valid cells are integers: rounding undoes the division of `valid_ratio` exactly
-        valid = (encoded.valid_ratios[:, None, level] * encoded.valid_ratios.new_tensor([w, h])).round()
-        centre = level_grid(h, w, encoded.valid_ratios) / valid  # [B, h*w, 2]
-        anchors.append(torch.cat([centre, torch.full_like(centre, 0.05 * 2.0**level)], -1))
-    boxes = torch.cat(anchors, 1)
-    is_valid = ((boxes > 0.01) & (boxes < 0.99)).all(-1) & ~encoded.padding_mask
-    return boxes.logit().masked_fill(~is_valid[..., None], math.inf), is_valid[..., None]
-
-
-def box_embedding(boxes: Tensor, num_feats: int, temperature: float = 10000.0) -> Tensor:
-    """Sine embedding of normalised boxes ``[B, Q, 4]``, ``[B, Q, 4 * num_feats]``."""
-    exponent = torch.arange(num_feats, device=boxes.device, dtype=boxes.dtype).div(2, rounding_mode="floor")
-    phase = boxes[..., None] * 2 * math.pi / temperature ** (2 * exponent / num_feats)
-    return torch.stack([phase[..., 0::2].sin(), phase[..., 1::2].cos()], -1).flatten(2)
