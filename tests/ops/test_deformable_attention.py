@@ -3,8 +3,8 @@ from __future__ import annotations
 import loop_references
 import pytest
 import torch
-from mmcv.ops import MultiScaleDeformableAttention
-from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction, multi_scale_deformable_attn_pytorch
+from mmcv.ops import MultiScaleDeformableAttention, multi_scale_deform_attn
+from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
 from torch import Tensor
 from torch.autograd import gradcheck
 
@@ -75,10 +75,8 @@ def test_gradcheck(device):
     assert gradcheck(op, (value, locations, weights))
 
 
-def test_equals_the_form_that_mmcv_uses_on_the_cpu():
-    value, shapes, locations, weights = example(num_queries=20)
-    expected = multi_scale_deformable_attn_pytorch(value, shapes, locations, weights)
-    torch.testing.assert_close(multi_scale_deformable_attention(value, shapes, locations, weights), expected)
+def test_mmcv_uses_it_on_the_cpu_too():
+    assert multi_scale_deform_attn.multi_scale_deformable_attn_pytorch is multi_scale_deformable_attention
 
 
 def test_mmcv_calls_the_differentiable_operator():
