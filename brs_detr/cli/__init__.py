@@ -1,1 +1,70 @@
-""""""
+"""The command `brs-detr`: one file a command, imported when it is called for."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+import brs_detr
+from brs_detr.errors import UserError, did_you_mean
+
+COMMANDS = ("demo", "train", "eval", "predict", "configs", "doctor", "convert")
+INTERRUPTED = 130
+
+
+class _Refusal(click.ClickException):
+    """A UserError on its way to the console."""
+
+    exit_code = 2
+
+
+class CommandGroup(click.Group):
+    """Finds its commands in the files of this folder, and turns a UserError into one message and exit code 2."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order in which a new user meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import the file of a command."""
+        if name not in COMMANDS:
+            return None
+        return importlib.import_module(f"brs_detr.cli.{name}").command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest command when there is none of the name given."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise _Refusal(f"There is no command {args[0]!r}. {did_you_mean(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            raise _Refusal(str(error)) from error
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(
+    "brs-detr",
+    cls=CommandGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="`brs-detr COMMAND --help` shows examples.",
+)
+@click.version_option(brs_detr.__version__, prog_name="brs-detr")
+def main() -> None:
+    """Train, evaluate and use object detectors with ranking losses.
+
+    \b
+    Start here:
+      brs-detr demo                            train a small model on the CPU and look at the result
+      brs-detr train CONFIG --data DIR         train on your own data (COCO format)
+      brs-detr eval best.pth --data DIR        measure its AP
+      brs-detr predict best.pth street.jpg     draw what it finds
+    """

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.command("convert")
+@click.command("convert", short_help="Write a Pascal VOC data set in COCO format.")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--link", is_flag=True, help="Hard-link the images instead of copying them.")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _COLOURS = {"ok": "green", "note": "yellow", "fault": "bold red"}
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Check the installation, and name the cure for each fault.")
 def command() -> None:
     """Check the installation, every operator and one training step, and name the cure for each fault.
 

@@ -4,11 +4,9 @@ _base_ = [
     "../_base_/datasets/coco_detection_small.py",
     "../_base_/models/brs-co-deformable-detr_r50.py",
     "../_base_/models/small.py",
-    "../_base_/schedules/adamw_12e_ranking.py",
+    "../_base_/schedules/adamw_12e_scratch.py",
     "../_base_/runtime.py",
 ]
 
 model = _base_.small
 train_dataloader = dict(batch_size=4)
-# From random weights the backbone learns as fast as the rest.
-optim_wrapper = dict(optimizer=dict(lr=4e-4), paramwise_cfg=dict(custom_keys={"backbone": dict(lr_mult=1.0)}))

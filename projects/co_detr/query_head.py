@@ -63,6 +63,9 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
             as_two_stage=True,
             **kwargs,
         )
+        if self.test_cfg:  # mmdet takes this many of all scores of an image, however few there are
+            most = num_queries * num_classes
+            self.test_cfg = {**self.test_cfg, "max_per_img": min(self.test_cfg.get("max_per_img", num_queries), most)}
         self.max_auxiliary_queries = max_auxiliary_queries
         self.transformer = CoDeformableDetrTransformer(**transformer)
         self.query_embedding = nn.Embedding(num_queries, self.embed_dims)
@@ -83,7 +86,10 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
     def feature_maps(self, encoded: EncodedFeatures) -> tuple[Tensor, ...]:
         """The encoder's maps and a coarser one: what the auxiliary heads see."""
         maps = encoded.feature_maps()
-        return (*maps, self.downsample(maps[-1]))
+        last = maps[-1].to(self.downsample[0].weight.dtype)
+        # PyTorch's bfloat16 convolution on a CPU leaves garbage in the weight's gradient when the map is 1 x 1
+        with torch.autocast(last.device.type, enabled=False):
+            return (*maps, self.downsample(last))
 
     def propose(self, encoded: EncodedFeatures) -> EncoderProposals:
         """One proposal an encoder token, by the last branches."""

@@ -114,3 +114,28 @@ def test_padding_is_invisible():
     queries = head.transformer.select_queries(head.propose(alone), head.query_embedding.weight)
     for small, large in zip(head.decode(queries, alone), head.decode(queries, padded), strict=True):
         assert torch.allclose(small, large, atol=1e-4)
+
+
+@torch.no_grad()
+def test_asks_for_no_more_detections_than_there_are_scores():
+    config = official_models.model_config("brs")
+    config.query_head.num_queries = 10
+    model = MODELS.build(config).eval()
+    model.init_weights()
+    samples = make_samples(0)
+    found = model.predict(torch.randn(1, 3, *SIZE), samples)[0].pred_instances
+    assert len(found) == 10 * official_models.NUM_CLASSES
+
+
+def test_bfloat16_gradients_are_right_when_a_map_is_one_cell():
+    model, samples = build().train(), make_samples(3)
+    samples[0].set_metainfo(dict.fromkeys(("img_shape", "pad_shape", "batch_input_shape"), (64, 64)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = model.loss(torch.randn(1, 3, 64, 64), samples)
+        total, _ = model.parse_losses(losses)
+    total.backward()
+    gradient = model.query_head.downsample[0].weight.grad
+    is_centre = torch.zeros(3, 3, dtype=torch.bool)
+    is_centre[1, 1] = True  # the only tap that sees the cell: all others see padding
+    assert gradient[..., is_centre].isfinite().all()
+    assert (gradient[..., ~is_centre] == 0).all()

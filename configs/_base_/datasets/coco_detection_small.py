@@ -6,12 +6,12 @@ train_pipeline = [
     dict(type="LoadImage"),
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="RandomFlip", prob=0.5),
-    dict(type="RandomChoiceResize", scales=[(side, 448) for side in (224, 256, 288, 320)], keep_ratio=True),
+    dict(type="RandomChoiceResize", scales=[(side, 448) for side in (208, 240, 272)], keep_ratio=True),
     dict(type="PackDetInputs"),
 ]
 test_pipeline = [
     dict(type="LoadImage"),
-    dict(type="Resize", scale=(448, 320), keep_ratio=True),
+    dict(type="Resize", scale=(448, 256), keep_ratio=True),
     dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
 ]
 

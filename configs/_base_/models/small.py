@@ -27,6 +27,6 @@ small = dict(
         bbox_roi_extractor=dict(out_channels=small_width), bbox_head=dict(in_channels=small_width, fc_out_channels=256)
     ),
     atss_head=dict(in_channels=small_width, feat_channels=small_width),
-    train_cfg=dict(rpn_proposal=dict(nms_pre=1000, max_per_img=300)),
-    test_cfg=dict(rpn=dict(max_per_img=300)),
+    train_cfg=dict(rpn_proposal=dict(nms_pre=1000, max_per_img=100)),
+    test_cfg=dict(rpn=dict(max_per_img=100)),
 )

@@ -1,0 +1,114 @@
+"""`brs-detr demo`: from nothing to a trained detector, on the CPU."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from brs_detr.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from brs_detr.engine.evaluate import Evaluation
+    from brs_detr.engine.train import TrainedRun
+
+CONFIG = "brs-co-deformable-detr_r18_1xb4-4e_shapes"
+MARKER = ".brs-detr-demo"  # only a folder with this file in it is ever replaced
+
+
+@click.command("demo", short_help="Train a small model on made pictures; needs nothing.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the pictures and the training.")
+@click.option("--epochs", type=click.IntRange(1), help="[default: as the config says]")
+@click.option("--train-images", type=click.IntRange(1), default=1000, show_default=True)
+@click.option("--val-images", type=click.IntRange(1), default=200, show_default=True, help="Held out, to measure AP.")
+@click.option("--image-size", type=click.IntRange(48), default=192, show_default=True, help="Side in pixels.")
+def command(out: Path, seed: int, epochs: int | None, train_images: int, val_images: int, image_size: int) -> None:
+    """Make pictures of shapes, train a small BRS-DETR on them and show what it learnt.
+
+    Needs no GPU, no data and no download. Writes the data set, the checkpoint, loss and AP curves, pictures with drawn
+    boxes and summary.json.
+
+    \b
+    Examples:
+      brs-detr demo
+      brs-detr demo --out quick --epochs 2 --train-images 200
+    """
+    from brs_detr.data.shapes import make_shapes
+    from brs_detr.engine.console import make_console
+    from brs_detr.engine.evaluate import evaluate
+    from brs_detr.engine.progress import counter
+    from brs_detr.engine.train import train
+
+    console = make_console()
+    _claim(out)
+    console.print(f"1/4 Making {train_images} + {val_images} pictures of shapes")
+    size = (image_size, image_size)
+    with counter("pictures", console) as progress:
+        make_shapes(out / "data", train_images, val_images, size, seed, progress)
+    console.print(f"2/4 Training {CONFIG}")
+    started = time.perf_counter()
+    run = train(CONFIG, out / "data", out / "run", seed=seed, epochs=epochs, console=console)
+    train_seconds = time.perf_counter() - started
+    console.print("3/4 Measuring AP on the held-out pictures")
+    evaluation = evaluate(run.best_checkpoint, out / "data", "val", console=console)
+    console.print("4/4 Drawing")
+    _draw(out, run, evaluation)
+    summary = _summary(run, evaluation, train_seconds, train_images)
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    _say_what_is_where(out, run, summary, console)
+
+
+def _claim(out: Path) -> None:
+    """Empty the output folder of an earlier demo, and nothing else."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file.", "Choose another folder with --out DIR.")
+    if out.exists() and any(out.iterdir()):
+        if not (out / MARKER).exists():
+            raise UserError(f"{out} holds something that is not a demo.", "Choose another folder with --out DIR.")
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARKER).touch()
+
+
+def _draw(out: Path, run: TrainedRun, evaluation: Evaluation) -> None:
+    from brs_detr.engine.evaluation_files import write_evaluation
+    from brs_detr.report.curves import plot_curves
+    from brs_detr.report.history import read_scalars
+
+    plot_curves(read_scalars(run.work_dir / "vis_data" / "scalars.json"), out / "curves.png", "BRS-DETR on shapes")
+    write_evaluation(evaluation, out / "eval", num_pictures=12)
+
+
+def _summary(run: TrainedRun, evaluation: Evaluation, train_seconds: float, train_images: int) -> dict[str, Any]:
+    return {
+        **evaluation.metrics,
+        "train_seconds": train_seconds,
+        "eval_seconds": evaluation.seconds,
+        "train_images": train_images,
+        "val_images": evaluation.num_images,
+        "config": CONFIG,
+        "seed": run.seed,
+    }
+
+
+def _say_what_is_where(out: Path, run: TrainedRun, summary: dict[str, Any], console: Console) -> None:
+    console.print(f"\nAP {summary['AP']:.3f}  AP50 {summary['AP50']:.3f} on {summary['val_images']} held-out pictures")
+    console.print(f"Trained for {summary['train_seconds']:.0f} s. In {out}/:")
+    for name, what in (
+        ("curves.png", "loss and AP over the training"),
+        ("eval/pictures.jpg", "truth beside what was found"),
+        ("summary.json", "the numbers"),
+        (str(run.best_checkpoint.relative_to(out)), "the detector"),
+        ("data", "the pictures, in COCO format"),
+    ):
+        console.print(f"  {name:<18} {what}")
+    console.print(
+        f"\nNext:\n  brs-detr predict {run.best_checkpoint} {out}/data/val\n  brs-detr train {CONFIG} --data YOUR_DATA"
+    )

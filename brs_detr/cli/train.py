@@ -1,0 +1,67 @@
+"""`brs-detr train`: train a config."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from brs_detr.cli import INTERRUPTED
+
+
+@click.command("train", short_help="Train a config on your data or on COCO.")
+@click.argument("config")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder with your data in COCO format.")
+@click.option("--work-dir", type=click.Path(path_type=Path), help="Where to write. [default: work_dirs/CONFIG]")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the work dir.")
+@click.option("--amp", is_flag=True, help="Compute in bfloat16: faster on GPUs and on CPUs that have it.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Repeat a run. [default: drawn, printed and stored]")
+@click.option("--epochs", type=click.IntRange(1), help="How long to train; the schedule is stretched to it.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the config; repeatable.")
+def command(
+    config: str,
+    data: Path | None,
+    work_dir: Path | None,
+    resume: bool,
+    amp: bool,
+    seed: int | None,
+    epochs: int | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Train CONFIG, a name from `brs-detr configs` or a file.
+
+    The class names are read from the data and kept in the checkpoint. The work dir receives best.pth (to use),
+    last.pth (to resume), config.py, run.json, train.log and vis_data/scalars.json.
+
+    \b
+    Examples:
+      brs-detr train brs-co-deformable-detr_r18_1xb4-12e_coco --data shapes --epochs 24
+      brs-detr train brs-co-deformable-detr_r50_8xb2-12e_coco --data traffic --amp --seed 1
+      brs-detr train my_config.py --set optim_wrapper.optimizer.lr=1e-4 --set train_dataloader.batch_size=8
+      torchrun --nproc-per-node 8 -m brs_detr.cli train brs-co-deformable-detr_r50_8xb2-12e_coco
+    """
+    from brs_detr.engine.distributed import is_first
+    from brs_detr.engine.train import default_work_dir, train
+
+    work_dir = work_dir or default_work_dir(config)
+    try:
+        run = train(config, data, work_dir, resume=resume, amp=amp, seed=seed, epochs=epochs, overrides=overrides)
+    except KeyboardInterrupt:
+        _say_how_to_resume(work_dir)
+        sys.exit(INTERRUPTED)
+    if is_first():
+        click.echo(f"Best AP {run.best_ap:.3f}: {run.best_checkpoint}")
+        click.echo(f"Next: brs-detr predict {run.best_checkpoint} IMAGE")
+
+
+def _say_how_to_resume(work_dir: Path) -> None:
+    from brs_detr.engine.keep_checkpoints import LAST
+
+    last = work_dir / LAST
+    if not last.exists():
+        click.echo("\nStopped before the first checkpoint.", err=True)
+        return
+    again = shlex.join(argument for argument in sys.argv[1:] if argument != "--resume")
+    click.echo(f"\nStopped. The last checkpoint is {last}. To go on:\n  brs-detr {again} --resume", err=True)

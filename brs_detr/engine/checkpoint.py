@@ -1,0 +1,116 @@
+"""Read a checkpoint: weights, class names and config, without running anything that is stored in it."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brs_detr.engine.config_text import parse_config_text
+from brs_detr.errors import UserError
+
+if TYPE_CHECKING:
+    from mmengine import Config
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What `train` leaves: everything needed to predict, and where it came from."""
+
+    path: Path
+    config: Config
+    class_names: tuple[str, ...]
+    state_dict: dict[str, Tensor]
+    meta: dict[str, Any]
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint file. The pickle inside may hold tensors and plain values, nothing that runs code.
+
+    Args:
+        path: `best.pth` or `last.pth` of a run, or any checkpoint that mmengine saved.
+
+    Raises:
+        UserError: the file is missing, is no checkpoint, asks for code to be run, or has no config or class names.
+    """
+    content = _load(Path(path))
+    meta = content.get("meta") if isinstance(content, dict) else None
+    if not isinstance(meta, dict) or "state_dict" not in content:
+        raise UserError(f"{path} is not a checkpoint of this package.", "Give best.pth or last.pth of a training run.")
+    class_names = (meta.get("dataset_meta") or {}).get("classes")
+    if not class_names or "cfg" not in meta:
+        raise UserError(f"{path} holds weights without class names or config.", "Train with `brs-detr train`.")
+    config = parse_config_text(meta["cfg"], source=str(path))
+    return Checkpoint(Path(path), config, tuple(class_names), content["state_dict"], meta)
+
+
+def _load(path: Path) -> Any:
+    import torch
+
+    from brs_detr.platform import prepare
+
+    prepare()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the pickle protocol
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"Cannot open the checkpoint {path}: {error.strerror}.", "Check the path.") from None
+    except Exception as error:  # PyTorch's reader meets hostile bytes with exceptions of any kind
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    forbidden = re.search(r"GLOBAL (\S+)", str(error))
+    if forbidden:
+        return UserError(
+            f"{path} is refused: to read it, code stored in it would have to run ({forbidden[1]}).",
+            "Ask its author for plain weights; a checkpoint from `brs-detr train` needs no code.",
+        )
+    is_pickle_fault = isinstance(error, pickle.UnpicklingError)  # its text is about PyTorch's options
+    reason = (
+        "no weights can be read from it." if is_pickle_fault else (str(error).splitlines() or ["it ends early."])[0]
+    )
+    return UserError(f"{path} is damaged or not a checkpoint: {reason}", "Copy the file again.")
+
+
+def build_model(checkpoint: Checkpoint, device: str | None = None) -> nn.Module:
+    """Build the detector of a checkpoint and load its weights.
+
+    Args:
+        checkpoint: what `read_checkpoint` returned.
+        device: `cpu`, `cuda`, `cuda:1`, ...; by default the GPU if there is one.
+
+    Returns:
+        The model in evaluation mode, with `dataset_meta` set.
+
+    Raises:
+        UserError: the weights do not belong to the config.
+    """
+    import torch
+    from mmengine.registry import MODELS, init_default_scope
+    from mmengine.utils import import_modules_from_strings
+
+    from brs_detr.engine.registry import register
+
+    register()
+    import_modules_from_strings(**checkpoint.config.get("custom_imports", {"imports": []}))
+    init_default_scope(checkpoint.config.get("default_scope", "mmdet"))
+    model = MODELS.build(_without_pretrained_weights(checkpoint.config.model))
+    try:
+        model.load_state_dict(checkpoint.state_dict)
+    except RuntimeError as error:
+        raise UserError(f"The weights in {checkpoint.path} do not fit its config: {error}") from None
+    model.dataset_meta = {"classes": checkpoint.class_names}
+    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+
+
+def _without_pretrained_weights(model_config: dict[str, Any]) -> dict[str, Any]:
+    """Spare a `TimmBackbone` the download of weights that the checkpoint replaces anyway."""
+    backbone = model_config.get("backbone") or {}
+    replaced = {key: value for key, value in (("pretrained", False), ("weights_file", None)) if key in backbone}
+    return {**model_config, "backbone": {**backbone, **replaced}} if replaced else model_config

@@ -1,0 +1,113 @@
+"""Find, read and adjust configs."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import brs_detr
+from brs_detr.engine.overrides import apply_overrides
+from brs_detr.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from mmengine import Config
+
+# What mmengine's Runner reads from a config besides its own parameters.
+_EXTRA_KEYS = {"custom_imports", "model_wrapper_cfg", "compile", "activation_checkpointing", "efficient_conv_bn_eval"}
+
+
+@dataclass(frozen=True)
+class ConfigEntry:
+    """A config that can be named on the command line."""
+
+    name: str
+    path: Path
+    description: str
+
+
+def configs_dir() -> Path:
+    """Folder of the shipped configs: inside the package when installed, beside it in a checkout of the repository."""
+    package = Path(brs_detr.__file__).parent
+    shipped = package / "configs"
+    return shipped if shipped.is_dir() else package.parent / "configs"
+
+
+def list_configs() -> list[ConfigEntry]:
+    """Every shipped config that can be trained, sorted by name. Reads their first lines, runs nothing."""
+    files = (path for path in configs_dir().rglob("*.py") if "_base_" not in path.parts)
+    return [ConfigEntry(path.stem, path, _description(path)) for path in sorted(files, key=lambda path: path.stem)]
+
+
+def find_config(name_or_path: str | Path) -> Path:
+    """Path of a config file.
+
+    Args:
+        name_or_path: a name from `list_configs`, or the path of a `.py` file.
+
+    Raises:
+        UserError: there is no such config; the message names the nearest one.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    entries = {entry.name: entry.path for entry in list_configs()}
+    if path.suffix == ".py" or len(path.parts) > 1:
+        if path.stem in entries:
+            raise UserError(f"There is no config file {path}.", f"Its name alone is enough: {path.stem}")
+        raise UserError(f"There is no config file {path}.", "Check the path, or take a name from `brs-detr configs`.")
+    if path.name not in entries:
+        raise UserError(f"There is no config called {path.name!r}.", did_you_mean(path.name, entries))
+    return entries[path.name]
+
+
+def load_config(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a config and change single keys of it.
+
+    Variables that only help to write the file (`train_pipeline`, `data_root`, ...) are left out of the result: whatever
+    key is in it is read by somebody, so that an override of a key that has no effect is an error.
+
+    Args:
+        name_or_path: a name from `list_configs`, or the path of a `.py` file.
+        overrides: assignments `key=value`, see `apply_overrides`.
+
+    Raises:
+        UserError: no such config, the file is not valid Python, or an override names an unknown key.
+    """
+    from mmengine import Config
+
+    from brs_detr.engine.config_text import PlainConfig
+    from brs_detr.engine.registry import register
+
+    register()
+    path = find_config(name_or_path)
+    try:
+        config = Config.fromfile(path)
+    except SyntaxError as error:
+        raise UserError(f"{path} is not valid Python: {error.msg}, line {error.lineno}.", "Mend that line.") from None
+    except FileNotFoundError as error:
+        raise UserError(f"{path} needs a file that does not exist: {error}", "Check its `_base_` list.") from None
+    except Exception as error:  # it is a program, so anything can go wrong in it
+        raise UserError(f"{path} stops with {type(error).__name__}: {error}", "Mend the file.") from error
+    kept = {key: value for key, value in config.items() if key in _runner_keys()}
+    apply_overrides(kept, overrides)
+    return PlainConfig(kept, filename=path)
+
+
+def _runner_keys() -> set[str]:
+    from mmengine.runner import Runner
+
+    return set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"} | _EXTRA_KEYS
+
+
+def _description(path: Path) -> str:
+    """First line of the docstring of a config, or its first comment."""
+    text = path.read_text(encoding="utf-8")
+    docstring = ast.get_docstring(ast.parse(text))
+    if docstring:
+        return docstring.splitlines()[0]
+    comment = next((line for line in text.splitlines() if line.startswith("#")), "")
+    return comment.lstrip("# ")

@@ -1,0 +1,81 @@
+"""A config as text, written fast, and read back as data. mmengine would execute it as Python."""
+
+from __future__ import annotations
+
+import ast
+import pprint
+from typing import Any
+
+from mmengine import Config
+
+from brs_detr.errors import UserError
+
+_SCOPES = ("mmdet", "mmcv", "mmengine")
+_NUMBERS = {"inf": float("inf"), "nan": float("nan")}
+
+
+class PlainConfig(Config):
+    """mmengine's Config, which spends a second on the layout of its text each time a checkpoint is written."""
+
+    @property
+    def pretty_text(self) -> str:
+        """One assignment of a literal for each key."""
+        items = self.to_dict().items()
+        return "".join(f"{key} = {pprint.pformat(value, width=120, sort_dicts=False)}\n" for key, value in items)
+
+
+def parse_config_text(text: str, source: str = "the config") -> Config:
+    """Read what `pretty_text` wrote, ours or mmengine's: assignments of literals and of `dict(key=literal)`.
+
+    Args:
+        text: the config as text.
+        source: where it comes from, for messages.
+
+    Raises:
+        UserError: the text is anything else, or a `type` in it names something outside the registries.
+    """
+    try:
+        config = dict(_assignment(line) for line in ast.parse(text).body)
+        _require_registered_types(config.get("model"))
+    except (ValueError, SyntaxError) as error:
+        raise UserError(f"The config in {source} cannot be read as plain data: {error}", "Train again.") from None
+    return PlainConfig(config)
+
+
+def _assignment(line: ast.stmt) -> tuple[str, Any]:
+    if not isinstance(line, ast.Assign) or len(line.targets) != 1 or not isinstance(line.targets[0], ast.Name):
+        raise ValueError(f"line {line.lineno} is not of the form name = value")
+    return line.targets[0].id, _value(line.value)
+
+
+def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call):
+        return _dict_call(node)
+    if isinstance(node, ast.Dict):
+        return {_value(key): _value(value) for key, value in zip(node.keys, node.values, strict=True) if key}
+    if isinstance(node, ast.List):
+        return [_value(item) for item in node.elts]
+    if isinstance(node, ast.Tuple):
+        return tuple(_value(item) for item in node.elts)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_value(node.operand)
+    if isinstance(node, ast.Name) and node.id in _NUMBERS:
+        return _NUMBERS[node.id]
+    return ast.literal_eval(node)
+
+
+def _dict_call(node: ast.Call) -> dict[str, Any]:
+    if not isinstance(node.func, ast.Name) or node.func.id != "dict" or node.args:
+        raise ValueError(f"line {node.lineno} calls something other than dict(key=value)")
+    return {keyword.arg: _value(keyword.value) for keyword in node.keywords if keyword.arg}
+
+
+def _require_registered_types(node: Any) -> None:
+    """Refuse `type="package.module.function"`: mmengine's registry would import and call it."""
+    if isinstance(node, dict):
+        kind = node.get("type")
+        scope, _, name = kind.rpartition(".") if isinstance(kind, str) else ("", "", "")
+        if scope and scope not in _SCOPES:
+            raise ValueError(f"type {kind!r} is not a registered name")
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
+        _require_registered_types(child)

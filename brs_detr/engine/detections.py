@@ -1,0 +1,76 @@
+"""What a detector found on one image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+class Detection(NamedTuple):
+    """One object: its box (x1, y1, x2, y2) in pixels, score in [0, 1], label and class name."""
+
+    box_xyxy: tuple[float, float, float, float]
+    score: float
+    label: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Detections:
+    """All objects found on one image, best first; iterating gives one `Detection` each.
+
+    Args:
+        boxes_xyxy: [N, 4] corners in pixels of the image that was given.
+        scores: [N] in [0, 1].
+        labels: [N] places in `class_names`.
+        class_names: of all classes of the detector.
+    """
+
+    boxes_xyxy: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[Detection]:
+        columns = self.boxes_xyxy.tolist(), self.scores.tolist(), self.labels.tolist(), self.names
+        for box, score, label, name in zip(*columns, strict=True):
+            yield Detection(tuple(box), score, label, name)
+
+    @property
+    def names(self) -> list[str]:
+        """Class name of each object."""
+        return [self.class_names[label] for label in self.labels]
+
+    def above(self, score: float) -> Detections:
+        """The objects whose score is at least `score`."""
+        kept = self.scores >= score
+        return Detections(self.boxes_xyxy[kept], self.scores[kept], self.labels[kept], self.class_names)
+
+    def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
+        """The objects as COCO result entries: `bbox` is x, y, w, h in pixels, `category_id` is the label plus 1."""
+        return [
+            {
+                "image_id": image_id,
+                "category_id": label + 1,
+                "category_name": name,
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "score": score,
+            }
+            for (x1, y1, x2, y2), score, label, name in self
+        ]
+
+    def draw(self, image: Image.Image | NDArray[np.uint8]) -> Image.Image:
+        """A copy of the image, PIL or RGB [H, W, 3], with the boxes drawn into it."""
+        from brs_detr.report.draw import draw_detections
+
+        return draw_detections(image, self.boxes_xyxy, self.labels, self.scores, class_names=self.class_names)

@@ -1,0 +1,95 @@
+"""Use a trained detector in two lines of Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brs_detr.engine.checkpoint import build_model, read_checkpoint
+from brs_detr.engine.detections import Detection, Detections
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    ImageLike = str | Path | Image.Image | NDArray[np.uint8]
+    ImageList = list[ImageLike] | tuple[ImageLike, ...]
+
+__all__ = ["Detection", "Detections", "Detector"]
+
+
+class Detector:
+    """A detector with its weights, class names and preprocessing, all from one checkpoint.
+
+    >>> model = Detector("best.pth")
+    >>> detections = model("street.jpg")
+
+    Args:
+        checkpoint: from `brs-detr train`. It is read without running any code that is stored in it.
+        device: `cpu`, `cuda`, `cuda:1`, ...; by default the GPU if there is one.
+        score_threshold: objects with a lower score are left out, in [0, 1].
+
+    Raises:
+        UserError: the checkpoint is missing or damaged, needs code to be run, or does not fit its config.
+    """
+
+    def __init__(self, checkpoint: str | Path, device: str | None = None, score_threshold: float = 0.3) -> None:
+        from mmcv.transforms import Compose
+        from mmengine.registry import TRANSFORMS
+
+        content = read_checkpoint(checkpoint)
+        self.model = build_model(content, device)
+        self.class_names = content.class_names
+        self.score_threshold = score_threshold
+        load, *prepare = content.config.test_dataloader.dataset.pipeline
+        self._load = TRANSFORMS.build(load)
+        self._prepare = Compose(prepare)
+
+    @overload
+    def __call__(self, image: ImageLike) -> Detections: ...
+    @overload
+    def __call__(self, image: ImageList) -> list[Detections]: ...
+
+    def __call__(self, image: ImageLike | ImageList) -> Detections | list[Detections]:
+        """Find the objects on one image, or on each of a list.
+
+        Args:
+            image: a path, a PIL image, an RGB array uint8 [H, W, 3], or a list of them. A file is turned upright as its
+                EXIF data ask; a PIL image or an array is taken as it is.
+
+        Returns:
+            Boxes in pixels of the image, best first; a list of them for a list.
+
+        Raises:
+            UserError: a file cannot be read as an image.
+            ValueError: an array of another type or shape.
+        """
+        if isinstance(image, (list, tuple)):
+            return [self._detect(one) for one in image]
+        return self._detect(image)  # type: ignore[arg-type]
+
+    def _detect(self, image: ImageLike) -> Detections:
+        import torch
+
+        packed = self._prepare(self._read(image))
+        with torch.inference_mode():
+            (sample,) = self.model.test_step(  # type: ignore[operator]
+                {"inputs": [packed["inputs"]], "data_samples": [packed["data_samples"]]}
+            )
+        found = sample.pred_instances.cpu().numpy()
+        order = np.argsort(-found.scores, kind="stable")
+        boxes, scores, labels = found.bboxes[order], found.scores[order], found.labels[order]
+        return Detections(boxes, scores, labels, self.class_names).above(self.score_threshold)
+
+    def _read(self, image: ImageLike) -> dict[str, Any]:
+        """The start of the pipeline: pixels in BGR, as the file loader gives them."""
+        if isinstance(image, (str, Path)):
+            return self._load({"img_path": str(image), "img_id": 0})
+        pixels = np.asarray(image if isinstance(image, np.ndarray) else image.convert("RGB"))
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+            raise ValueError(f"an image is uint8 [H, W, 3] in RGB, not {pixels.dtype} {list(pixels.shape)}")
+        size = pixels.shape[:2]
+        bgr = np.ascontiguousarray(pixels[..., ::-1])
+        return {"img": bgr, "img_path": None, "img_id": 0, "img_shape": size, "ori_shape": size}

@@ -1,0 +1,43 @@
+"""Take part in a run on several processes, when `torchrun` started this one."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmengine import Config
+
+
+def is_launched() -> bool:
+    """Whether this process is one of several that `torchrun` started."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def is_first() -> bool:
+    """Whether this process is the one that speaks and writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def join_processes(config: Config) -> None:
+    """Start the process group and set up the config for it; nothing to do for a single process.
+
+    Without a GPU the group is gloo, and the model wrapper is told to keep its hands off devices.
+
+    Args:
+        config: changed in place.
+    """
+    if not is_launched():
+        return
+    import torch
+    import torch.distributed
+    from mmengine.dist import init_dist
+
+    config.launcher = "pytorch"
+    if torch.distributed.is_initialized():
+        return
+    if torch.cuda.is_available():
+        init_dist("pytorch", backend="nccl")
+        return
+    torch.distributed.init_process_group("gloo")
+    config.model_wrapper_cfg = {"type": "MMDistributedDataParallel", "device_ids": None, "broadcast_buffers": False}

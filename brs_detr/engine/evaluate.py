@@ -1,0 +1,144 @@
+"""Measure a checkpoint on a data set."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from brs_detr.data.annotations import read_class_names
+from brs_detr.data.coco_folder import CocoSplit, find_splits
+from brs_detr.engine.checkpoint import build_model, read_checkpoint
+from brs_detr.engine.coco_ap import ClassAP
+from brs_detr.engine.console import make_console
+from brs_detr.engine.folder_data import check_data, choose_split, split_of, use_split
+from brs_detr.engine.loaders import build_loader
+from brs_detr.engine.progress import track
+from brs_detr.errors import UserError
+
+if TYPE_CHECKING:
+    from mmengine import Config
+    from torch import nn
+
+    from brs_detr.engine.coco_metric import CocoAPMetric
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Result of `evaluate`.
+
+    Args:
+        metrics: the 12 COCO numbers `AP`, `AP50`, ..., each in [0, 1], or -1 without ground truth for it.
+        per_class: AP of each class.
+        predictions: COCO result entries, with image and category ids of the annotation file.
+        split: what was evaluated on.
+        class_names: of the checkpoint; the place in the list is the label.
+        num_images: in the split.
+        seconds: for all images, loading included.
+    """
+
+    metrics: dict[str, float]
+    per_class: list[ClassAP]
+    predictions: list[dict[str, Any]]
+    split: CocoSplit
+    class_names: tuple[str, ...]
+    num_images: int
+    seconds: float
+
+
+def evaluate(
+    checkpoint: str | Path,
+    data: str | Path | None = None,
+    split: str | None = None,
+    *,
+    head: str | None = None,
+    device: str | None = None,
+    console: Console | None = None,
+) -> Evaluation:
+    """Measure COCO AP of a checkpoint, by pycocotools and without rounding.
+
+    Args:
+        checkpoint: from `train`.
+        data: data set in COCO format; by default the one that the checkpoint was trained with.
+        split: `train`, `val` or `test`; by default `test`, or `val` where there is no `test`.
+        head: evaluate this head of the model, `query`, `roi` or `atss`; by default the one its config names.
+        device: `cpu`, `cuda`, ...; by default the GPU if there is one.
+        console: where progress is shown.
+
+    Raises:
+        UserError: the checkpoint or the data cannot be used, their classes differ, or the model has no such head.
+    """
+    console = console or make_console()
+    content = read_checkpoint(checkpoint)
+    chosen = _chosen_split(content.config, data, split)
+    _require_same_classes(chosen, content.class_names)
+    use_split(content.config, "test", chosen, content.class_names)
+    check_data(content.config, ("test",), console)
+    model = build_model(content, device)
+    if head is not None:
+        choose_head(model, head)
+    started = time.perf_counter()
+    metric = _measure(model, content.config, content.class_names, console)
+    seconds = time.perf_counter() - started
+    assert metric.result is not None
+    return Evaluation(
+        metrics=metric.result.metrics,
+        per_class=metric.result.per_class,
+        predictions=metric.predictions,
+        split=chosen,
+        class_names=content.class_names,
+        num_images=len(metric.dataset["images"]),
+        seconds=seconds,
+    )
+
+
+def choose_head(model: nn.Module, head: str) -> None:
+    """Let a model predict with another of its heads.
+
+    Raises:
+        UserError: it has no such head.
+    """
+    if not hasattr(model, "eval_head"):
+        raise UserError(f"{type(model).__name__} has one head only.", "Leave out --head.")
+    try:
+        model.eval_head = head  # type: ignore[assignment]
+    except ValueError as error:
+        raise UserError(f"--head {head}: {error}.", "Leave out --head, or choose another.") from None
+
+
+def _chosen_split(config: Config, data: str | Path | None, name: str | None) -> CocoSplit:
+    if data is not None:
+        return choose_split(find_splits(data), [name] if name else ["test", "val"], data)
+    if name is not None:
+        return split_of(config, name)
+    test, val = split_of(config, "test"), split_of(config, "val")
+    return val if test.annotation_file == val.annotation_file else test
+
+
+def _require_same_classes(split: CocoSplit, class_names: tuple[str, ...]) -> None:
+    names = read_class_names(split.annotation_file)
+    odd = sorted(set(names) ^ set(class_names))
+    if odd:
+        raise UserError(
+            f"{split.annotation_file} and the checkpoint differ in their classes; only one knows {', '.join(odd)}.",
+            f"The checkpoint was trained for: {', '.join(class_names)}.",
+        )
+
+
+def _measure(model: nn.Module, config: Config, class_names: tuple[str, ...], console: Console) -> CocoAPMetric:
+    import torch
+
+    from brs_detr.engine.coco_metric import CocoAPMetric
+
+    loader = build_loader(config.test_dataloader)
+    metric = CocoAPMetric(config.test_evaluator.ann_file)
+    metric.dataset_meta = {"classes": class_names}
+    with torch.inference_mode():
+        for batch in track(loader, "evaluating", console):
+            samples = model.test_step(batch)  # type: ignore[operator]
+            metric.process(batch, [sample.to_dict() for sample in samples])
+    metric.evaluate(len(loader.dataset))  # type: ignore[arg-type]
+    return metric

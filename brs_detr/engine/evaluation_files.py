@@ -1,0 +1,87 @@
+"""Write an evaluation down: numbers, detections and pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps
+
+from brs_detr.data.annotations import read_annotations
+from brs_detr.data.boxes import xyxy_from_xywh
+from brs_detr.engine.evaluate import Evaluation
+from brs_detr.report.contact_sheet import contact_sheet
+from brs_detr.report.draw import draw_detections
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path, num_pictures: int = 8, score_threshold: float = 0.3) -> None:
+    """Write `metrics.json`, `predictions.json` (COCO results) and `pictures.jpg` (truth beside detections).
+
+    Args:
+        evaluation: from `evaluate`.
+        folder: made when it does not exist; files of these names are replaced.
+        num_pictures: how many images of the split to draw, spread evenly over it.
+        score_threshold: detections with a lower score are not drawn.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / "metrics.json", metrics_record(evaluation))
+    _write_json(folder / "predictions.json", evaluation.predictions)
+    truth_and_detections(evaluation, num_pictures, score_threshold).save(folder / "pictures.jpg", quality=90)
+
+
+def metrics_record(evaluation: Evaluation) -> dict[str, Any]:
+    """Everything that was measured, as plain values."""
+    return {
+        **evaluation.metrics,
+        "per_class": class_rows(evaluation),
+        "annotation_file": str(evaluation.split.annotation_file),
+        "num_images": evaluation.num_images,
+        "seconds": evaluation.seconds,
+    }
+
+
+def class_rows(evaluation: Evaluation) -> dict[str, dict[str, float]]:
+    """AP, AP50 and number of boxes by class name, as `brs_detr.report.table` shows them."""
+    return {row.name: {"AP": row.AP, "AP50": row.AP50, "boxes": row.num_boxes} for row in evaluation.per_class}
+
+
+def truth_and_detections(evaluation: Evaluation, num_pictures: int, score_threshold: float) -> Image.Image:
+    """A sheet with two pictures of each image: its ground truth on the left, what was detected on the right.
+
+    Args:
+        evaluation: from `evaluate`, on at least one image.
+        num_pictures: images to draw, spread evenly over the split.
+        score_threshold: detections with a lower score are left out.
+    """
+    dataset = read_annotations(evaluation.split.annotation_file)
+    names = {category["id"]: category["name"] for category in dataset["categories"]}
+    detections = [entry for entry in evaluation.predictions if entry["score"] >= score_threshold]
+    sheet, captions = [], []
+    for image in _spread(dataset["images"], num_pictures):
+        with Image.open(evaluation.split.image_dir / image["file_name"]) as file:
+            picture = ImageOps.exif_transpose(file).convert("RGB")
+        for caption, entries in (("truth", dataset["annotations"]), ("detected", detections)):
+            of_image = [entry for entry in entries if entry["image_id"] == image["id"]]
+            sheet.append(_drawn(picture, of_image, names, evaluation.class_names))
+            captions.append(f"{image['file_name']}: {caption}")
+    return contact_sheet(sheet, columns=4, captions=captions)
+
+
+def _drawn(
+    picture: Image.Image, entries: Sequence[dict[str, Any]], names: dict[int, str], class_names: Sequence[str]
+) -> Image.Image:
+    boxes_xyxy = xyxy_from_xywh([entry["bbox"] for entry in entries])
+    labels = [class_names.index(names[entry["category_id"]]) for entry in entries]
+    scores = [entry["score"] for entry in entries if "score" in entry]
+    return draw_detections(picture, boxes_xyxy, labels, scores or None, class_names=class_names)
+
+
+def _spread(images: Sequence[dict[str, Any]], number: int) -> list[dict[str, Any]]:
+    number = min(number, len(images))
+    return [images[place * len(images) // number] for place in range(number)]
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,139 @@
+"""What a run shows on the console: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+from mmengine.dist import get_world_size, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from brs_detr.engine.keep_checkpoints import KeepLastAndBest
+
+Item = TypeVar("Item", covariant=True)
+
+
+class SizedIterable(Protocol[Item]):
+    """Lists and data loaders alike."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Item]: ...
+
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+def track(items: SizedIterable[Item], what: str, console: Console) -> Iterator[Item]:
+    """Iterate over `items` with a bar on a terminal, in silence elsewhere."""
+    with _bar(console) as bar:
+        task = bar.add_task(what, total=len(items), note="")
+        for item in items:
+            yield item
+            bar.advance(task)
+
+
+@contextmanager
+def counter(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
+    """A bar for work that reports itself by calls `progress(done, total)`."""
+    with _bar(console) as bar:
+        task = bar.add_task(what, total=None, note="")
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+class TrainingProgress(Hook):
+    """Show where a training run is: epoch, iteration, loss, learning rate, images/s, time left, AP.
+
+    Use it as a context manager around `runner.train()`, so that the terminal is given back whatever happens.
+
+    Args:
+        console: where to; a console that is no terminal gets a line now and then instead of a bar.
+        keeper: the hook that knows the best AP.
+    """
+
+    priority = "LOWEST"
+
+    def __init__(self, console: Console, keeper: KeepLastAndBest) -> None:
+        self.console = console
+        self.keeper = keeper
+        self.bar = _bar(console)
+        self.tasks: dict[str, TaskID] = {}
+        self.first_iter = 0
+        self.started = self.last_line = 0.0
+
+    def __enter__(self) -> TrainingProgress:
+        if is_main_process():
+            self.bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.stop()
+
+    def before_train(self, runner: Runner) -> None:
+        """Start the clock; a run that is resumed starts where it was."""
+        self.first_iter, self.started = runner.iter, time.monotonic()
+        if runner.iter > 0:
+            self._print(f"Going on after epoch {runner.epoch}")
+        self.tasks["train"] = self.bar.add_task("training", total=runner.max_iters, completed=runner.iter, note="")
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Show the state."""
+        done = runner.iter + 1
+        epoch = f"epoch {runner.epoch + 1}/{runner.max_epochs}"
+        note = self._note(runner, len(data_batch["inputs"]) * get_world_size())
+        self.bar.update(self.tasks["train"], completed=done, description=epoch, note=note)
+        is_last = batch_idx + 1 == len(runner.train_dataloader)
+        if not self.console.is_terminal and (is_last or time.monotonic() - self.last_line > _SECONDS_BETWEEN_LINES):
+            eta = self._eta(done, runner.max_iters)
+            self._print(f"{epoch}  iteration {done}/{runner.max_iters}  {note}  ETA {eta}")
+            self.last_line = time.monotonic()
+
+    def before_val(self, runner: Runner) -> None:
+        """Add a bar for the evaluation."""
+        self.tasks["val"] = self.bar.add_task("evaluating", total=len(runner.val_dataloader), note="")
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Move the bar of the evaluation."""
+        self.bar.advance(self.tasks["val"])
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Print the AP, and the best one so far."""
+        self.bar.remove_task(self.tasks["val"])
+        found = {key.rpartition("/")[2]: value for key, value in (metrics or {}).items()}
+        if "AP" in found:
+            self._print(
+                f"epoch {runner.epoch}/{runner.max_epochs}  AP {found['AP']:.3f}  AP50 {found['AP50']:.3f}"
+                f"  best AP {self.keeper.best:.3f} (epoch {self.keeper.best_epoch})"
+            )
+
+    def _note(self, runner: Runner, batch_size: int) -> str:
+        loss = runner.message_hub.get_scalar("train/loss").mean(50)
+        lr = next(iter(runner.optim_wrapper.get_lr().values()))[-1]
+        speed = batch_size / runner.message_hub.get_scalar("train/time").mean(50)
+        return f"loss {loss:.3f}  lr {lr:.1e}  {speed:.1f} images/s"
+
+    def _eta(self, done: int, total: int) -> str:
+        seconds = (time.monotonic() - self.started) / max(done - self.first_iter, 1) * (total - done)
+        minutes, seconds = divmod(round(seconds), 60)
+        return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+
+    def _print(self, line: str) -> None:
+        if is_main_process():
+            self.console.print(line)

@@ -1,0 +1,33 @@
+"""mmengine's Runner with its log in a file instead of on the console."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+
+
+class QuietRunner(Runner):
+    """A Runner that prints nothing and writes flat into its work dir: `train.log`, `config.py`, `vis_data/`."""
+
+    _log_dir: str
+
+    def build_logger(self, log_level: int | str = "INFO", log_file: str | None = None, **kwargs: Any) -> MMLogger:
+        """Log to `train.log` alone; a run that is resumed appends to it."""
+        with suppress(OSError):  # the folder named after the time, which another process may have removed
+            Path(self._log_dir).rmdir()
+        self._log_dir = self._work_dir
+        log_file = log_file or str(Path(self.work_dir) / "train.log")
+        logger = super().build_logger(log_level, log_file, **kwargs)
+        for handler in [handler for handler in logger.handlers if not isinstance(handler, logging.FileHandler)]:
+            logger.removeHandler(handler)
+        return logger
+
+    def dump_config(self) -> None:
+        """Write the resolved config where it is found without knowing its name."""
+        if self.rank == 0:
+            self.cfg.dump(Path(self.work_dir) / "config.py")

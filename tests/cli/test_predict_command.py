@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from brs_detr.cli import main
+from brs_detr.engine.train import TrainedRun
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["predict", *map(str, arguments), "--device", "cpu"])
+
+
+def test_folder(trained: TrainedRun, shapes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = invoke(trained.best_checkpoint, shapes / "val", "--out", out, "--threshold", 0)
+    assert result.exit_code == 0, result.output
+    names = [f"00000{number}.jpg" for number in range(1, 5)]
+    assert sorted(path.name for path in out.iterdir()) == [*names, "predictions.json"]
+    record = json.loads((out / "predictions.json").read_text())
+    assert [image["file"] for image in record["images"]] == names
+    first = record["images"][0]
+    assert (first["height"], first["width"]) == (64, 64)
+    assert first["objects"][0].keys() == {"name", "label", "score", "box_xyxy"}
+    assert record["class_names"][first["objects"][0]["label"]] == first["objects"][0]["name"]
+    with Image.open(out / names[0]) as picture:
+        picture.verify()
+
+
+def test_single_image_turned_by_its_exif_data(trained: TrainedRun, tmp_path: Path) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (64, 32), "red").save(tmp_path / "photo.jpg", exif=turned)
+    result = invoke(trained.best_checkpoint, tmp_path / "photo.jpg", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert (record["images"][0]["height"], record["images"][0]["width"]) == (64, 32)
+    with Image.open(tmp_path / "out" / "photo.jpg") as picture:
+        assert picture.height > picture.width
+
+
+def test_earlier_predictions_are_replaced_only_on_demand(trained: TrainedRun, shapes: Path, tmp_path: Path) -> None:
+    call = [trained.best_checkpoint, shapes / "val" / "000001.jpg", "--out", tmp_path / "out"]
+    assert invoke(*call).exit_code == 0
+    refused = invoke(*call)
+    assert refused.exit_code == 2
+    assert "already holds predictions" in refused.stderr
+    assert invoke(*call, "--overwrite").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("none.jpg", "none.jpg: there is no such file"),
+        ("text.jpg", "text.jpg: it is not an image"),
+        ("broken", "cut.jpg"),
+        ("empty", "There is no image in"),
+    ],
+)
+def test_nothing_is_written_for_a_bad_source(
+    source: str, message: str, trained: TrainedRun, shapes: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "text.jpg").write_text("hello")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    whole = (shapes / "val" / "000001.jpg").read_bytes()
+    (tmp_path / "broken" / "a.jpg").write_bytes(whole)
+    (tmp_path / "broken" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    result = invoke(trained.best_checkpoint, tmp_path / source, "--out", tmp_path / "out")
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()

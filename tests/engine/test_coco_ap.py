@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from brs_detr.engine.coco_ap import coco_ap
+
+
+def dataset(*boxes: tuple[int, int, list[float]], crowd: int = 0) -> dict[str, Any]:
+    """Two images and the classes 3 "cat" and 9 "dog"; a box is (image, category, x y w h)."""
+    annotations = [
+        {
+            "id": number,
+            "image_id": image,
+            "category_id": category,
+            "bbox": box,
+            "area": box[2] * box[3],
+            "iscrowd": crowd,
+        }
+        for number, (image, category, box) in enumerate(boxes, start=1)
+    ]
+    return {
+        "images": [{"id": 7, "width": 64, "height": 64}, {"id": 8, "width": 64, "height": 64}],
+        "annotations": annotations,
+        "categories": [{"id": 3, "name": "cat"}, {"id": 9, "name": "dog"}],
+    }
+
+
+def found(image: int, category: int, box: list[float], score: float) -> dict[str, Any]:
+    return {"image_id": image, "category_id": category, "bbox": box, "score": score}
+
+
+BOX = [10.0, 10.0, 20.0, 20.0]
+ELSEWHERE = [40.0, 40.0, 20.0, 20.0]
+
+
+def test_everything_found() -> None:
+    result = coco_ap(dataset((7, 3, BOX), (8, 9, BOX)), [found(7, 3, BOX, 0.9), found(8, 9, BOX, 0.2)])
+    assert result.metrics["AP"] == pytest.approx(1)
+    assert [(row.name, row.num_boxes) for row in result.per_class] == [("cat", 1), ("dog", 1)]
+    assert [row.AP for row in result.per_class] == pytest.approx([1, 1])
+
+
+def test_nothing_found_is_zero() -> None:
+    result = coco_ap(dataset((7, 3, BOX)), [])
+    assert result.metrics["AP"] == result.metrics["AP50"] == result.metrics["AR_100"] == 0
+    assert result.per_class[0].AP == 0
+
+
+def test_false_positive_ahead_halves_the_precision() -> None:
+    result = coco_ap(dataset((7, 3, BOX)), [found(7, 3, ELSEWHERE, 0.9), found(7, 3, BOX, 0.5)])
+    assert result.metrics["AP"] == pytest.approx(0.5)
+
+
+def test_no_ground_truth_is_minus_one() -> None:
+    result = coco_ap(dataset(), [found(7, 3, BOX, 0.9)])
+    assert result.metrics["AP"] == result.per_class[0].AP == -1
+
+
+def test_class_without_ground_truth_does_not_count() -> None:
+    result = coco_ap(dataset((7, 3, BOX)), [found(7, 3, BOX, 0.9), found(7, 9, BOX, 0.9)])
+    assert result.metrics["AP"] == pytest.approx(1)
+    assert result.per_class[1].AP == -1
+
+
+def test_crowd_is_neither_missed_nor_counted() -> None:
+    result = coco_ap(dataset((7, 3, BOX), crowd=1), [])
+    assert result.metrics["AP"] == -1
+    assert result.per_class[0].num_boxes == 0
+
+
+def test_digits_are_kept() -> None:
+    # 7 boxes, 1 found at IoU 0.8 (thresholds 0.50 to 0.75, rounding aside), precision 1 up to recall 1/7.
+    truth = dataset(*[(7, 3, [8.0 * place, 0.0, 8.0, 8.0]) for place in range(7)])
+    result = coco_ap(truth, [found(7, 3, [0.0, 0.0, 8.0, 6.5], 0.9)])
+    recall_points = 15 / 101  # 0, 0.01, ... 0.14 are reached
+    assert result.metrics["AP50"] == pytest.approx(recall_points, abs=1e-12)
+    assert result.metrics["AP"] == pytest.approx(recall_points * 7 / 10, abs=1e-12)
+    assert result.metrics["AP"] != round(result.metrics["AP"], 3)
+
+
+def test_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    coco_ap(dataset((7, 3, BOX)), [found(7, 3, BOX, 0.9)])
+    assert capsys.readouterr().out == ""
