@@ -17,7 +17,8 @@ _CROWD_RATE = 0.10
 _MAX_OBJECTS = 8
 _MIN_VISIBLE = 0.45  # a shape covered further than this is not drawn at all
 _MIN_CONTRAST = 70.0  # between a shape and the ground below it, as a distance in RGB
-_RADII = (0.055, 0.24)  # by the shorter side of the picture
+_RADII = (0.08, 0.26)  # by the shorter side of the picture
+_TILT = 0.4  # radians, to either side
 _CROWD_MEMBERS = (9, 15)
 _SHADOW = 0.35
 
@@ -103,7 +104,7 @@ def _crowd(rng: np.random.Generator, size: tuple[int, int]) -> list[_Stamp]:
 
 
 def _stamp(rng: np.random.Generator, label: int, radius: float, centre: NDArray[np.float64]) -> _Stamp:
-    coverage = shape_mask(SHAPE_NAMES[label], radius, rng.uniform(0, 2 * np.pi), rng.uniform(0.82, 1.22))
+    coverage = shape_mask(SHAPE_NAMES[label], radius, rng.uniform(-_TILT, _TILT), rng.uniform(0.82, 1.22))
     y, x = np.round(centre - len(coverage) / 2).astype(int).tolist()
     return _Stamp(label, coverage, (y, x))
 
