@@ -21,10 +21,16 @@ _KEPT_SUFFIXES = {".jpg", ".jpeg", ".png"}
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("source", type=click.Path(path_type=Path), metavar="IMAGE|DIR")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("predictions"), show_default=True)
-@click.option("--threshold", type=click.FloatRange(0, 1), default=0.3, show_default=True, help="Lowest score to keep.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="Lowest score to keep. [default: the one with the best F1 on the validation data of the training]",
+)
 @click.option("--device", help="cpu, cuda, cuda:1, ... [default: the GPU if there is one]")
 @click.option("--overwrite", is_flag=True, help="Replace the predictions that --out already holds.")
-def command(checkpoint: Path, source: Path, out: Path, threshold: float, device: str | None, overwrite: bool) -> None:
+def command(
+    checkpoint: Path, source: Path, out: Path, threshold: float | None, device: str | None, overwrite: bool
+) -> None:
     """Draw what CHECKPOINT finds on an image, or on all images of a folder.
 
     Writes the drawn pictures and predictions.json: for each image its size and the objects with class name, score and
@@ -58,7 +64,7 @@ def command(checkpoint: Path, source: Path, out: Path, threshold: float, device:
     record = {
         "checkpoint": str(checkpoint),
         "class_names": list(detector.class_names),
-        "score_threshold": threshold,
+        "score_threshold": detector.score_threshold,
         "images": images,
     }
     (out / RESULT).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

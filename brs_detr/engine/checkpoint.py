@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brs_detr.engine.coco_ap import FALLBACK_THRESHOLD
 from brs_detr.engine.config_text import parse_config_text
 from brs_detr.errors import UserError
 
@@ -26,6 +27,11 @@ class Checkpoint:
     class_names: tuple[str, ...]
     state_dict: dict[str, Tensor]
     meta: dict[str, Any]
+
+    @property
+    def score_threshold(self) -> float:
+        """The score with the best F1 on the validation data of the training."""
+        return float((self.meta.get("metrics") or {}).get("coco/F1_threshold", FALLBACK_THRESHOLD))
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

@@ -31,7 +31,7 @@ class Evaluation:
     """Result of `evaluate`.
 
     Args:
-        metrics: the 12 COCO numbers `AP`, `AP50`, ..., each in [0, 1], or -1 without ground truth for it.
+        metrics: `AP`, `AP50`, ..., see `brs_detr.engine.coco_ap.CocoAP`.
         per_class: AP of each class.
         predictions: COCO result entries, with image and category ids of the annotation file.
         split: what was evaluated on.

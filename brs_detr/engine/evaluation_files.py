@@ -16,19 +16,20 @@ from brs_detr.report.contact_sheet import contact_sheet
 from brs_detr.report.draw import draw_detections
 
 
-def write_evaluation(evaluation: Evaluation, folder: Path, num_pictures: int = 8, score_threshold: float = 0.3) -> None:
+def write_evaluation(evaluation: Evaluation, folder: Path, num_pictures: int = 8) -> None:
     """Write `metrics.json`, `predictions.json` (COCO results) and `pictures.jpg` (truth beside detections).
 
     Args:
         evaluation: from `evaluate`.
         folder: made when it does not exist; files of these names are replaced.
-        num_pictures: how many images of the split to draw, spread evenly over it.
-        score_threshold: detections with a lower score are not drawn.
+        num_pictures: how many images of the split to draw, spread evenly over it, with the detections that have a score
+            above the threshold of the best F1.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / "metrics.json", metrics_record(evaluation))
     _write_json(folder / "predictions.json", evaluation.predictions)
-    truth_and_detections(evaluation, num_pictures, score_threshold).save(folder / "pictures.jpg", quality=90)
+    threshold = evaluation.metrics["F1_threshold"]
+    truth_and_detections(evaluation, num_pictures, threshold).save(folder / "pictures.jpg", quality=90)
 
 
 def metrics_record(evaluation: Evaluation) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
         max_auxiliary_queries: most positives of an auxiliary head that become queries, an image.
         loss_cls, loss_bbox, loss_iou: configs; boxes are (cx, cy, w, h) normalised for ``loss_bbox`` and pixels
             (x1, y1, x2, y2) for ``loss_iou``.
+        test_cfg: ``max_per_img`` detections an image, best first.
         sync_cls_avg_factor: average the number of positives over processes.
     """
 
@@ -54,18 +55,19 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
         num_queries: int = 300,
         max_auxiliary_queries: int = 300,
         loss_cls: dict | None = None,
+        test_cfg: dict | None = None,
         **kwargs,
     ) -> None:
+        max_per_image = (test_cfg or {}).get("max_per_img", num_queries)
         super().__init__(
             num_classes=num_classes,
+            # mmdet takes this many of all scores of an image, however few there are
+            test_cfg={"max_per_img": min(max_per_image, num_queries * num_classes)},
             loss_cls=loss_cls or dict(type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
             num_pred_layer=transformer["decoder"]["num_layers"] + 1,
             as_two_stage=True,
             **kwargs,
         )
-        if self.test_cfg:  # mmdet takes this many of all scores of an image, however few there are
-            most = num_queries * num_classes
-            self.test_cfg = {**self.test_cfg, "max_per_img": min(self.test_cfg.get("max_per_img", num_queries), most)}
         self.max_auxiliary_queries = max_auxiliary_queries
         self.transformer = CoDeformableDetrTransformer(**transformer)
         self.query_embedding = nn.Embedding(num_queries, self.embed_dims)
@@ -86,7 +88,7 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
     def feature_maps(self, encoded: EncodedFeatures) -> tuple[Tensor, ...]:
         """The encoder's maps and a coarser one: what the auxiliary heads see."""
         maps = encoded.feature_maps()
-        last = maps[-1].to(self.downsample[0].weight.dtype)
+        last = maps[-1].to(self.query_embedding.weight.dtype)
         # PyTorch's bfloat16 convolution on a CPU leaves garbage in the weight's gradient when the map is 1 x 1
         with torch.autocast(last.device.type, enabled=False):
             return (*maps, self.downsample(last))

@@ -83,3 +83,26 @@ def test_digits_are_kept() -> None:
 def test_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     coco_ap(dataset((7, 3, BOX)), [found(7, 3, BOX, 0.9)])
     assert capsys.readouterr().out == ""
+
+
+def test_best_f1_and_its_threshold() -> None:
+    boxes = dataset((7, 3, BOX), (8, 9, BOX))
+    predictions = [found(7, 3, BOX, 0.08), found(8, 9, BOX, 0.06), found(8, 9, ELSEWHERE, 0.05), found(7, 9, BOX, 0.04)]
+    metrics = coco_ap(boxes, predictions).metrics
+    assert (metrics["F1"], metrics["F1_threshold"]) == (1.0, 0.06)
+    metrics = coco_ap(boxes, [found(7, 3, ELSEWHERE, 0.9), *predictions]).metrics
+    assert (metrics["F1"], metrics["F1_threshold"]) == (pytest.approx(0.8), 0.06)
+
+
+def test_f1_does_not_count_what_lies_in_a_crowd() -> None:
+    boxes = dataset((7, 3, BOX))
+    boxes["annotations"] += dataset((7, 3, ELSEWHERE), crowd=1)["annotations"]
+    boxes["annotations"][1]["id"] = 2
+    metrics = coco_ap(boxes, [found(7, 3, ELSEWHERE, 0.9), found(7, 3, BOX, 0.5)]).metrics
+    assert (metrics["F1"], metrics["F1_threshold"]) == (1.0, 0.5)
+
+
+@pytest.mark.parametrize(("boxes", "expected"), [(dataset(), -1.0), (dataset((7, 3, BOX)), 0.0)])
+def test_without_a_true_find_the_threshold_is_the_fallback(boxes: dict[str, Any], expected: float) -> None:
+    metrics = coco_ap(boxes, [found(7, 3, ELSEWHERE, 0.9)]).metrics
+    assert (metrics["F1"], metrics["F1_threshold"]) == (expected, 0.3)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import brs_detr
@@ -68,6 +69,11 @@ def test_boxes_are_in_pixels_of_the_picture_given(detector: Detector, picture: P
         large = detector(image.resize((640, 640), Image.Resampling.NEAREST))
     assert small.boxes_xyxy.max() <= 64
     assert 64 < large.boxes_xyxy.max() <= 640
+
+
+def test_threshold_comes_from_the_validation_data(trained: TrainedRun) -> None:
+    metrics = torch.load(trained.best_checkpoint, weights_only=True)["meta"]["metrics"]
+    assert Detector(trained.best_checkpoint, device="cpu").score_threshold == metrics["coco/F1_threshold"]
 
 
 def test_threshold(trained: TrainedRun, detector: Detector, picture: Path) -> None:
