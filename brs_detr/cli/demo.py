@@ -26,9 +26,9 @@ MARKER = ".brs-detr-demo"  # only a folder with this file in it is ever replaced
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the pictures and the training.")
 @click.option("--epochs", type=click.IntRange(1), help="[default: as the config says]")
-@click.option("--train-images", type=click.IntRange(1), default=1000, show_default=True)
-@click.option("--val-images", type=click.IntRange(1), default=200, show_default=True, help="Held out, to measure AP.")
-@click.option("--image-size", type=click.IntRange(48), default=192, show_default=True, help="Side in pixels.")
+@click.option("--train-images", type=click.IntRange(1), default=600, show_default=True)
+@click.option("--val-images", type=click.IntRange(1), default=150, show_default=True, help="Held out, to measure AP.")
+@click.option("--image-size", type=click.IntRange(48), default=160, show_default=True, help="Side in pixels.")
 def command(out: Path, seed: int, epochs: int | None, train_images: int, val_images: int, image_size: int) -> None:
     """Make pictures of shapes, train a small BRS-DETR on them and show what it learnt.
 
