@@ -47,6 +47,10 @@ class CommandGroup(click.Group):
             return super().invoke(ctx)
         except UserError as error:
             raise _Refusal(str(error)) from error
+        except OSError as error:  # a folder that is a file, a full disk, no permission
+            if error.filename is None:
+                raise
+            raise _Refusal(f"{error.filename}: {error.strerror}.") from error
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from brs_detr.engine.train import TrainedRun
 
 CONFIG = "brs-co-deformable-detr_r18_1xb4-4e_shapes"
+CONFIG_FOR_USERS = "brs-co-deformable-detr_r18_1xb4-12e_coco"
 MARKER = ".brs-detr-demo"  # only a folder with this file in it is ever replaced
 
 
@@ -110,5 +111,6 @@ def _say_what_is_where(out: Path, run: TrainedRun, summary: dict[str, Any], cons
     ):
         console.print(f"  {name:<18} {what}")
     console.print(
-        f"\nNext:\n  brs-detr predict {run.best_checkpoint} {out}/data/val\n  brs-detr train {CONFIG} --data YOUR_DATA"
+        f"\nNext:\n  brs-detr predict {run.best_checkpoint} {out}/data/val\n"
+        f"  brs-detr train {CONFIG_FOR_USERS} --data YOUR_DATA"
     )

@@ -52,14 +52,16 @@ def command(
     if (out / RESULT).exists() and not overwrite:
         raise UserError(f"{out} already holds predictions.", "Add --overwrite, or write elsewhere with --out DIR.")
     paths = _images_in(source)
+    pictures = [out / _picture_name(path) for path in paths]
+    _keep_originals(paths, pictures)
     sizes = [read_size(path) for path in paths]  # refuses an unreadable file before any work is done
     detector = Detector(checkpoint, device, threshold)
     found = [detector(path) for path in track(paths, "detecting", console)]
     out.mkdir(parents=True, exist_ok=True)
-    for path, detections in track(list(zip(paths, found, strict=True)), "drawing", console):
+    for path, target, detections in track(list(zip(paths, pictures, found, strict=True)), "drawing", console):
         with Image.open(path) as file:
             picture = detections.draw(ImageOps.exif_transpose(file).convert("RGB"))
-        picture.save(out / _picture_name(path))
+        picture.save(target)
     images = [_entry(*columns) for columns in zip(paths, sizes, found, strict=True)]
     record = {
         "checkpoint": str(checkpoint),
@@ -69,6 +71,8 @@ def command(
     }
     (out / RESULT).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     num_objects = sum(map(len, found))
+    if num_objects == 0:
+        console.print(f"Nothing scores {detector.score_threshold:.3f} or more; a lower --threshold may show something.")
     console.print(f"{num_objects} objects on {len(paths)} images. Written to {out}/ ({RESULT})")
 
 
@@ -81,6 +85,13 @@ def _images_in(source: Path) -> list[Path]:
     if not paths:
         raise UserError(f"There is no image in {source}.", f"Known suffixes: {', '.join(sorted(SUFFIXES))}.")
     return paths
+
+
+def _keep_originals(paths: list[Path], pictures: list[Path]) -> None:
+    originals = {path.resolve() for path in paths}
+    for picture in pictures:
+        if picture.resolve() in originals:
+            raise UserError(f"The drawn picture would replace the original {picture}.", "Choose another --out DIR.")
 
 
 def _picture_name(path: Path) -> str:

@@ -52,8 +52,11 @@ def command(
         _say_how_to_resume(work_dir)
         sys.exit(INTERRUPTED)
     if is_first():
-        click.echo(f"Best AP {run.best_ap:.3f}: {run.best_checkpoint}")
-        click.echo(f"Next: brs-detr predict {run.best_checkpoint} IMAGE")
+        if run.best_checkpoint.exists():
+            click.echo(f"Best AP {run.best_ap:.3f}: {run.best_checkpoint}")
+            click.echo(f"Next: brs-detr predict {run.best_checkpoint} IMAGE")
+        else:
+            click.echo(f"Never evaluated. The weights are in {run.last_checkpoint}")
 
 
 def _say_how_to_resume(work_dir: Path) -> None:

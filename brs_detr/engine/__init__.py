@@ -1,1 +1,1 @@
-""""""
+"""Train, evaluate and predict: thin layers over mmengine."""

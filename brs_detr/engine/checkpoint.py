@@ -14,6 +14,7 @@ from brs_detr.engine.config_text import parse_config_text
 from brs_detr.errors import UserError
 
 if TYPE_CHECKING:
+    import torch
     from mmengine import Config
     from torch import Tensor, nn
 
@@ -95,16 +96,17 @@ def build_model(checkpoint: Checkpoint, device: str | None = None) -> nn.Module:
         The model in evaluation mode, with `dataset_meta` set.
 
     Raises:
-        UserError: the weights do not belong to the config.
+        UserError: the weights do not belong to the config, the config names code that is not registered, or there is no
+            such device.
     """
-    import torch
     from mmengine.registry import MODELS, init_default_scope
-    from mmengine.utils import import_modules_from_strings
 
-    from brs_detr.engine.registry import register
+    from brs_detr.engine.registry import import_modules, register, require_known_types
 
+    place = _device(device)
     register()
-    import_modules_from_strings(**checkpoint.config.get("custom_imports", {"imports": []}))
+    import_modules(checkpoint.config)
+    require_known_types([checkpoint.config.model, checkpoint.config.get("test_dataloader", {})])
     init_default_scope(checkpoint.config.get("default_scope", "mmdet"))
     model = MODELS.build(_without_pretrained_weights(checkpoint.config.model))
     try:
@@ -112,7 +114,20 @@ def build_model(checkpoint: Checkpoint, device: str | None = None) -> nn.Module:
     except RuntimeError as error:
         raise UserError(f"The weights in {checkpoint.path} do not fit its config: {error}") from None
     model.dataset_meta = {"classes": checkpoint.class_names}
-    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    return model.to(place).eval()
+
+
+def _device(name: str | None) -> torch.device:
+    import torch
+
+    has_gpu = torch.cuda.is_available()
+    try:
+        device = torch.device(name or ("cuda" if has_gpu else "cpu"))
+    except RuntimeError:
+        raise UserError(f"There is no device called {name!r}.", "Choose cpu, cuda, cuda:1, ...") from None
+    if device.type == "cuda" and not (has_gpu and (device.index or 0) < torch.cuda.device_count()):
+        raise UserError(f"This machine has no device {name}.", "Choose cpu, or see `brs-detr doctor`.")
+    return device
 
 
 def _without_pretrained_weights(model_config: dict[str, Any]) -> dict[str, Any]:

@@ -92,6 +92,9 @@ def load_config(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Conf
         raise UserError(f"{path} needs a file that does not exist: {error}", "Check its `_base_` list.") from None
     except Exception as error:  # it is a program, so anything can go wrong in it
         raise UserError(f"{path} stops with {type(error).__name__}: {error}", "Mend the file.") from error
+    missing = [key for key in ("model", "train_dataloader", "optim_wrapper", "train_cfg") if key not in config]
+    if missing:
+        raise UserError(f"{path} lacks {', '.join(missing)}.", "Let it begin from one of `brs-detr configs --path`.")
     kept = {key: value for key, value in config.items() if key in _runner_keys()}
     apply_overrides(kept, overrides)
     return PlainConfig(kept, filename=path)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
+from collections.abc import Mapping
+from typing import Any
 
 from brs_detr.errors import UserError, did_you_mean
+
+_OWN_PACKAGES = {"brs_detr", "co_detr"}
+_OPERATORS = {"nms", "soft_nms", "RoIAlign"}  # which mmcv and mmdet find by other ways
 
 
 def register() -> None:
@@ -21,6 +28,45 @@ def register() -> None:
     OPTIM_WRAPPERS.register_module(module=AutocastOptimWrapper, force=True)
 
 
+def import_modules(config: Mapping[str, Any]) -> None:
+    """Import what the config of a checkpoint needs: our own packages, and what the program has imported already.
+
+    Raises:
+        UserError: it names another module, whose code would run.
+    """
+    for name in config.get("custom_imports", {}).get("imports", []):
+        if name.split(".")[0] not in _OWN_PACKAGES and name not in sys.modules:
+            raise UserError(
+                f"The checkpoint's config asks to import {name}, which could be any code.",
+                f"If you trust it, `import {name}` before you open the checkpoint.",
+            )
+        importlib.import_module(name)
+
+
+def require_known_types(node: Any) -> None:
+    """Check every `type` of a config that comes from a file.
+
+    mmengine imports and calls a `type` that is no registered name but a path (`package.function`), and mmcv evaluates
+    the type of an NMS as Python.
+
+    Raises:
+        UserError: a `type` is no name in a registry.
+    """
+    if isinstance(node, Mapping):
+        kind = node.get("type", "nms")
+        if not isinstance(kind, str) or kind.rpartition(".")[2] not in _known_types() | _OPERATORS:
+            raise UserError(f"The checkpoint's config is refused: its type {kind!r} is not a registered name.")
+    for child in node.values() if isinstance(node, Mapping) else node if isinstance(node, (list, tuple)) else ():
+        require_known_types(child)
+
+
+def _known_types() -> set[str]:
+    from mmengine import registry
+
+    roots = [root for root in vars(registry).values() if isinstance(root, registry.Registry)]
+    return {name for root in roots for known in (root, *root.children.values()) for name in known.module_dict}
+
+
 def explain_unknown_type(error: KeyError) -> UserError | None:
     """What to tell a user whose config names a `type` that is not registered; None for any other KeyError."""
     from mmengine.registry import MODELS
@@ -31,3 +77,11 @@ def explain_unknown_type(error: KeyError) -> UserError | None:
     registries = [MODELS, *MODELS.children.values()]
     known = {name for registry in registries for name in registry.module_dict}
     return UserError(f"The config names a type that does not exist: {found[1]}.", did_you_mean(found[1], known))
+
+
+def explain_unknown_option(error: TypeError) -> UserError | None:
+    """What to tell a user whose config gives a class an argument that it does not have; None for other TypeErrors."""
+    found = re.search(r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    if found is None:
+        return None
+    return UserError(f"The config gives {found[1]} an option that it does not have: {found[2]}.", "Check its spelling.")

@@ -19,7 +19,7 @@ from brs_detr.engine.folder_data import check_data, use_config_data, use_folder
 from brs_detr.engine.keep_checkpoints import BEST, LAST, KeepLastAndBest
 from brs_detr.engine.loaders import mend_workers
 from brs_detr.engine.progress import TrainingProgress
-from brs_detr.engine.registry import explain_unknown_type
+from brs_detr.engine.registry import explain_unknown_option, explain_unknown_type
 from brs_detr.engine.run_record import read_seed, write_record
 from brs_detr.engine.schedule import set_epochs
 from brs_detr.errors import UserError
@@ -129,6 +129,8 @@ def _build_runner(config: Config) -> Runner:
         return QuietRunner.from_cfg(config)
     except KeyError as error:
         raise explain_unknown_type(error) or error from None
+    except TypeError as error:
+        raise explain_unknown_option(error) or error from None
 
 
 def _require_usable(work_dir: Path, resume: bool) -> None:

@@ -29,8 +29,9 @@ class AnchorTargets:
 
 
 def flatten_levels(maps: Sequence[Tensor], channels: int) -> Tensor:
-    """Join maps ``[B, A * channels, h, w]`` into ``[B, S, channels]``, S anchors over all levels."""
-    return torch.cat([m.permute(0, 2, 3, 1).reshape(m.shape[0], -1, channels) for m in maps], 1)
+    """Join maps ``[B, A * channels, h, w]`` of all levels into ``[B, S, channels]``, in float32 or better."""
+    joined = torch.cat([m.permute(0, 2, 3, 1).reshape(m.shape[0], -1, channels) for m in maps], 1)
+    return joined.to(torch.promote_types(joined.dtype, torch.float32))
 
 
 def join_levels(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from mmdet.models.roi_heads import Shared2FCBBoxHead
 from mmdet.structures.bbox import bbox_overlaps
 from torch import Tensor
@@ -50,6 +51,8 @@ class RankingShared2FCBBoxHead(RankingLossMixin, Shared2FCBBoxHead):
             bbox_weights: not used: every positive counts once.
             reduction_override: not used: a ranking loss has one reduction.
         """
+        dtype = torch.promote_types(cls_score.dtype, torch.float32)
+        cls_score, bbox_pred = cls_score.to(dtype), bbox_pred.to(dtype)
         is_positive = labels < self.num_classes
         boxes = self.positive_boxes(bbox_pred, rois, labels, is_positive)
         target_boxes = bbox_targets[is_positive]

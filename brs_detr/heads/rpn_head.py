@@ -26,8 +26,8 @@ class RankingRPNHead(RankingLossMixin, RPNHead):
     Args:
         shrink_box_frame: measure the IoU between a predicted and a target box after shrinking their offsets by
             (0.1, 0.1, 0.2, 0.2), as the official code does by accident: IoUs come out far too high.
-        constant_without_positives: make each loss its weight when the batch holds no object, as the official code
-            does; by definition they are 0. Neither has a gradient.
+        constant_without_positives: make each loss its weight when no anchor of the batch is positive, as the official
+            code does; by definition they are 0. Neither has a gradient.
     """
 
     def __init__(

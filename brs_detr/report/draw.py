@@ -24,6 +24,9 @@ class _Chip(NamedTuple):
     colour: Rgb
 
 
+MAX_ENLARGED_SIDE = 2048  # pixels; a long thin picture stays as it is
+
+
 def draw_detections(
     image: Image.Image | NDArray[np.uint8],
     boxes_xyxy: ArrayLike,
@@ -63,7 +66,7 @@ def draw_detections(
 
 
 def _enlarged(picture: Image.Image, min_side: int) -> tuple[Image.Image, float]:
-    scale = max(1.0, min_side / min(picture.size))
+    scale = max(1.0, min(min_side / min(picture.size), MAX_ENLARGED_SIDE / max(picture.size)))
     if scale == 1.0:
         return picture.copy(), scale
     size = (round(picture.width * scale), round(picture.height * scale))

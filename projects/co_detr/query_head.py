@@ -10,6 +10,7 @@ from mmdet.models.dense_heads import DeformableDETRHead
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
 from mmdet.utils import InstanceList, reduce_mean
+from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from brs_detr.heads.classification import ClassificationLossMixin, ClassificationTargets
@@ -58,11 +59,9 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
         test_cfg: dict | None = None,
         **kwargs,
     ) -> None:
-        max_per_image = (test_cfg or {}).get("max_per_img", num_queries)
         super().__init__(
             num_classes=num_classes,
-            # mmdet takes this many of all scores of an image, however few there are
-            test_cfg={"max_per_img": min(max_per_image, num_queries * num_classes)},
+            test_cfg=test_cfg or {"max_per_img": 100},
             loss_cls=loss_cls or dict(type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
             num_pred_layer=transformer["decoder"]["num_layers"] + 1,
             as_two_stage=True,
@@ -99,7 +98,9 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
 
     def decode(self, queries: DecoderQueries, encoded: EncodedFeatures) -> tuple[Tensor, Tensor]:
         """Logits ``[L, B, Q, num_classes]`` and boxes ``[L, B, Q, 4]`` (cx, cy, w, h) of every decoder layer."""
-        return self(*self.transformer.decode(queries, encoded, self.reg_branches))
+        hidden, boxes = self.transformer.decode(queries, encoded, self.reg_branches)
+        logits = [branch(layer) for branch, layer in zip(self.cls_branches, hidden, strict=False)]
+        return torch.stack(logits), boxes
 
     def loss(self, encoded: EncodedFeatures, samples: SampleList) -> dict[str, Tensor]:
         """One-to-one losses of the encoder's proposals (``enc_``) and of every decoder layer (``d0.`` ...)."""
@@ -175,8 +176,28 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
         """Detections of the last decoder layer, best first, in pixels of the original image if ``rescale``."""
         queries = self.transformer.select_queries(self.propose(encoded), self.query_embedding.weight)
         logits, boxes = self.decode(queries, encoded)
-        metas = [sample.metainfo for sample in samples]
-        return self.predict_by_feat(logits, boxes, batch_img_metas=metas, rescale=rescale)
+        return [
+            self.best_detections(image_logits, image_boxes, sample.metainfo, rescale)
+            for image_logits, image_boxes, sample in zip(logits[-1], boxes[-1], samples, strict=True)
+        ]
+
+    def best_detections(self, logits: Tensor, boxes: Tensor, meta: dict, rescale: bool) -> InstanceData:
+        """The ``max_per_img`` best pairs of a query and a class of one image.
+
+        Args:
+            logits: ``[Q, num_classes]``.
+            boxes: ``[Q, 4]`` (cx, cy, w, h), normalised.
+            meta: of the image.
+            rescale: give boxes in pixels of the original image.
+        """
+        scores = logits.sigmoid().flatten()
+        scores, best = scores.topk(min(self.test_cfg["max_per_img"], len(scores)))
+        h, w = meta["img_shape"][:2]
+        limits = boxes.new_tensor([w, h, w, h])
+        boxes_xyxy = (bbox_cxcywh_to_xyxy(boxes[best // self.num_classes]) * limits).clamp(min=0).minimum(limits)
+        if rescale:
+            boxes_xyxy = boxes_xyxy / boxes.new_tensor(meta["scale_factor"]).repeat(2)
+        return InstanceData(bboxes=boxes_xyxy, scores=scores, labels=best % self.num_classes)
 
 
 def image_sizes(samples: SampleList) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Co-DETR's heads trained with ranking losses: the one file that joins Co-DETR to `brs_detr`."""
+"""Co-DETR's heads trained with ranking losses: the one file that joins Co-DETR to the ranking losses."""
 
 from __future__ import annotations
 

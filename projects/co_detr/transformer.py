@@ -75,11 +75,12 @@ class LookForwardTwiceDecoder(DeformableDetrTransformerDecoder):
         """Run all L layers.
 
         Returns:
-            The layers' outputs ``[L, B, Q, C]``, and a list of the boxes ``[B, Q, 4]`` that each layer refines.
+            The layers' outputs ``[L, B, Q, C]`` and the boxes that they predict ``[L, B, Q, 4]``.
         """
         hidden, reference = queries.content, queries.reference_boxes
         level_scale = torch.cat([valid_ratios, valid_ratios], -1)[:, None]  # [B, 1, levels, 4]
-        outputs, references = [], [reference]
+        outputs, boxes = [], []
+        start = reference  # the same boxes, with the gradient to the layer before
         for layer, reg_branch in zip(self.layers, reg_branches, strict=False):
             hidden = layer(
                 hidden,
@@ -88,11 +89,12 @@ class LookForwardTwiceDecoder(DeformableDetrTransformerDecoder):
                 valid_ratios=valid_ratios,
                 **attention,
             )
-            refined = (reg_branch(hidden) + inverse_sigmoid(reference)).sigmoid()
-            reference = refined.detach()
+            offset = reg_branch(hidden).to(reference.dtype)
             outputs.append(hidden)
-            references.append(refined)
-        return torch.stack(outputs), references[:-1]
+            boxes.append((offset + inverse_sigmoid(start)).sigmoid())
+            start = (offset + inverse_sigmoid(reference)).sigmoid()
+            reference = start.detach()
+        return torch.stack(outputs), torch.stack(boxes)
 
 
 class CoDeformableDetrTransformer(BaseModule):
@@ -151,13 +153,15 @@ class CoDeformableDetrTransformer(BaseModule):
             image_sizes: (h, w) of each image, in pixels of the padded batch.
             padded_size: (h, w) of the batch.
         """
+        dtype = torch.promote_types(feats[0].dtype, torch.float32)  # half precision cannot tell tokens apart
+        feats = tuple(feat.to(dtype) for feat in feats)
         masks = level_padding_masks(feats, image_sizes, padded_size)
         positions = [
-            self.positional_encoding(mask).to(feat.dtype).flatten(2).transpose(1, 2) + embed
+            self.positional_encoding(mask).to(dtype).flatten(2).transpose(1, 2) + embed
             for mask, feat, embed in zip(masks, feats, self.level_embeds, strict=True)
         ]
         shapes = tuple((int(f.shape[2]), int(f.shape[3])) for f in feats)
-        valid_ratios = torch.stack([valid_ratio(mask, feats[0].dtype) for mask in masks], 1)
+        valid_ratios = torch.stack([valid_ratio(mask, dtype) for mask in masks], 1)
         padding_mask = torch.cat([mask.flatten(1) for mask in masks], 1)
         memory = torch.cat([f.flatten(2).transpose(1, 2) for f in feats], 1)
         attention = attention_inputs(shapes, padding_mask)
@@ -172,15 +176,16 @@ class CoDeformableDetrTransformer(BaseModule):
         anchors, is_valid = token_anchors(encoded.spatial_shapes, encoded.valid_ratios, encoded.padding_mask)
         memory = encoded.memory.masked_fill(~is_valid, 0.0)
         memory = self.enc_output_norm(self.enc_output(memory))
-        return EncoderProposals(cls_branch(memory), reg_branch(memory) + anchors)
+        return EncoderProposals(cls_branch(memory), reg_branch(memory).to(anchors.dtype) + anchors)
 
     def select_queries(self, proposals: EncoderProposals, content: Tensor) -> DecoderQueries:
         """Turn the best proposals into queries with learned content ("mixed selection").
 
         Args:
             proposals: of the encoder.
-            content: ``[Q, C]`` learned content; Q proposals are taken.
+            content: ``[Q, C]`` learned content; Q proposals are taken, or all where there are fewer.
         """
+        content = content[: proposals.logits.shape[1]]  # a tiny image has fewer tokens than there are queries
         best = proposals.logits[..., 0].topk(len(content), dim=1).indices
         box_logits = proposals.box_logits.gather(1, best[..., None].expand(-1, -1, 4)).detach()
         embedding = self.pos_trans_norm(self.pos_trans(box_embedding(box_logits.sigmoid(), self.embed_dims // 2)))
@@ -203,8 +208,8 @@ class CoDeformableDetrTransformer(BaseModule):
 
     def decode(
         self, queries: DecoderQueries, encoded: EncodedFeatures, reg_branches: nn.ModuleList
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Decode queries; returns hidden states ``[L, B, Q, C]`` and the boxes each layer refines."""
+    ) -> tuple[Tensor, Tensor]:
+        """Decode queries; returns hidden states ``[L, B, Q, C]`` and boxes ``[L, B, Q, 4]`` of every layer."""
         return self.decoder(
             queries,
             reg_branches,

@@ -75,3 +75,12 @@ def test_nothing_is_written_for_a_bad_source(
     assert message in result.stderr
     assert "Traceback" not in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_originals_are_never_replaced(trained: TrainedRun, shapes: Path) -> None:
+    folder = shapes / "val"
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    result = invoke(trained.best_checkpoint, folder, "--out", folder)
+    assert result.exit_code == 2
+    assert "would replace the original" in result.stderr
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before

@@ -117,14 +117,23 @@ def test_padding_is_invisible():
 
 
 @torch.no_grad()
-def test_asks_for_no_more_detections_than_there_are_scores():
+@pytest.mark.parametrize(("num_queries", "expected"), [(300, 100), (10, 10 * official_models.NUM_CLASSES)])
+def test_more_queries_than_tokens_and_more_detections_than_scores(num_queries, expected):
     config = official_models.model_config("brs")
-    config.query_head.num_queries = 10
+    config.query_head.num_queries = num_queries
     model = MODELS.build(config).eval()
     model.init_weights()
-    samples = make_samples(0)
-    found = model.predict(torch.randn(1, 3, *SIZE), samples)[0].pred_instances
-    assert len(found) == 10 * official_models.NUM_CLASSES
+    found = model.predict(torch.randn(1, 3, *SIZE), make_samples(0))[0].pred_instances  # 128 tokens
+    assert len(found) == expected
+
+
+@torch.no_grad()
+def test_boxes_keep_their_precision_in_bfloat16():
+    model, samples = build().eval(), make_samples(0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        encoded = model.query_head.encode(model.extract_feat(torch.randn(1, 3, *SIZE)), samples)
+        found = model.predict(torch.randn(1, 3, *SIZE), samples)[0].pred_instances
+    assert encoded.valid_ratios.dtype == found.bboxes.dtype == torch.float32
 
 
 def test_bfloat16_gradients_are_right_when_a_map_is_one_cell():

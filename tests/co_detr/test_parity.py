@@ -17,6 +17,7 @@ from co_detr.official_checkpoint import rename_key
 
 TOLERANCE = 1e-6
 MODELS = ("codetr", "brs")
+FEATURES = ("backbone.", "neck.", "encoder_feats.", "enc_outputs", "topk_")
 BATCHES = ("b0", "b1", "b2", "b3")
 LOSS_NAMES = {"roi.loss_rank": "loss_roi_rank0", "roi.loss_sort": "loss_roi_sort0", "roi.acc": "acc0"}
 
@@ -74,7 +75,9 @@ def test_features_and_proposals(official):
     found |= {"enc_outputs_class": proposals.logits, "enc_outputs_coord": proposals.box_logits.sigmoid()}
     scores, inds = proposals.logits[..., 0].topk(50, dim=1)
     found |= {"topk_scores": scores, "topk_indices": inds}
-    for key in set(found) & set(expected.files):
+    compared = {key for key in expected.files if key.startswith(FEATURES)}
+    assert compared >= {"topk_scores", "topk_indices"}
+    for key in compared:
         assert_close(found[key], expected[key], key)
 
 
@@ -165,7 +168,7 @@ def test_every_stored_gradient(official, batch, golden_dir):
     parameters = dict(model.named_parameters())
     expected = np.load(golden_dir / "models" / name / f"train_{batch}_f64.npz")
     keys = [key for key in expected.files if key.startswith("grad/")]
-    assert keys
+    assert keys or batch == "b2"  # without objects nothing has a gradient worth storing
     for key in keys:
         assert_close(parameters[rename_key(key.removeprefix("grad/"))].grad, expected[key], key)
 

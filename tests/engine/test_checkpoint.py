@@ -88,3 +88,9 @@ def test_weights_of_another_model(tmp_path: Path, trained: TrainedRun) -> None:
     torch.save(content, tmp_path / "odd.pth")
     with pytest.raises(UserError, match=r"weights in .*odd\.pth do not fit its config"):
         build_model(read_checkpoint(tmp_path / "odd.pth"), "cpu")
+
+
+@pytest.mark.parametrize(("device", "message"), [("gpu9", "no device called 'gpu9'"), ("cuda:99", "no device cuda:99")])
+def test_unknown_device(trained: TrainedRun, device: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build_model(read_checkpoint(trained.best_checkpoint), device)
