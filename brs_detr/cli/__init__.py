@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
+import os
+import sys
 from typing import Any
 
 import click
@@ -72,3 +75,21 @@ def main() -> None:
       brs-detr eval best.pth --data DIR        measure its AP
       brs-detr predict best.pth street.jpg     draw what it finds
     """
+
+
+def run() -> None:
+    """What the command `brs-detr` starts.
+
+    An interrupt that meets Python inside `exec`, as in the making of a dataclass, is remembered there, and Python ends
+    itself by SIGINT however well the interrupt was handled. Leaving at once keeps the exit code.
+    """
+    try:
+        main(prog_name="brs-detr")
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            for child in multiprocessing.active_children():
+                child.terminate()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
+        raise

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from brs_detr.cli import main
+from brs_detr.cli import run
 
-main(prog_name="brs-detr")
+run()
