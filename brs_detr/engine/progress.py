@@ -30,6 +30,9 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 def track(items: SizedIterable[Item], what: str, console: Console) -> Iterator[Item]:
     """Iterate over `items` with a bar on a terminal, in silence elsewhere."""
+    if not console.is_terminal:
+        yield from items
+        return
     with _bar(console) as bar:
         task = bar.add_task(what, total=len(items), note="")
         for item in items:
@@ -40,6 +43,9 @@ def track(items: SizedIterable[Item], what: str, console: Console) -> Iterator[I
 @contextmanager
 def counter(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
     """A bar for work that reports itself by calls `progress(done, total)`."""
+    if not console.is_terminal:
+        yield lambda done, total: None
+        return
     with _bar(console) as bar:
         task = bar.add_task(what, total=None, note="")
         yield lambda done, total: bar.update(task, completed=done, total=total)
@@ -53,8 +59,8 @@ def _bar(console: Console) -> Progress:
         TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(),
         console=console,
-        transient=True,
         disable=not console.is_terminal,
+        transient=True,
     )
 
 
@@ -84,7 +90,8 @@ class TrainingProgress(Hook):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.bar.stop()
+        if self.console.is_terminal:  # older versions of rich print a line when a bar that never ran is stopped
+            self.bar.stop()
 
     def before_train(self, runner: Runner) -> None:
         """Start the clock; a run that is resumed starts where it was."""

@@ -46,7 +46,7 @@ def test_every_command_explains_itself_with_examples(name: str) -> None:
     [
         (["trian"], "There is no command 'trian'. Did you mean 'train'?"),
         (["xyzzy"], "Choose one of: configs, convert, demo"),
-        (["--versoin"], "No such option '--versoin'"),
+        (["--versoin"], "No such option"),
         (["train", "--resum"], "--resume"),
         (["eval"], "Missing argument 'CHECKPOINT'"),
         (["predict", "best.pth", "a.jpg", "--threshold", "3"], "Invalid value for '--threshold'"),
