@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 from typing import Literal, get_args
 
-import torch
 from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from torch import Tensor
 
 from brs_detr.errors import UserError
+from co_detr.query_head import class_agnostic
 
 EvalHead = Literal["query", "roi", "atss"]
 
@@ -94,7 +94,7 @@ class CoDETR(BaseDetector):
         head_samples = []
         if self.roi_head is not None:
             rpn_losses, proposals = self.rpn_head.loss_and_predict(
-                maps, class_agnostic(batch_data_samples), proposal_cfg=self.train_cfg["rpn_proposal"]
+                maps, class_agnostic_samples(batch_data_samples), proposal_cfg=self.train_cfg["rpn_proposal"]
             )
             roi_losses, roi_samples = self.roi_head.loss(maps, proposals, batch_data_samples)
             losses |= rpn_losses | {f"roi.{name}": loss for name, loss in roi_losses.items()}
@@ -135,12 +135,9 @@ class CoDETR(BaseDetector):
         return head.decode(queries, encoded)
 
 
-def class_agnostic(samples: SampleList) -> SampleList:
-    """The samples with every object of class 0, for heads that tell objects from background."""
-    copies = []
-    for sample in samples:
-        agnostic = copy.copy(sample)
-        agnostic.gt_instances = copy.copy(sample.gt_instances)
-        agnostic.gt_instances.labels = torch.zeros_like(sample.gt_instances.labels)
-        copies.append(agnostic)
+def class_agnostic_samples(samples: SampleList) -> SampleList:
+    """The samples with every object of class 0, for the RPN."""
+    copies = [copy.copy(sample) for sample in samples]
+    for sample in copies:
+        sample.gt_instances = class_agnostic(sample.gt_instances)
     return copies

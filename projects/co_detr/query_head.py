@@ -107,10 +107,8 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
         proposals = self.propose(encoded)
         gt = [sample.gt_instances for sample in samples]
         enc_boxes = proposals.box_logits.sigmoid()
-        class_agnostic = [copy.copy(instances) for instances in gt]
-        for instances in class_agnostic:
-            instances.labels = torch.zeros_like(instances.labels)
-        enc_losses = self.matched_losses(proposals.logits, enc_boxes, class_agnostic, samples)
+        objects = [class_agnostic(instances) for instances in gt]
+        enc_losses = self.matched_losses(proposals.logits, enc_boxes, objects, samples)
         queries = self.transformer.select_queries(proposals, self.query_embedding.weight)
         logits, boxes = self.decode(queries, encoded)
         layers = [self.matched_losses(c, b, gt, samples) for c, b in zip(logits, boxes, strict=True)]
@@ -203,6 +201,13 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
 def image_sizes(samples: SampleList) -> list[tuple[int, int]]:
     """(h, w) of each image in pixels, without padding."""
     return [tuple(sample.metainfo["img_shape"][:2]) for sample in samples]
+
+
+def class_agnostic(instances: InstanceData) -> InstanceData:
+    """The objects of an image, all of class 0: targets of what tells objects from background."""
+    agnostic = copy.copy(instances)
+    agnostic.labels = torch.zeros_like(instances.labels)
+    return agnostic
 
 
 def auxiliary_targets(queries: AuxiliaryQueries) -> QueryTargets:
