@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 
-from brs_detr.losses.examples import Examples, check_delta, split_examples
-from brs_detr.losses.identity_update import attach, zero_term
-from brs_detr.losses.negatives import NegativeGroups, bucket_negatives, single_negatives
-from brs_detr.losses.ranking import ranking_term
+from brs_detr.losses.checks import check_delta
+from brs_detr.losses.terms import ranking_losses
 
 
 def ap_loss(logits: Tensor, targets: Tensor, delta: float = 1.0, *, interpolated: bool = False) -> Tensor:
@@ -31,7 +27,7 @@ def ap_loss(logits: Tensor, targets: Tensor, delta: float = 1.0, *, interpolated
     Raises:
         TypeError, ValueError: see `brs_detr.losses.examples.split_examples`.
     """
-    return _average_precision(logits, targets, delta, single_negatives, interpolated)
+    return ranking_losses(logits, targets, delta, interpolated=interpolated)[0]
 
 
 def bucketed_ap_loss(logits: Tensor, targets: Tensor, delta: float = 1.0) -> Tensor:
@@ -40,23 +36,7 @@ def bucketed_ap_loss(logits: Tensor, targets: Tensor, delta: float = 1.0) -> Ten
     Equals `ap_loss` at ``delta = 0`` (Theorem 4.1), unless a negative is tied with a positive and shares its bucket
     with lower negatives. Arguments, result and errors are those of `ap_loss`.
     """
-    return _average_precision(logits, targets, delta, lambda examples: bucket_negatives(examples, delta))
-
-
-def _average_precision(
-    logits: Tensor,
-    targets: Tensor,
-    delta: float,
-    group: Callable[[Examples], NegativeGroups],
-    interpolated: bool = False,
-) -> Tensor:
-    check_delta(delta)
-    examples = split_examples(logits, targets)
-    if examples.positives.numel():
-        term = ranking_term(examples, group(examples), delta, interpolated=interpolated)
-    else:
-        term = zero_term(examples.logits)
-    return attach(logits, term)[0]
+    return ranking_losses(logits, targets, delta, bucketed=True)[0]
 
 
 class APLoss(nn.Module):

@@ -2,52 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-class Term(NamedTuple):
-    """A loss and the gradient that goes with it: value [] and gradient [N], float64, detached."""
-
-    value: Tensor
-    gradient: Tensor
-
-
-def zero_term(logits: Tensor) -> Term:
-    """Return the term of an input without positives: nothing to rank, nothing to change."""
-    return Term(logits.new_zeros(()), torch.zeros_like(logits))
-
-
-def attach(logits: Tensor, *terms: Term) -> tuple[Tensor, ...]:
-    """Make scalars of the value of each term whose derivative by the logits is the term's gradient.
+def attach(logits: Tensor, values: Tensor, gradients: Tensor) -> tuple[Tensor, ...]:
+    """Make losses of values whose derivatives by the logits are the gradients given with them.
 
     A step has no useful derivative; Identity Update (RS Loss, ICCV 2021) states what each logit receives.
 
     Args:
-        logits: [N], any float dtype.
-        terms: computed from these logits.
+        logits: [..., N], any float dtype.
+        values: [T, ...] T terms, detached.
+        gradients: [T, ..., N] of each term, detached, in float32 or better.
 
     Returns:
-        One scalar a term, float64 for float64 logits and float32 for all others. Each carries its own gradient, which
-        arrives in the dtype of the logits.
+        T tensors [...], each with a gradient of its own. Gradients of several terms are added before they are rounded
+        to the dtype of the logits.
     """
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return tuple(
-        _StatedGradient.apply(logits, term.value.to(logits.dtype), term.gradient.to(logits.dtype)) for term in terms
-    )
+    return tuple(torch.ops.brs_detr.identity_update(logits, values, gradients).unbind())
 
 
-class _StatedGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
-        ctx.save_for_backward(gradient)
-        return value.clone()
+@torch.library.custom_op("brs_detr::identity_update", mutates_args=())
+def _identity_update(logits: Tensor, values: Tensor, gradients: Tensor) -> Tensor:
+    return values.clone()
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return upstream * gradient, None, None
+
+@_identity_update.register_fake
+def _(logits: Tensor, values: Tensor, gradients: Tensor) -> Tensor:
+    return torch.empty_like(values)
+
+
+def _keep_gradients(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+    logits, _, gradients = inputs
+    ctx.dtype = logits.dtype
+    ctx.save_for_backward(gradients)
+
+
+@once_differentiable
+def _state_gradient(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+    (gradients,) = ctx.saved_tensors
+    first, *others = gradients
+    weight, *weights = upstream[..., None]
+    total = weight * first
+    for weight, gradient in zip(weights, others, strict=True):
+        total = torch.addcmul(total, weight, gradient)
+    return total.to(ctx.dtype), None, None
+
+
+_identity_update.register_autograd(_state_gradient, setup_context=_keep_gradients)

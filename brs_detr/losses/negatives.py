@@ -2,55 +2,74 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from brs_detr.losses.examples import Examples
+from brs_detr.losses.step import Ramps, StepMatrix
 
 
-class NegativeGroups(NamedTuple):
-    """Negatives that share one logit and one gradient.
+class Negatives(Protocol):
+    """M negatives in their relation to P positives."""
 
-    Args:
-        logits: float64 [G], the logit that stands for the group.
-        sizes: float64 [G], how many negatives are in it; 0 for an empty one.
-        members: float64 [N], 1 where an example belongs to a group.
-        group_inds: int64 [N], the group of each example; None where example j is group j.
-    """
+    def count_above(self) -> Tensor:
+        """How many of them rank above each positive, [P]."""
 
-    logits: Tensor
-    sizes: Tensor
-    members: Tensor
-    group_inds: Tensor | None
-
-    def spread(self, values: Tensor) -> Tensor:
-        """Give every member the value [G] of its group and everything else 0, as a tensor [N]."""
-        return (values if self.group_inds is None else values[self.group_inds]) * self.members
+    def collect(self, shares: Tensor) -> Tensor:
+        """What each negative receives, [M], when every positive hands ``shares`` [P] to a negative fully above it."""
 
 
-def single_negatives(examples: Examples) -> NegativeGroups:
-    """Take every negative for itself (AP Loss and RS Loss)."""
-    return NegativeGroups(examples.logits, examples.is_negative, examples.is_negative, None)
-
-
-def bucket_negatives(examples: Examples, delta: float) -> NegativeGroups:
-    """Put the negatives between two successive positives into one bucket (BRS, ECCV 2024, Algorithm 2).
-
-    A bucket stands at the mean of its logits. Negatives below ``min(positives) - delta`` belong to none. A negative
-    tied with a positive belongs to the bucket below it. Sizes and sums are gathered by segment, so that only the
-    positives are sorted.
+class SingleNegatives:
+    """Every negative for itself (AP Loss and RS Loss).
 
     Args:
-        examples: with at least one positive.
-        delta: half the length of the step's ramp.
+        negatives: float64 [M], logits.
+        ramps: around the logits of the positives.
     """
-    logits, positives = examples.logits, examples.positives
-    members = examples.is_negative * (logits >= positives[0] - delta)
-    bucket_inds = torch.searchsorted(positives, logits)  # [N], how many positives are strictly below
-    anchors = torch.cat([positives, positives[-1:]])  # [P + 1], the positive above each bucket
-    sizes = torch.zeros_like(anchors).index_add_(0, bucket_inds, members)
-    # Summed as distances from the positive above: a bucket tied with it then has exactly its logit.
-    distances = torch.zeros_like(anchors).index_add_(0, bucket_inds, (logits - anchors[bucket_inds]) * members)
-    return NegativeGroups(anchors + distances / sizes.clamp(min=1), sizes, members, bucket_inds)
+
+    def __init__(self, negatives: Tensor, ramps: Ramps) -> None:
+        self._steps = StepMatrix(negatives, ramps)
+
+    def count_above(self) -> Tensor:
+        """Count them, [P]."""
+        return self._steps.sum_over_points()
+
+    def collect(self, shares: Tensor) -> Tensor:
+        """Collect the shares [P] of the positives, [M]."""
+        return self._steps.sum_over_centres(shares)
+
+
+class BucketedNegatives:
+    """The negatives between two successive positives as one (BRS, ECCV 2024, Algorithm 2).
+
+    A bucket stands at the mean of its logits and counts as often as it has negatives. A negative tied with a positive
+    belongs to the bucket below it. Sizes and sums are gathered by segment, so that only the positives are sorted.
+
+    Args:
+        negatives: float64 [M], logits.
+        positives: float64 [P], logits, ascending.
+        ramps: around the logits of the positives.
+
+    Attributes:
+        inds: int64 [M], bucket of each negative: how many positives are strictly below it.
+        sizes: float64 [P + 1].
+        logits: float64 [P + 1], means; of an empty bucket, that of the positive above.
+    """
+
+    def __init__(self, negatives: Tensor, positives: Tensor, ramps: Ramps) -> None:
+        self.inds = torch.searchsorted(positives, negatives)
+        anchors = torch.cat([positives, positives[-1:]])  # [P + 1], the positive above each bucket
+        self.sizes = torch.bincount(self.inds, minlength=len(anchors)).double()
+        # Summed as distances from the positive above: a bucket tied with it then has exactly its logit.
+        distances = torch.bincount(self.inds, negatives - anchors.index_select(0, self.inds), minlength=len(anchors))
+        self.logits = anchors + distances / self.sizes.clamp(min=1)
+        self._steps = StepMatrix(self.logits, ramps)
+
+    def count_above(self) -> Tensor:
+        """Count them, [P]."""
+        return self._steps.sum_over_points(self.sizes)
+
+    def collect(self, shares: Tensor) -> Tensor:
+        """Collect the shares [P] of the positives, [M]."""
+        return self._steps.sum_over_centres(shares).index_select(0, self.inds)

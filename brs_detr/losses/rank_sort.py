@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from brs_detr.losses.examples import Examples, check_delta, split_examples
-from brs_detr.losses.identity_update import attach, zero_term
-from brs_detr.losses.negatives import NegativeGroups, bucket_negatives, single_negatives
-from brs_detr.losses.ranking import ranking_term
-from brs_detr.losses.sorting import sorting_term
+from brs_detr.losses.checks import check_delta
+from brs_detr.losses.terms import ranking_losses
 
 
 class RankSortLossOutput(NamedTuple):
@@ -41,7 +37,7 @@ def rank_sort_loss(logits: Tensor, targets: Tensor, delta: float = 0.5) -> RankS
     Raises:
         TypeError, ValueError: see `brs_detr.losses.examples.split_examples`.
     """
-    return _rank_sort(logits, targets, delta, single_negatives)
+    return RankSortLossOutput(*ranking_losses(logits, targets, delta, sorting=True))
 
 
 def bucketed_rank_sort_loss(logits: Tensor, targets: Tensor, delta: float = 0.5) -> RankSortLossOutput:
@@ -52,19 +48,7 @@ def bucketed_rank_sort_loss(logits: Tensor, targets: Tensor, delta: float = 0.5)
     Equals `rank_sort_loss` at ``delta = 0`` (Theorem 4.1), unless a negative is tied with a positive and shares its
     bucket with lower negatives. Arguments, result and errors are those of `rank_sort_loss`.
     """
-    return _rank_sort(logits, targets, delta, lambda examples: bucket_negatives(examples, delta))
-
-
-def _rank_sort(
-    logits: Tensor, targets: Tensor, delta: float, group: Callable[[Examples], NegativeGroups]
-) -> RankSortLossOutput:
-    check_delta(delta)
-    examples = split_examples(logits, targets)
-    if examples.positives.numel():
-        terms = ranking_term(examples, group(examples), delta), sorting_term(examples, delta)
-    else:
-        terms = zero_term(examples.logits), zero_term(examples.logits)
-    return RankSortLossOutput(*attach(logits, *terms))
+    return RankSortLossOutput(*ranking_losses(logits, targets, delta, bucketed=True, sorting=True))
 
 
 class RankSortLoss(nn.Module):

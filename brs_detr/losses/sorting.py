@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from brs_detr.losses.examples import Examples
-from brs_detr.losses.identity_update import Term
-from brs_detr.losses.step import step
+from brs_detr.losses.dominance import sum_over_above_and_worse
+from brs_detr.losses.pairs import MOST_IN_TILES, step_tiles
+from brs_detr.losses.ranking import quotient_or_zero
+from brs_detr.losses.step import Ramps, StepMatrix
 
-TILE_ENTRIES = 1 << 21  # pairs of positives held at a time: 16 MiB
+
+class Sorting(NamedTuple):
+    """What sorting the P positives gives, each float64 [P].
+
+    Args:
+        num_above: ``sum_j H(s_j - s_i)``, i included.
+        error: sorting error.
+        gradient: of the sum of the errors.
+    """
+
+    num_above: Tensor
+    error: Tensor
+    gradient: Tensor
 
 
-def sorting_term(examples: Examples, delta: float) -> Term:
+def sort_positives(positives: Tensor, quality: Tensor, ramps: Ramps, delta: float) -> Sorting:
     """How much worse a positive and those above it are localised than they would be in the order of their IoU.
 
     ``error(i)`` is the mean of ``1 - quality`` over the positives ranked above i, less the same mean over those of them
@@ -22,39 +37,51 @@ def sorting_term(examples: Examples, delta: float) -> Term:
         target(i)  = the same quotient                                      over those with q_j >= q_i
         error(i)   = current(i) - target(i)
 
-    By Identity Update i receives ``-error(i) / P``, and the same amount is handed, in proportion to their step, to the
+    By Identity Update i receives ``-error(i)``, and the same amount is handed, in proportion to their step, to the
     positives above it that are of lower quality.
 
-    Pairs are visited in tiles: time O(P^2), memory O(P).
+    Few positives are compared pair by pair, in tiles; many in O(P log^2 P) time. Memory is O(P) either way.
 
     Args:
-        examples: with at least one positive.
+        positives: float64 [P], logits, ascending, P >= 1.
+        quality: float64 [P], their IoU.
+        ramps: around the logits of the positives.
         delta: half the length of the step's ramp.
     """
-    positives, quality = examples.positives, examples.quality
-    num_positives = positives.numel()
-    total = positives.new_zeros(())
-    gradient = torch.zeros_like(examples.logits)
-    on_positives = torch.zeros_like(positives)
-    rows = max(TILE_ENTRIES // num_positives, 1)
-    for start in range(0, num_positives, rows):
-        tile = slice(start, start + rows)
-        error, handed_out = _sorting_errors(positives, quality, tile, delta)
-        total += error.sum()
-        on_positives += handed_out
-        on_positives[tile] -= error
-    gradient[examples.positive_inds] = on_positives / num_positives
-    return Term(total / num_positives, gradient)
+    if len(positives) <= MOST_IN_TILES:
+        return _sort_in_tiles(positives, quality, delta)
+    return _sort_by_passes(positives, quality, ramps, delta)
 
 
-def _sorting_errors(positives: Tensor, quality: Tensor, tile: slice, delta: float) -> tuple[Tensor, Tensor]:
-    """Errors [T] of the positives in the tile, and what they hand to every positive [P]."""
+def _sort_in_tiles(positives: Tensor, quality: Tensor, delta: float) -> Sorting:
     defect = 1 - quality
-    above = step(positives - positives[tile, None], delta)  # [T, P]
-    above_and_worse = above.masked_fill(quality >= quality[tile, None], 0)  # [T, P]
-    num_above, num_worse = above.sum(1), above_and_worse.sum(1)
-    defect_above, defect_worse = above @ defect, above_and_worse @ defect
-    target = (defect_above - defect_worse) / (num_above - num_worse)
-    error = (defect_above / num_above - target).clamp_(min=0)
-    shares = torch.where(num_worse > 0, error / num_worse, 0)
-    return error, shares @ above_and_worse
+    num_above, errors, gradient = positives.new_zeros(3, len(positives))
+    for rows, first, above in step_tiles(positives, delta):
+        above_and_worse = (quality[rows, None] - quality[first:]).ceil_().mul_(above)  # ceil makes 1 of what is > 0
+        num_above[rows] = above.sum(1)
+        errors[rows], shares = _errors(
+            num_above[rows], above @ defect[first:], above_and_worse.sum(1), above_and_worse @ defect[first:]
+        )
+        gradient[first:] += shares @ above_and_worse
+    return Sorting(num_above, errors, gradient - errors)
+
+
+def _sort_by_passes(positives: Tensor, quality: Tensor, ramps: Ramps, delta: float) -> Sorting:
+    defect = 1 - quality
+    above = StepMatrix(positives, ramps)
+    num_above, defect_above = above.sum_over_points(), above.sum_over_points(defect)
+    worse = sum_over_above_and_worse(positives, quality, torch.stack([torch.ones_like(defect), defect]), ramps, delta)
+    error, shares = _errors(num_above, defect_above, *worse)
+    # Seen from above, in the mirror, those that hand out are above and worse than those that receive.
+    mirrored = -positives.flip(0)
+    (received,) = sum_over_above_and_worse(
+        mirrored, -quality.flip(0), shares.flip(0)[None], Ramps(mirrored, delta), delta
+    ).flip(1)
+    return Sorting(num_above, error, received - error)
+
+
+def _errors(num_above: Tensor, defect_above: Tensor, num_worse: Tensor, defect_worse: Tensor) -> tuple[Tensor, Tensor]:
+    """Errors, and shares for those above and worse, from the number and the defect [T] of all above and of those."""
+    target = (defect_above - defect_worse).div_(num_above - num_worse)
+    error = (defect_above / num_above).sub_(target).clamp_(min=0)
+    return error, quotient_or_zero(error, num_worse)

@@ -1,0 +1,73 @@
+"""What a ranking loss asks of its arguments."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+MAX_TARGET = 1.001  # an IoU may exceed 1 by rounding
+LOGITS_MESSAGE = "logits must be finite, found NaN or Inf"
+TARGETS_MESSAGE = "targets must be 0 (negative), an IoU in (0, 1] (positive) or -1 (ignored)"
+
+
+def check_delta(delta: float) -> None:
+    """Raise a ValueError unless delta is a finite number >= 0."""
+    if not (math.isfinite(delta) and delta >= 0):
+        raise ValueError(f"delta must be a finite number >= 0, got {delta}")
+
+
+def check_shapes(logits: Tensor, targets: Tensor) -> None:
+    """Check what is known of tensors without looking at their values.
+
+    Raises:
+        TypeError: logits are not of a float dtype.
+        ValueError: shapes or devices do not agree.
+    """
+    if not logits.is_floating_point():
+        raise TypeError(f"logits must be of a float dtype, got {logits.dtype}")
+    if logits.dim() not in (1, 2) or targets.shape not in (logits.shape, logits.shape[-1:]):
+        raise ValueError(
+            "logits must be of shape [N] or [L, N], and targets of the same shape or, for all L rows, [N], "
+            f"got {list(logits.shape)} and {list(targets.shape)}"
+        )
+    if logits.device != targets.device:
+        raise ValueError(f"logits and targets must be on one device, got {logits.device} and {targets.device}")
+
+
+def check_values(logits: Tensor, targets: Tensor) -> None:
+    """Raise a ValueError where logits are not finite or targets out of range.
+
+    On other devices than the CPU a wrong value is found without waiting for it, by a device-side assertion with the
+    same message.
+    """
+    if not logits.numel():
+        return
+    if logits.device.type != "cpu":
+        torch._assert_async(logits.isfinite().all(), LOGITS_MESSAGE)
+        torch._assert_async(_is_valid_target(targets).all(), TARGETS_MESSAGE)
+        return
+    if not all(math.isfinite(bound) for bound in _bounds(logits)):
+        _raise(logits.isfinite(), LOGITS_MESSAGE)
+    lowest, highest = _bounds(targets)
+    if not 0 <= lowest <= highest <= MAX_TARGET:
+        is_valid = _is_valid_target(targets)
+        if not is_valid.all():
+            _raise(is_valid, TARGETS_MESSAGE)
+
+
+def _bounds(values: Tensor) -> tuple[float, float]:
+    """Smallest and largest value; NaN if one of them is."""
+    lowest, highest = values.aminmax()
+    return lowest.item(), highest.item()
+
+
+def _is_valid_target(targets: Tensor) -> Tensor:
+    return targets.eq(-1) | (targets.ge(0) & targets.le(MAX_TARGET))
+
+
+def _raise(is_valid: Tensor, message: str) -> None:
+    wrong = is_valid.logical_not().nonzero()
+    first = ", ".join(map(str, wrong[0].tolist()))
+    raise ValueError(f"{message}: {len(wrong)} wrong, the first at index {first}")

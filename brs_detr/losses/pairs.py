@@ -1,0 +1,45 @@
+"""Positives against positives, pair by pair, in tiles that are never all held at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from brs_detr.losses.step import Ramps, StepMatrix, step
+
+MOST_IN_TILES = 1536  # from here on running sums are cheaper than all pairs
+TILE_ENTRIES = 1 << 15  # pairs held at a time: 256 KiB, so that a tile stays in a core's cache
+
+
+def count_above(positives: Tensor, ramps: Ramps, delta: float) -> Tensor:
+    """Return ``sum_j H(positives[j] - positives[i])``, i included, as a tensor [P].
+
+    Args:
+        positives: float64 [P], logits, ascending.
+        ramps: around them.
+        delta: half the length of the ramp.
+    """
+    if len(positives) > MOST_IN_TILES:
+        return StepMatrix(positives, ramps).sum_over_points()
+    return torch.cat([above.sum(1) for _, _, above in step_tiles(positives, delta)])
+
+
+def step_tiles(positives: Tensor, delta: float) -> Iterator[tuple[slice, int, Tensor]]:
+    """Cut the matrix ``H(positives[j] - positives[i])`` into groups of rows i, without the zeros on their left.
+
+    Args:
+        positives: float64 [P], logits, ascending.
+        delta: half the length of the ramp.
+
+    Yields:
+        T rows, the first column F, and the entries [T, P - F]; columns before F are 0 in these rows.
+    """
+    num_positives, start = len(positives), 0
+    first_above = torch.searchsorted(positives, positives - delta).tolist()
+    while start < num_positives:
+        first = first_above[start]
+        rows = slice(start, min(num_positives, start + max(TILE_ENTRIES // (num_positives - first), 1)))
+        yield rows, first, step(positives[first:] - positives[rows, None], delta)
+        start = rows.stop
