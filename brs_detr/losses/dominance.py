@@ -27,18 +27,17 @@ def sum_over_above_and_worse(logits: Tensor, quality: Tensor, weights: Tensor, r
         delta: half the length of the ramp.
     """
     segments, offsets = ramps.locate(logits)
-    way = torch.cat([offsets.new_zeros(1), ramps.travelled])[segments] + offsets  # [P]
+    way = torch.cat([offsets.new_zeros(1), ramps.travelled]).index_select(0, segments) + offsets  # [P]
     scale = 2.0 ** (60 - math.ceil(math.log2(len(logits) * (2 + way[-1].item()))))
-    columns = (torch.cat([weights, weights * way]) * scale).round_().long()  # [2K, P]
+    columns = (torch.cat([weights, weights * way]) * scale).round_().long().T.contiguous()  # [P, 2K]
     starts = torch.stack(
         [torch.searchsorted(logits, logits - delta, right=True), torch.searchsorted(logits, logits + delta)]
     )
     ranks = torch.unique(quality, return_inverse=True)[1]
-    on_ramp, full = _sums_of_lower_rank(ranks, columns, starts)
+    on_ramp, full = (sums.T for sums in _sums_of_lower_rank(ranks, columns, starts))
     num_weights = len(weights)
     begins = ramps.travelled[ramps.lower]  # [P]
-    sums = full[:num_weights] + on_ramp[num_weights:] - begins * on_ramp[:num_weights]
-    return sums.div_(scale).clamp_(min=0)
+    return (full[:num_weights] + on_ramp[num_weights:] - begins * on_ramp[:num_weights]).div_(scale).clamp_(min=0)
 
 
 def _sums_of_lower_rank(ranks: Tensor, columns: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,35 +45,35 @@ def _sums_of_lower_rank(ranks: Tensor, columns: Tensor, starts: Tensor) -> tuple
 
     Args:
         ranks: int64 [P], from 0.
-        columns: int64 [C, P].
+        columns: int64 [P, C].
         starts: int64 [2, P], where the two ranges of each i begin: the first ends where the second begins, and the
             second at P.
 
     Returns:
-        float64 [C, P] over each range. Both are exact up to the last rounding.
+        float64 [P, C] over each range. Both are exact up to the last rounding.
     """
-    num_examples = len(ranks)
+    num_examples, num_columns = columns.shape
     own_ranks = ranks
-    bounds = torch.cat([starts, torch.full_like(starts[:1], num_examples)])  # [3, P]
-    totals = columns.new_zeros(len(columns), 2, num_examples)
+    bounds = torch.cat([starts.flatten(), starts.new_full((num_examples,), num_examples)])  # [3P]
+    totals = columns.new_zeros(2, num_examples, num_columns)
     for bit in reversed(range(int(ranks.max()).bit_length())):
-        is_low = ranks.bitwise_and(1 << bit) == 0
+        is_low = 1 - ranks.bitwise_right_shift(bit).bitwise_and_(1)
         low_before = _running_sums(is_low)  # [P + 1]
-        sums = _running_sums(columns * is_low)  # [C, P + 1]
-        takes_low = own_ranks.bitwise_and(1 << bit) != 0  # those of lower rank that differ first in this bit
-        in_ranges = sums[:, bounds].diff(dim=1)  # [C, 2, P]
-        totals += in_ranges.mul_(takes_low)
-        low_bounds = low_before[bounds]
-        num_low = low_before[-1]
-        bounds = torch.where(takes_low, num_low + bounds - low_bounds, low_bounds)
-        order = torch.cat([is_low.nonzero(), is_low.logical_not().nonzero()]).squeeze(1)
-        ranks, columns = ranks[order], columns[:, order]
-    on_ramp, full = totals.double().unbind(1)
+        sums = _running_sums(columns * is_low[:, None])  # [P + 1, C]
+        takes_low = own_ranks.bitwise_right_shift(bit).bitwise_and_(1)  # lower ranks that differ first in this bit
+        at_bounds = sums.index_select(0, bounds).view(3, num_examples, num_columns)
+        totals.addcmul_(at_bounds.diff(dim=0), takes_low[:, None])
+        low_bounds = low_before.index_select(0, bounds)
+        high_bounds = (bounds - low_bounds).add_(low_before[-1])
+        bounds = torch.where(takes_low.bool().repeat(3), high_bounds, low_bounds)
+        order = torch.cat([is_low.nonzero(), (1 - is_low).nonzero()]).squeeze(1)
+        ranks, columns = ranks.index_select(0, order), columns.index_select(0, order)
+    on_ramp, full = totals.double()
     return on_ramp, full
 
 
 def _running_sums(values: Tensor) -> Tensor:
-    """Sums of everything before each place, [..., P + 1]."""
-    sums = values.new_zeros(*values.shape[:-1], values.shape[-1] + 1, dtype=torch.int64)
-    torch.cumsum(values, -1, out=sums[..., 1:])
+    """Sums of everything before each place, [P + 1, ...]."""
+    sums = values.new_zeros(len(values) + 1, *values.shape[1:])
+    torch.cumsum(values, 0, out=sums[1:])
     return sums

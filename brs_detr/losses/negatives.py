@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from brs_detr.losses.search import count_below
 from brs_detr.losses.step import Ramps, StepMatrix
 
 
@@ -52,13 +53,13 @@ class BucketedNegatives:
         ramps: around the logits of the positives.
 
     Attributes:
-        inds: int64 [M], bucket of each negative: how many positives are strictly below it.
+        inds: int32 [M], bucket of each negative: how many positives are strictly below it.
         sizes: float64 [P + 1].
         logits: float64 [P + 1], means; of an empty bucket, that of the positive above.
     """
 
     def __init__(self, negatives: Tensor, positives: Tensor, ramps: Ramps) -> None:
-        self.inds = torch.searchsorted(positives, negatives)
+        self.inds = count_below(positives, negatives)
         anchors = torch.cat([positives, positives[-1:]])  # [P + 1], the positive above each bucket
         self.sizes = torch.bincount(self.inds, minlength=len(anchors)).double()
         # Summed as distances from the positive above: a bucket tied with it then has exactly its logit.

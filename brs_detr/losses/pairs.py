@@ -10,6 +10,7 @@ from torch import Tensor
 from brs_detr.losses.step import Ramps, StepMatrix, step
 
 MOST_IN_TILES = 1536  # from here on running sums are cheaper than all pairs
+SMALLEST_DELTA = 1e-200  # with which a float32 logit can still be divided
 TILE_ENTRIES = 1 << 15  # pairs held at a time: 256 KiB, so that a tile stays in a core's cache
 
 
@@ -37,9 +38,13 @@ def step_tiles(positives: Tensor, delta: float) -> Iterator[tuple[slice, int, Te
         T rows, the first column F, and the entries [T, P - F]; columns before F are 0 in these rows.
     """
     num_positives, start = len(positives), 0
+    scaled = positives / (2 * max(delta, SMALLEST_DELTA))
     first_above = torch.searchsorted(positives, positives - delta).tolist()
     while start < num_positives:
         first = first_above[start]
         rows = slice(start, min(num_positives, start + max(TILE_ENTRIES // (num_positives - first), 1)))
-        yield rows, first, step(positives[first:] - positives[rows, None], delta)
+        if delta > 0:
+            yield rows, first, (scaled[first:] - scaled[rows, None]).add_(0.5).clamp_(0, 1)
+        else:
+            yield rows, first, step(positives[first:] - positives[rows, None], 0)
         start = rows.stop

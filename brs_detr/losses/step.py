@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from brs_detr.losses.search import count_below
+
 SMALLEST_RAMP = 1e-300  # stands in for a ramp of length zero, so that a quotient is 0 or clamped to 1, never NaN
 
 
@@ -68,10 +70,10 @@ class Ramps:
         """Find points, float64 [N].
 
         Returns:
-            int64 [N], how many ends each point has reached: 0 below every ramp, k in the segment k - 1.
+            int32 [N], how many ends each point has reached: 0 below every ramp, k in the segment k - 1.
             float64 [N], its way into that segment.
         """
-        segments = torch.searchsorted(self._ends, points, right=True)
+        segments = count_below(self._ends, points, or_equal=True)
         begins = torch.cat([self._ends[:1], self._ends])
         return segments, (points - begins.index_select(0, segments)).div_(self._ramp).clamp_(0, 1)
 

@@ -18,27 +18,27 @@ def ranking_targets(
 ) -> Tensor:
     """Dense targets for class-wise logits: the IoU at the class of a positive, 0 elsewhere, -1 where ignored.
 
-    Flatten them together with the logits for `rank_sort_loss` and its siblings.
+    Flatten their last two dimensions together with those of the logits for `rank_sort_loss` and its siblings.
 
     Args:
-        labels: int64 [N], class of each example, ``num_classes`` = background.
-        quality: [N], IoU of the positives with their objects in [0, 1], clamped to it; not read for background.
+        labels: int64 [..., N], class of each example, ``num_classes`` = background.
+        quality: [..., N], IoU of the positives with their objects in [0, 1], clamped to it; not read for background.
         num_classes: number of columns, without background.
-        weights: [N], 0 = the example is ignored in every class; None = none is.
+        weights: [..., N], 0 = the example is ignored in every class; None = none is.
         zero_iou_is_negative: let a positive with IoU 0 become a negative of its own class, as in the official code;
             otherwise its target is `MIN_QUALITY`.
 
     Returns:
-        [N, num_classes], detached, of quality's dtype and at least float32.
+        [..., N, num_classes], detached, of quality's dtype and at least float32.
 
     Raises:
         ValueError: shapes do not agree.
     """
-    for name, tensor in (("labels", labels), ("quality", quality), ("weights", weights)):
-        if tensor is not None and tensor.shape != labels.shape[:1]:
-            raise ValueError(f"{name} must be of shape [N] = {list(labels.shape[:1])}, got {list(tensor.shape)}")
+    for name, tensor in (("quality", quality), ("weights", weights)):
+        if tensor is not None and tensor.shape != labels.shape:
+            raise ValueError(f"{name} must be of the shape of labels, {list(labels.shape)}, got {list(tensor.shape)}")
     quality = quality.detach().to(torch.promote_types(quality.dtype, torch.float32))
     quality = quality.clamp(min=0 if zero_iou_is_negative else MIN_QUALITY, max=1)
-    targets = quality.new_zeros(len(labels), num_classes + 1).scatter_(1, labels[:, None], quality[:, None])
-    targets = targets[:, :num_classes]
-    return targets if weights is None else targets.masked_fill(weights[:, None] == 0, -1)
+    targets = quality.new_zeros(*labels.shape, num_classes + 1)
+    targets = targets.scatter_(-1, labels[..., None], quality[..., None])[..., :num_classes]
+    return targets if weights is None else targets.masked_fill(weights[..., None] == 0, -1)

@@ -104,7 +104,7 @@ def _write_row_terms(
     if sorting:
         num_above, sorting_error, sorting_gradient = sort_positives(positives, examples.quality, ramps, delta)
         values[1] = sorting_error.mean()
-        gradients[1, examples.positive_inds] = (sorting_gradient / num_positives).to(gradients.dtype)
+        _write(gradients[1], examples.positive_inds, sorting_gradient.div_(num_positives))
     else:
         num_above = count_above(positives, ramps, delta)
     if not len(examples.negatives):
@@ -116,5 +116,9 @@ def _write_row_terms(
     )
     ranking_error, on_negatives = rank_positives(negatives, num_above, delta, interpolated=interpolated)
     values[0] = ranking_error.mean()
-    gradients[0, examples.negative_inds] = on_negatives.div_(num_positives).to(gradients.dtype)
-    gradients[0, examples.positive_inds] = ranking_error.div_(-num_positives).to(gradients.dtype)
+    _write(gradients[0], examples.negative_inds, on_negatives.div_(num_positives))
+    _write(gradients[0], examples.positive_inds, ranking_error.div_(-num_positives))
+
+
+def _write(gradient: Tensor, inds: Tensor, values: Tensor) -> None:
+    gradient.scatter_(0, inds, values.to(gradient.dtype))
