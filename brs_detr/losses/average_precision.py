@@ -8,35 +8,49 @@ from brs_detr.losses.checks import check_delta
 from brs_detr.losses.terms import ranking_losses
 
 
-def ap_loss(logits: Tensor, targets: Tensor, delta: float = 1.0, *, interpolated: bool = False) -> Tensor:
+def ap_loss(
+    logits: Tensor,
+    targets: Tensor,
+    delta: float = 1.0,
+    *,
+    interpolated: bool = False,
+    max_positives: int | None = None,
+) -> Tensor:
     """AP Loss, one minus average precision (Chen et al., CVPR 2019), exact at every delta.
 
-    The mean over the positives of the ranking error, see `brs_detr.losses.ranking.ranking_term` for the equations.
-    Needs O((N + P) log P) time and O(N) memory for P positives: see `brs_detr.losses.step.StepMatrix`.
+    The mean over the positives of the ranking error, see `brs_detr.losses.ranking.rank_positives` for the equations.
+    Each row of logits is a problem of its own. Needs O((N + P) log P) time and O(N) memory a row of P positives: see
+    `brs_detr.losses.step.StepMatrix`.
 
     Args:
-        logits: [N], any float dtype, finite.
-        targets: [N], 0 = negative, (0, 1] = positive whatever the value, -1 = ignored.
+        logits: [N] or [L, N], any float dtype, finite.
+        targets: [N] or [L, N], 0 = negative, (0, 1] = positive whatever the value, -1 = ignored; [N] is shared by all
+            rows.
         delta: half the length of the step's ramp, in logits, >= 0.
         interpolated: use the running maximum of precision and count a positive as 1 in its own rank, as the AP Loss of
             the official code does; otherwise plain AP, the ranking part of RS Loss.
+        max_positives: most positives in a row, N by default. A lower bound saves memory on a CUDA device, where room is
+            set aside for as many.
 
     Returns:
-        Scalar in [0, 1], attached to the logits; 0 with zero gradient where there is no positive or no negative.
+        Loss in [0, 1], scalar or [L], attached to the logits; 0 with zero gradient where there is no positive or no
+        negative.
 
     Raises:
-        TypeError, ValueError: see `brs_detr.losses.examples.split_examples`.
+        TypeError, ValueError: see `brs_detr.losses.checks`.
     """
-    return ranking_losses(logits, targets, delta, interpolated=interpolated)[0]
+    return ranking_losses(logits, targets, delta, max_positives, interpolated=interpolated)[0]
 
 
-def bucketed_ap_loss(logits: Tensor, targets: Tensor, delta: float = 1.0) -> Tensor:
+def bucketed_ap_loss(
+    logits: Tensor, targets: Tensor, delta: float = 1.0, *, max_positives: int | None = None
+) -> Tensor:
     """Bucketed AP Loss (BRS, ECCV 2024, Eq. 13): negatives between two positives enter as one, at their mean.
 
-    Equals `ap_loss` at ``delta = 0`` (Theorem 4.1), unless a negative is tied with a positive and shares its bucket
-    with lower negatives. Arguments, result and errors are those of `ap_loss`.
+    Equals `ap_loss` at ``delta = 0`` (Theorem 4.1), if a negative tied with a positive counts as below it whenever it
+    shares its bucket with lower negatives. Arguments, result and errors are those of `ap_loss`.
     """
-    return ranking_losses(logits, targets, delta, bucketed=True)[0]
+    return ranking_losses(logits, targets, delta, max_positives, bucketed=True)[0]
 
 
 class APLoss(nn.Module):
@@ -49,9 +63,10 @@ class APLoss(nn.Module):
         self.loss_weight = loss_weight
         self.interpolated = interpolated
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the weighted loss of logits [N] and targets [N]."""
-        return self.loss_weight * ap_loss(logits, targets, self.delta, interpolated=self.interpolated)
+    def forward(self, logits: Tensor, targets: Tensor, *, max_positives: int | None = None) -> Tensor:
+        """Return the weighted loss of logits and targets, [N] or [L, N]."""
+        loss = ap_loss(logits, targets, self.delta, interpolated=self.interpolated, max_positives=max_positives)
+        return self.loss_weight * loss
 
     def extra_repr(self) -> str:
         """Show the stored arguments."""
@@ -67,9 +82,9 @@ class BucketedAPLoss(nn.Module):
         self.delta = delta
         self.loss_weight = loss_weight
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the weighted loss of logits [N] and targets [N]."""
-        return self.loss_weight * bucketed_ap_loss(logits, targets, self.delta)
+    def forward(self, logits: Tensor, targets: Tensor, *, max_positives: int | None = None) -> Tensor:
+        """Return the weighted loss of logits and targets, [N] or [L, N]."""
+        return self.loss_weight * bucketed_ap_loss(logits, targets, self.delta, max_positives=max_positives)
 
     def extra_repr(self) -> str:
         """Show the stored arguments."""

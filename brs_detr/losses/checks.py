@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 MAX_TARGET = 1.001  # an IoU may exceed 1 by rounding
 LOGITS_MESSAGE = "logits must be finite, found NaN or Inf"
 TARGETS_MESSAGE = "targets must be 0 (negative), an IoU in (0, 1] (positive) or -1 (ignored)"
+POSITIVES_MESSAGE = "a row of targets has more positives than max_positives"
 
 
 def check_delta(delta: float) -> None:
@@ -36,8 +38,8 @@ def check_shapes(logits: Tensor, targets: Tensor) -> None:
         raise ValueError(f"logits and targets must be on one device, got {logits.device} and {targets.device}")
 
 
-def check_values(logits: Tensor, targets: Tensor) -> None:
-    """Raise a ValueError where logits are not finite or targets out of range.
+def check_values(logits: Tensor, targets: Tensor, max_positives: int | None = None) -> None:
+    """Raise a ValueError where logits are not finite, targets out of range or positives too many in a row.
 
     On other devices than the CPU a wrong value is found without waiting for it, by a device-side assertion with the
     same message.
@@ -47,6 +49,8 @@ def check_values(logits: Tensor, targets: Tensor) -> None:
     if logits.device.type != "cpu":
         torch._assert_async(logits.isfinite().all(), LOGITS_MESSAGE)
         torch._assert_async(_is_valid_target(targets).all(), TARGETS_MESSAGE)
+        if _is_bound(max_positives, targets):
+            torch._assert_async(targets.gt(0).sum(-1).le(max_positives).all(), POSITIVES_MESSAGE)
         return
     if not all(math.isfinite(bound) for bound in _bounds(logits)):
         _raise(logits.isfinite(), LOGITS_MESSAGE)
@@ -55,6 +59,14 @@ def check_values(logits: Tensor, targets: Tensor) -> None:
         is_valid = _is_valid_target(targets)
         if not is_valid.all():
             _raise(is_valid, TARGETS_MESSAGE)
+    if _is_bound(max_positives, targets):
+        most = int(targets.gt(0).sum(-1).max())
+        if most > max_positives:
+            raise ValueError(f"{POSITIVES_MESSAGE}: {most} in one row, max_positives is {max_positives}")
+
+
+def _is_bound(max_positives: int | None, targets: Tensor) -> TypeGuard[int]:
+    return max_positives is not None and max_positives < targets.shape[-1]
 
 
 def _bounds(values: Tensor) -> tuple[float, float]:
@@ -69,5 +81,6 @@ def _is_valid_target(targets: Tensor) -> Tensor:
 
 def _raise(is_valid: Tensor, message: str) -> None:
     wrong = is_valid.logical_not().nonzero()
-    first = ", ".join(map(str, wrong[0].tolist()))
-    raise ValueError(f"{message}: {len(wrong)} wrong, the first at index {first}")
+    *row, place = wrong[0].tolist()
+    where = f"row {row[0]}, index {place}" if row and len(is_valid) > 1 else f"index {place}"
+    raise ValueError(f"{message}: {len(wrong)} wrong, the first at {where}")

@@ -32,7 +32,7 @@ def _terms(logits: Tensor, targets: Tensor, delta: float) -> tuple[Tensor, Tenso
     positive_inds = targets.gt(0).nonzero().squeeze(1)
     if not len(positive_inds):
         return values, gradients
-    positives, quality = logits[positive_inds], targets[positive_inds].clamp(max=1)
+    positives, quality = logits[positive_inds], targets[positive_inds].to(logits.dtype).clamp(max=1)
     in_reach = targets.eq(0) & (logits >= positives.min() - delta)
     negative_inds = in_reach.nonzero().squeeze(1)
     negatives = logits[negative_inds]

@@ -41,7 +41,7 @@ def _terms(logits: Tensor, targets: Tensor, delta: float) -> tuple[Tensor, Tenso
     is_positive = order < num_positives
     bucket_inds = is_positive.cumsum(0)[~is_positive]
     positives, positive_inds = descending[is_positive], inds[order[is_positive]]
-    quality = targets[positive_inds].clamp(max=1)
+    quality = targets[positive_inds].to(logits.dtype).clamp(max=1)
     sizes = torch.bincount(bucket_inds, minlength=num_positives + 1).to(logits.dtype)  # [P + 1]
     means = torch.zeros_like(sizes).index_add_(0, bucket_inds, descending[~is_positive]) / sizes.clamp(min=1)
 

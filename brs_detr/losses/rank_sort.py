@@ -11,44 +11,52 @@ from brs_detr.losses.terms import ranking_losses
 
 
 class RankSortLossOutput(NamedTuple):
-    """Two scalars, each with a gradient of its own: positives above negatives, and positives in order of their IoU."""
+    """Two losses, each with a gradient of its own: positives above negatives, and positives in order of their IoU."""
 
     rank: Tensor
     sort: Tensor
 
 
-def rank_sort_loss(logits: Tensor, targets: Tensor, delta: float = 0.5) -> RankSortLossOutput:
+def rank_sort_loss(
+    logits: Tensor, targets: Tensor, delta: float = 0.5, *, max_positives: int | None = None
+) -> RankSortLossOutput:
     """Rank & Sort Loss (Oksuz et al., ICCV 2021), exact at every delta.
 
-    The means over the positives of the ranking error `brs_detr.losses.ranking.ranking_term` and of the sorting error
-    `brs_detr.losses.sorting.sorting_term`, which state the equations.
+    The means over the positives of the ranking error `brs_detr.losses.ranking.rank_positives` and of the sorting error
+    `brs_detr.losses.sorting.sort_positives`, which state the equations.
 
-    The ranking term needs O((N + P) log P) time for P positives, the sorting term O(P^2); memory is O(N).
+    Each row of logits is a problem of its own: several, as of the layers of a decoder, cost one call. With P positives
+    a row needs O((N + P) log P) time on a CPU and O(N) memory; on a CUDA device positives are compared pair by pair.
 
     Args:
-        logits: [N], any float dtype, finite.
-        targets: [N], 0 = negative, (0, 1] = IoU of a positive, -1 = ignored. `ranking_targets` makes them from labels.
+        logits: [N] or [L, N], any float dtype, finite.
+        targets: [N] or [L, N], 0 = negative, (0, 1] = IoU of a positive, -1 = ignored; [N] is shared by all rows.
+            `ranking_targets` makes them from labels.
         delta: half the length of the step's ramp, in logits, >= 0.
+        max_positives: most positives in a row, N by default. A lower bound saves memory on a CUDA device, where room is
+            set aside for as many.
 
     Returns:
-        Ranking and sorting loss, scalars in [0, 1] attached to the logits. A weight on one of them reaches its gradient
-        alone. 0 with zero gradient where there is no positive; no negative means a ranking loss of 0.
+        Ranking and sorting loss in [0, 1], scalars or [L], attached to the logits. A weight on one of them reaches its
+        gradient alone. 0 with zero gradient where there is no positive; no negative means a ranking loss of 0.
 
     Raises:
-        TypeError, ValueError: see `brs_detr.losses.examples.split_examples`.
+        TypeError, ValueError: see `brs_detr.losses.checks`.
     """
-    return RankSortLossOutput(*ranking_losses(logits, targets, delta, sorting=True))
+    return RankSortLossOutput(*ranking_losses(logits, targets, delta, max_positives, sorting=True))
 
 
-def bucketed_rank_sort_loss(logits: Tensor, targets: Tensor, delta: float = 0.5) -> RankSortLossOutput:
+def bucketed_rank_sort_loss(
+    logits: Tensor, targets: Tensor, delta: float = 0.5, *, max_positives: int | None = None
+) -> RankSortLossOutput:
     """Bucketed Rank & Sort Loss (BRS, ECCV 2024, Algorithm 2, Eq. 13 and 14).
 
     Negatives between two positives enter the ranking error as one, at their mean.
 
-    Equals `rank_sort_loss` at ``delta = 0`` (Theorem 4.1), unless a negative is tied with a positive and shares its
-    bucket with lower negatives. Arguments, result and errors are those of `rank_sort_loss`.
+    Equals `rank_sort_loss` at ``delta = 0`` (Theorem 4.1), if a negative tied with a positive counts as below it
+    whenever it shares its bucket with lower negatives. Arguments, result and errors are those of `rank_sort_loss`.
     """
-    return RankSortLossOutput(*ranking_losses(logits, targets, delta, bucketed=True, sorting=True))
+    return RankSortLossOutput(*ranking_losses(logits, targets, delta, max_positives, bucketed=True, sorting=True))
 
 
 class RankSortLoss(nn.Module):
@@ -67,9 +75,9 @@ class RankSortLoss(nn.Module):
         self.loss_weight = loss_weight
         self.sort_weight = sort_weight
 
-    def forward(self, logits: Tensor, targets: Tensor) -> RankSortLossOutput:
-        """Return the weighted losses of logits [N] and targets [N]."""
-        return self._weighted(rank_sort_loss(logits, targets, self.delta))
+    def forward(self, logits: Tensor, targets: Tensor, *, max_positives: int | None = None) -> RankSortLossOutput:
+        """Return the weighted losses of logits and targets, [N] or [L, N]."""
+        return self._weighted(rank_sort_loss(logits, targets, self.delta, max_positives=max_positives))
 
     def _weighted(self, loss: RankSortLossOutput) -> RankSortLossOutput:
         return RankSortLossOutput(loss.rank * self.loss_weight, loss.sort * (self.loss_weight * self.sort_weight))
@@ -82,6 +90,6 @@ class RankSortLoss(nn.Module):
 class BucketedRankSortLoss(RankSortLoss):
     """Module form of `bucketed_rank_sort_loss`, with the arguments of `RankSortLoss`."""
 
-    def forward(self, logits: Tensor, targets: Tensor) -> RankSortLossOutput:
-        """Return the weighted losses of logits [N] and targets [N]."""
-        return self._weighted(bucketed_rank_sort_loss(logits, targets, self.delta))
+    def forward(self, logits: Tensor, targets: Tensor, *, max_positives: int | None = None) -> RankSortLossOutput:
+        """Return the weighted losses of logits and targets, [N] or [L, N]."""
+        return self._weighted(bucketed_rank_sort_loss(logits, targets, self.delta, max_positives=max_positives))

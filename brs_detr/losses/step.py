@@ -64,7 +64,7 @@ class Ramps:
         self.lengths.div_(self._ramp).clamp_(max=1)
         self.travelled = self.lengths.cumsum(0).sub_(self.lengths)
         lower, upper = self.travelled[self._places]
-        self.jumps = 1 - (upper - lower)
+        self.jumps: Tensor = 1 - (upper - lower)
 
     def locate(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Find points, float64 [N].
@@ -124,7 +124,7 @@ class StepMatrix:
     def _per_segment(self, weights: Tensor | None) -> Tensor:
         """Sum weights [N] by segment, without the points below every ramp."""
         sums: Tensor = torch.bincount(self._segments, weights, minlength=len(self._ramps.lengths) + 1)
-        return sums[1:].double()
+        return sums[1:].to(torch.float64)
 
 
 def _sum_from_the_top(values: Tensor) -> Tensor:

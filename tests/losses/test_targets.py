@@ -48,9 +48,16 @@ def test_no_examples() -> None:
     assert ranking_targets(empty.long(), empty, 4, empty).shape == (0, 4)
 
 
+def test_leading_dimensions() -> None:
+    labels = torch.tensor([[2, 3, 0], [1, 0, 3]])
+    quality, weights = torch.rand(2, 3), torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
+    expected = [ranking_targets(*row[:2], 3, row[2]) for row in zip(labels, quality, weights, strict=True)]
+    torch.testing.assert_close(ranking_targets(labels, quality, 3, weights), torch.stack(expected))
+
+
 @pytest.mark.parametrize("name", ["labels", "quality", "weights"])
 def test_wrong_shapes_are_an_error(name: str) -> None:
     arguments = {"labels": torch.zeros(3).long(), "quality": torch.zeros(3), "weights": torch.zeros(3)}
     arguments[name] = arguments[name].expand(2, 3)
-    with pytest.raises(ValueError, match=name if name != "labels" else "must be of shape"):
+    with pytest.raises(ValueError, match=name):
         ranking_targets(num_classes=2, **arguments)
