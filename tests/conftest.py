@@ -6,11 +6,15 @@ in that folder; compact extracts of them are in ``tests/golden`` and are always 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import hypothesis
 import pytest
 import torch
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton is imported: its kernels then run on a CPU
 
 hypothesis.settings.register_profile("deterministic", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("deterministic")
@@ -29,11 +33,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect what was not asked for, rather than report it as skipped."""
-    slow, golden = config.getoption("--slow"), config.getoption("--golden")
+    slow, golden, cuda = config.getoption("--slow"), config.getoption("--golden"), torch.cuda.is_available()
 
     def is_wanted(item: pytest.Item) -> bool:
         needs_golden = "golden_dir" in getattr(item, "fixturenames", ())
-        return (slow or item.get_closest_marker("slow") is None) and (golden is not None or not needs_golden)
+        return (
+            (slow or item.get_closest_marker("slow") is None)
+            and item.get_closest_marker("interpreted" if cuda else "cuda") is None
+            and (golden is not None or not needs_golden)
+        )
 
     unwanted = [item for item in items if not is_wanted(item)]
     if unwanted:

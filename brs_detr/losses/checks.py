@@ -16,12 +16,17 @@ POSITIVES_MESSAGE = "a row of targets has more positives than max_positives"
 
 def check_delta(delta: float) -> None:
     """Raise a ValueError unless delta is a finite number >= 0."""
-    if not (math.isfinite(delta) and delta >= 0):
+    if not 0 <= delta < math.inf:
         raise ValueError(f"delta must be a finite number >= 0, got {delta}")
 
 
-def check_shapes(logits: Tensor, targets: Tensor) -> None:
+def check_shapes(logits: Tensor, targets: Tensor, *, one_row: bool = False) -> None:
     """Check what is known of tensors without looking at their values.
+
+    Args:
+        logits: [N] or [L, N]; with ``one_row`` [N] alone.
+        targets: the same shape, or [N].
+        one_row: see logits.
 
     Raises:
         TypeError: logits are not of a float dtype.
@@ -34,6 +39,8 @@ def check_shapes(logits: Tensor, targets: Tensor) -> None:
             "logits must be of shape [N] or [L, N], and targets of the same shape or, for all L rows, [N], "
             f"got {list(logits.shape)} and {list(targets.shape)}"
         )
+    if one_row and logits.dim() != 1:
+        raise ValueError(f"logits must be one row, of shape [N], got {list(logits.shape)}")
     if logits.device != targets.device:
         raise ValueError(f"logits and targets must be on one device, got {logits.device} and {targets.device}")
 

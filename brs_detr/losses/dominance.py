@@ -28,16 +28,24 @@ def sum_over_above_and_worse(logits: Tensor, quality: Tensor, weights: Tensor, r
     """
     segments, offsets = ramps.locate(logits)
     way = torch.cat([offsets.new_zeros(1), ramps.travelled]).index_select(0, segments) + offsets  # [P]
-    scale = 2.0 ** (60 - math.ceil(math.log2(len(logits) * (2 + way[-1].item()))))
-    columns = (torch.cat([weights, weights * way]) * scale).round_().long().T.contiguous()  # [P, 2K]
+    num_weights, num_examples = weights.shape
+    scale = weights.new_tensor(
+        [_largest_scale(2 * num_examples)] * num_weights
+        + [_largest_scale(2 * num_examples * way[-1].item())] * num_weights
+    )
+    columns = (torch.cat([weights, weights * way]).T * scale).round_().long()  # [P, 2K]
     starts = torch.stack(
         [torch.searchsorted(logits, logits - delta, right=True), torch.searchsorted(logits, logits + delta)]
     )
     ranks = torch.unique(quality, return_inverse=True)[1]
-    on_ramp, full = (sums.T for sums in _sums_of_lower_rank(ranks, columns, starts))
-    num_weights = len(weights)
+    on_ramp, full = ((sums / scale).T for sums in _sums_of_lower_rank(ranks, columns, starts))  # [2K, P]
     begins = ramps.travelled[ramps.lower]  # [P]
-    return (full[:num_weights] + on_ramp[num_weights:] - begins * on_ramp[:num_weights]).div_(scale).clamp_(min=0)
+    return (full[:num_weights] + on_ramp[num_weights:]).sub_(begins * on_ramp[:num_weights]).clamp_(min=0)
+
+
+def _largest_scale(largest_sum: float) -> float:
+    """The power of two by which the largest sum fits an int64."""
+    return 2.0 ** (61 - math.ceil(math.log2(largest_sum + 1)))
 
 
 def _sums_of_lower_rank(ranks: Tensor, columns: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:

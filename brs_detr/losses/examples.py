@@ -10,7 +10,8 @@ from torch import Tensor
 class Examples(NamedTuple):
     """Positives and negatives of one row, float64, detached.
 
-    Logits are measured from the positive in the middle, so that no offset costs digits.
+    Where there is a ramp, logits are measured from the positive in the middle, so that no offset costs digits of it. A
+    step compares and does not subtract.
 
     Args:
         positive_inds: int64 [P], places of the positives in ascending order of their logits (stable).
@@ -45,11 +46,15 @@ def split_examples(logits: Tensor, targets: Tensor, delta: float) -> Examples | 
     positive_inds = positive_inds.index_select(0, order)
     is_negative = targets.eq(0).logical_and_(logits >= positives[0] - delta)
     negative_inds = is_negative.nonzero().squeeze(1)
-    middle = positives[len(positives) // 2]
+    negatives = logits.index_select(0, negative_inds)
+    if delta > 0:
+        middle = positives[len(positives) // 2].clone()
+        positives -= middle
+        negatives -= middle
     return Examples(
         positive_inds=positive_inds,
-        positives=positives - middle,
+        positives=positives,
         quality=targets.index_select(0, positive_inds).double().clamp_(max=1),
         negative_inds=negative_inds,
-        negatives=logits.index_select(0, negative_inds).sub_(middle),
+        negatives=negatives,
     )

@@ -20,7 +20,7 @@ def loop_rank_sort_loss(logits: Tensor, targets: Tensor, delta: float = 0.5) -> 
     Arguments, result and errors are those of `brs_detr.losses.rank_sort_loss`, but for one row [N] of logits.
     """
     check_delta(delta)
-    check_shapes(logits, targets)
+    check_shapes(logits, targets, one_row=True)
     check_values(logits, targets)
     values, gradients = _terms(logits.detach(), targets.detach(), delta)
     return RankSortLossOutput(*attach(logits, values, gradients))

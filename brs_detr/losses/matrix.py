@@ -22,7 +22,7 @@ def matrix_bucketed_rank_sort_loss(logits: Tensor, targets: Tensor, delta: float
     one row [N] of logits.
     """
     check_delta(delta)
-    check_shapes(logits, targets)
+    check_shapes(logits, targets, one_row=True)
     check_values(logits, targets)
     values, gradients = _terms(logits.detach(), targets.detach(), delta)
     return RankSortLossOutput(*attach(logits, values, gradients))

@@ -9,7 +9,7 @@ FEW_POINTS = 2048  # not worth a table
 CHUNK = 1 << 16  # points searched at a time: their intermediate results stay in cache
 CELLS_PER_VALUE = 8
 FEWEST_CELLS, MOST_CELLS = 1 << 10, 1 << 18  # the table, too, stays in cache
-SMALLEST_RANGE = 1e-200
+SMALLEST_RANGE, LARGEST_RANGE = 1e-200, 1e308
 
 
 def count_below(values: Tensor, points: Tensor, *, or_equal: bool = False) -> Tensor:
@@ -40,7 +40,7 @@ class SearchTable:
     def __init__(self, values: Tensor) -> None:
         self._lowest = values[0]
         self._num_cells = min(max(CELLS_PER_VALUE * len(values), FEWEST_CELLS), MOST_CELLS)
-        self._cells_per_unit = self._num_cells / (values[-1] - values[0]).clamp(min=SMALLEST_RANGE)
+        self._cells_per_unit = self._num_cells / (values[-1] - values[0]).clamp(SMALLEST_RANGE, LARGEST_RANGE)
         counts = torch.bincount(self._cells(values), minlength=self._num_cells)
         self._num_before = counts.cumsum(0).sub_(counts).int()
         self._strides = [1 << bit for bit in reversed(range(int(counts.max()).bit_length()))]

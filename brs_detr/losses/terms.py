@@ -48,7 +48,7 @@ def ranking_losses(
     check_delta(delta)
     check_shapes(logits, targets)
     variant = Variant(
-        float(delta), bucketed, interpolated, sorting, logits.shape[-1] if max_positives is None else max_positives
+        delta, bucketed, interpolated, sorting, logits.shape[-1] if max_positives is None else max_positives
     )
     values, gradients = torch.ops.brs_detr.ranking_terms(logits.detach(), targets.detach(), *variant)
     return attach(logits, values, gradients)

@@ -33,8 +33,9 @@ def collect_positives(
     if count > 0:
         place = tl.atomic_add(counters + 2 * row, count.to(tl.int64)) + order - 1
         keeps = is_positive & (place < room)
-        logit = tl.load(logits + row * num_logits + columns, mask=keeps, other=0)
-        tl.store(found_logits + row * room + place, logit.to(tl.float64), mask=keeps)
+        logit = tl.load(logits + row * num_logits + columns, mask=keeps, other=0).to(tl.float64)
+        logit = tl.where(logit == logit, logit, 0.0)  # NaN has no place in an order; it is reported later
+        tl.store(found_logits + row * room + place, logit, mask=keeps)
         tl.store(found_quality + row * room + place, tl.minimum(target, 1.0), mask=keeps)
         tl.store(found_inds + row * room + place, columns, mask=keeps)
 
@@ -169,7 +170,7 @@ def place_negatives(
     columns = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     is_here = columns < num_logits
     logit = tl.load(logits + row * num_logits + columns, mask=is_here, other=0).to(tl.float64)
-    target = tl.load(targets + row * targets_stride + columns, mask=is_here, other=-1).to(tl.float64)
+    target = tl.load(targets + row * targets_stride + columns, mask=is_here, other=0).to(tl.float64)
     is_valid = (tl.abs(logit) < float("inf")) & (((target >= 0) & (target <= 1.001)) | (target == -1))
     num_invalid = tl.sum((is_valid == 0).to(tl.int32), 0)
     if num_invalid > 0:
@@ -332,7 +333,7 @@ def write_ranking_gradient(
     num_positives = _num_positives(counters, row, room)
     columns = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     is_here = columns < num_logits
-    target = tl.load(targets + row * targets_stride + columns, mask=is_here, other=1).to(tl.float64)
+    target = tl.load(targets + row * targets_stride + columns, mask=is_here, other=0).to(tl.float64)
     received = tl.zeros([BLOCK], tl.float64)
     if num_positives > 0:
         logit = tl.load(logits + row * num_logits + columns, mask=is_here, other=0).to(tl.float64)

@@ -74,13 +74,56 @@ def test_ignored_examples_are_inert(term: Term, problem: Problem, data: st.DataO
     torch.testing.assert_close((value, gradient[is_kept]), without, **EXACT)
 
 
+@each_term
+@given(problem=problems(max_size=12), copies=st.integers(2, 4))
+def test_copies_of_all_examples_change_nothing(term: Term, problem: Problem, copies: int) -> None:
+    """Errors are shares of counts, so that a problem in several copies has the same loss, and each copy its part of it.
+
+    (But for the half that the interpolated loss adds to each count.)
+    """
+    assume(term is not TERMS["interpolated_ap"] or problem.delta == 0)
+    value, gradient = value_and_gradient(term, *problem)
+    copied = value_and_gradient(term, problem.logits.repeat(copies), problem.targets.repeat(copies), problem.delta)
+    torch.testing.assert_close(copied, (value, (gradient / copies).repeat(copies)), **EXACT)
+
+
+@pytest.mark.parametrize("name", ["ap", "interpolated_ap", "rank"])
+@given(problem=problems(), data=st.data())
+def test_a_negative_that_rises_never_lowers_the_loss(name: str, problem: Problem, data: st.DataObject) -> None:
+    negatives = (problem.targets == 0).nonzero().flatten().tolist()
+    assume(negatives)
+    risen = problem.logits.clone()
+    risen[data.draw(st.sampled_from(negatives))] += data.draw(st.sampled_from([1e-3, 0.25, 1.0, 100.0]))
+    before = value_and_gradient(TERMS[name], *problem)[0]
+    after = value_and_gradient(TERMS[name], risen, problem.targets, problem.delta)[0]
+    assert after >= before - 1e-12
+
+
+def below_where_tied(logits: Tensor, targets: Tensor) -> Tensor:
+    """The tie rule of buckets at delta 0, said in logits.
+
+    A negative tied with a positive is in the bucket below it. There it counts as just below the positive, unless all of
+    the bucket is tied with it.
+    """
+    logits = logits.clone()
+    positives = logits[targets > 0].sort().values
+    negatives = (targets == 0).nonzero().flatten()
+    for positive, below in zip(positives, [-torch.inf, *positives.tolist()], strict=False):
+        bucket = negatives[(logits[negatives] <= positive) & (logits[negatives] > below)]
+        is_tied = logits[bucket] == positive
+        is_lowest = below == -torch.inf  # its bucket has no negative lower than the positive
+        if not is_lowest and not is_tied.all():
+            logits[bucket[is_tied]] = torch.nextafter(positive, torch.tensor(-torch.inf).double())
+    return logits
+
+
+@pytest.mark.parametrize(("bucketed", "exact"), [("bucketed_ap", "ap"), ("bucketed_rank", "rank")])
 @given(problem=problems())
-def test_theorem_4_1_buckets_change_nothing_at_delta_zero(problem: Problem) -> None:
-    positives, negatives = problem.logits[problem.targets > 0], problem.logits[problem.targets == 0]
-    assume(not torch.isin(negatives, positives).any())
-    exact = value_and_gradient(ap_loss, problem.logits, problem.targets, 0.0)
-    bucketed = value_and_gradient(bucketed_ap_loss, problem.logits, problem.targets, 0.0)
-    torch.testing.assert_close(bucketed, exact, **EXACT)
+def test_theorem_4_1_buckets_change_nothing_at_delta_zero(bucketed: str, exact: str, problem: Problem) -> None:
+    logits = below_where_tied(problem.logits, problem.targets)
+    expected = value_and_gradient(TERMS[exact], logits, problem.targets, 0.0)
+    actual = value_and_gradient(TERMS[bucketed], problem.logits, problem.targets, 0.0)
+    torch.testing.assert_close(actual, expected, **EXACT)
 
 
 def test_theorem_4_1_on_continuous_logits(device: torch.device) -> None:
