@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
 class ClassificationTargets:
-    """Targets of the N predictions that one call of a classification loss sees.
+    """Targets of N predictions, or of N in each of several layers: ``...`` is nothing or ``L``.
 
     Args:
-        labels: ``[N]`` class of each prediction, ``num_classes`` for background.
-        weights: ``[N]`` weight of each prediction; 0 leaves it out.
-        quality: ``[N]`` IoU of each positive with its object, in [0, 1], detached; anything elsewhere.
-        avg_factor: what a loss that is a sum over predictions is divided by.
+        labels: ``[..., N]`` class of each prediction, ``num_classes`` for background.
+        weights: ``[..., N]`` weight of each prediction; 0 leaves it out.
+        quality: ``[..., N]`` IoU of each positive with its object, in [0, 1], detached; anything elsewhere.
+        avg_factor: ``[...]`` what a loss that is a sum over predictions is divided by.
     """
 
     labels: Tensor
@@ -30,10 +31,16 @@ class ClassificationLossMixin:
     loss_cls: nn.Module
 
     def classification_loss(self, logits: Tensor, targets: ClassificationTargets) -> dict[str, Tensor]:
-        """Score ``logits [N, C]`` by the ``loss_cls`` of the head."""
-        loss = self.loss_cls(logits, targets.labels, targets.weights, avg_factor=targets.avg_factor)
-        return {"loss_cls": loss}
+        """Score ``logits [..., N, C]`` of all layers in one call of the head's ``loss_cls``; losses are ``[...]``."""
+        labels, weights = targets.labels, targets.weights
+        losses = self.loss_cls(logits.flatten(0, -2), labels.flatten(), weights.flatten(), reduction_override="none")
+        return {"loss_cls": average_losses(losses.reshape(*labels.shape, -1), targets.avg_factor)}
 
     def weigh_box_losses(self, box_losses: dict[str, Tensor], classification: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Weigh the box losses against those of classification; as configured, by default."""
+        """Weigh the box losses ``[...]`` against those of classification; as configured, by default."""
         return box_losses
+
+
+def average_losses(losses: Tensor, avg_factor: Tensor | float) -> Tensor:
+    """Average the losses ``[..., N, K]`` of N predictions as mmdet does; ``avg_factor`` and result are ``[...]``."""
+    return losses.sum((-2, -1)) / (avg_factor + torch.finfo(torch.float32).eps)

@@ -29,7 +29,7 @@ class RankingLossMixin:
         self.zero_iou_is_negative = zero_iou_is_negative
 
     def classification_loss(self, logits: Tensor, targets: ClassificationTargets) -> dict[str, Tensor]:
-        """Rank ``logits [N, C]`` of all classes together, sorted by the IoU of the positives."""
+        """Rank ``logits [..., N, C]`` of all classes of a layer together, sorted by the IoU of the positives."""
         quality = ranking_targets(
             targets.labels,
             targets.quality,
@@ -37,14 +37,14 @@ class RankingLossMixin:
             weights=targets.weights,
             zero_iou_is_negative=self.zero_iou_is_negative,
         )
-        loss = self.loss_cls(logits.flatten(), quality.flatten())
+        loss = self.loss_cls(logits.flatten(-2), quality.flatten(-2), max_positives=logits.shape[-2])
         if isinstance(loss, RankSortLossOutput):
             return {"loss_rank": loss.rank, "loss_sort": loss.sort}
         return {"loss_rank": loss}
 
     def weigh_box_losses(self, box_losses: dict[str, Tensor], classification: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scale every box loss to the value of the ranking losses, without a gradient through the scale."""
-        ranking = torch.stack(list(classification.values())).sum()
+        """Scale every box loss to the value of its layer's ranking losses, without a gradient through the scale."""
+        ranking = torch.stack(list(classification.values())).sum(0)
         return {name: loss * self_balancing_weight(ranking, loss) for name, loss in box_losses.items()}
 
 

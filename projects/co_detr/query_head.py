@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,20 +14,20 @@ from mmdet.utils import InstanceList, reduce_mean
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from brs_detr.heads.classification import ClassificationLossMixin, ClassificationTargets
+from brs_detr.heads.classification import ClassificationLossMixin, ClassificationTargets, average_losses
 from co_detr.positive_queries import AuxiliaryQueries, HeadSamples, positives_to_queries
 from co_detr.transformer import CoDeformableDetrTransformer, DecoderQueries, EncodedFeatures, EncoderProposals
 
 
 @dataclass(frozen=True)
 class QueryTargets:
-    """Targets of the B * Q predictions of one decoder layer, image by image.
+    """Targets of the B * Q predictions of each of L layers, image by image.
 
     Args:
-        labels: ``[B*Q]``, ``num_classes`` for background.
-        weights: ``[B*Q]`` weight in classification.
-        boxes: ``[B*Q, 4]`` (cx, cy, w, h), normalised; zero for background.
-        is_positive: ``[B*Q]``.
+        labels: ``[L, B*Q]``, ``num_classes`` for background.
+        weights: ``[L, B*Q]`` weight in classification.
+        boxes: ``[L, B*Q, 4]`` (cx, cy, w, h), normalised; zero for background.
+        is_positive: ``[L, B*Q]``.
     """
 
     labels: Tensor
@@ -106,13 +107,12 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
         """One-to-one losses of the encoder's proposals (``enc_``) and of every decoder layer (``d0.`` ...)."""
         proposals = self.propose(encoded)
         gt = [sample.gt_instances for sample in samples]
-        enc_boxes = proposals.box_logits.sigmoid()
         objects = [class_agnostic(instances) for instances in gt]
-        enc_losses = self.matched_losses(proposals.logits, enc_boxes, objects, samples)
+        enc_boxes = proposals.box_logits.sigmoid()
+        enc_losses = self.matched_losses(proposals.logits[None], enc_boxes[None], objects, samples)
         queries = self.transformer.select_queries(proposals, self.query_embedding.weight)
-        logits, boxes = self.decode(queries, encoded)
-        layers = [self.matched_losses(c, b, gt, samples) for c, b in zip(logits, boxes, strict=True)]
-        return {f"enc_{name}": loss for name, loss in enc_losses.items()} | name_layers(layers)
+        losses = self.matched_losses(*self.decode(queries, encoded), gt, samples)
+        return {f"enc_{name}": loss for name, loss in name_layers(enc_losses).items()} | name_layers(losses)
 
     def auxiliary_loss(
         self, encoded: EncodedFeatures, head_samples: list[HeadSamples], head_index: int, samples: SampleList
@@ -121,41 +121,41 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
         aux = positives_to_queries(head_samples, image_sizes(samples), self.num_classes, self.max_auxiliary_queries)
         queries = self.transformer.embed_auxiliary_queries(aux.boxes, aux.feats, head_index)
         logits, boxes = self.decode(queries, encoded)
-        targets = auxiliary_targets(aux)
-        layers = [self.layer_losses(c, b, targets, samples) for c, b in zip(logits, boxes, strict=True)]
-        return {f"{name}_aux{head_index}": loss for name, loss in name_layers(layers).items()}
+        losses = self.layer_losses(logits, boxes, auxiliary_targets(aux, num_layers=len(logits)), samples)
+        return {f"{name}_aux{head_index}": loss for name, loss in name_layers(losses).items()}
 
     def matched_losses(self, logits: Tensor, boxes: Tensor, gt: InstanceList, samples: SampleList) -> dict[str, Tensor]:
-        """Match predictions with objects one to one, then score them (see `layer_losses`)."""
-        metas = [sample.metainfo for sample in samples]
-        labels, weights, target_boxes, box_weights, _, _ = self.get_targets(
-            list(logits.detach()), list(boxes.detach()), gt, metas
+        """Match the predictions of each layer with objects one to one, then score them (see `layer_losses`)."""
+        num_layers, metas = len(logits), [sample.metainfo for sample in samples]
+        matched = self.get_targets(
+            list(logits.detach().flatten(0, 1)), list(boxes.detach().flatten(0, 1)), gt * num_layers, metas * num_layers
         )
-        targets = QueryTargets(
-            torch.cat(labels), torch.cat(weights), torch.cat(target_boxes), torch.cat(box_weights)[:, 0] > 0
+        labels, weights, target_boxes, box_weights = (
+            torch.cat(images).unflatten(0, (num_layers, -1)) for images in matched[:4]
         )
+        targets = QueryTargets(labels, weights, target_boxes, box_weights[..., 0] > 0)
         return self.layer_losses(logits, boxes, targets, samples)
 
     def layer_losses(
         self, logits: Tensor, boxes: Tensor, targets: QueryTargets, samples: SampleList
     ) -> dict[str, Tensor]:
-        """Classification, L1 and GIoU losses of one layer.
+        """Classification, L1 and GIoU losses of L layers, ``[L]`` each.
 
         Args:
-            logits: ``[B, Q, num_classes]``.
-            boxes: ``[B, Q, 4]`` (cx, cy, w, h), normalised.
-            targets: of the B * Q predictions.
+            logits: ``[L, B, Q, num_classes]``.
+            boxes: ``[L, B, Q, 4]`` (cx, cy, w, h), normalised.
+            targets: of the layers.
             samples: of the batch.
         """
         scale = boxes.new_tensor([(w, h, w, h) for h, w in image_sizes(samples)])
-        scale = scale.repeat_interleave(boxes.shape[1], dim=0)  # [B*Q, 4]
-        boxes = boxes.flatten(0, 1)
+        scale = scale.repeat_interleave(boxes.shape[2], dim=0)  # [B*Q, 4]
+        boxes = boxes.flatten(1, 2)
         boxes_xyxy = bbox_cxcywh_to_xyxy(boxes) * scale
         target_boxes_xyxy = bbox_cxcywh_to_xyxy(targets.boxes) * scale
-        num_positives = targets.is_positive.sum().to(boxes.dtype)
+        num_positives = targets.is_positive.sum(1).to(boxes.dtype)  # [L]
         synced_positives = reduce_mean(num_positives).clamp(min=1)
         classification = self.classification_loss(
-            logits.flatten(0, 1),
+            logits.flatten(1, 2),
             ClassificationTargets(
                 targets.labels,
                 targets.weights,
@@ -163,10 +163,9 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
                 synced_positives if self.sync_cls_avg_factor else num_positives.clamp(min=1),
             ),
         )
-        weights = targets.is_positive[:, None].to(boxes.dtype).expand(-1, 4)
         box_losses = {
-            "loss_bbox": self.loss_bbox(boxes, targets.boxes, weights, avg_factor=synced_positives),
-            "loss_iou": self.loss_iou(boxes_xyxy, target_boxes_xyxy, weights, avg_factor=synced_positives),
+            "loss_bbox": box_loss(self.loss_bbox, boxes, targets.boxes, targets.is_positive, synced_positives),
+            "loss_iou": box_loss(self.loss_iou, boxes_xyxy, target_boxes_xyxy, targets.is_positive, synced_positives),
         }
         return classification | self.weigh_box_losses(box_losses, classification)
 
@@ -210,19 +209,33 @@ def class_agnostic(instances: InstanceData) -> InstanceData:
     return agnostic
 
 
-def auxiliary_targets(queries: AuxiliaryQueries) -> QueryTargets:
-    """Auxiliary queries keep the objects that their head assigned."""
-    return QueryTargets(
-        queries.labels.flatten(),
-        queries.is_sample.flatten().to(queries.boxes.dtype),
-        queries.target_boxes.flatten(0, 1),
-        queries.is_positive.flatten(),
-    )
+def auxiliary_targets(queries: AuxiliaryQueries, num_layers: int) -> QueryTargets:
+    """Auxiliary queries keep, in every layer, the objects that their head assigned."""
+    weights = queries.is_sample.to(queries.boxes.dtype)
+    fields = (queries.labels, weights, queries.target_boxes, queries.is_positive)
+    joined = (field.flatten(0, 1) for field in fields)
+    return QueryTargets(*(field.expand(num_layers, *field.shape) for field in joined))
 
 
-def name_layers(layers: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Name the losses of decoder layers as mmdet does: the last plainly, the others ``d0.``, ``d1.`` ..."""
-    named = dict(layers[-1])
-    for index, losses in enumerate(layers[:-1]):
-        named |= {f"d{index}.{name}": loss for name, loss in losses.items()}
+def box_loss(
+    loss: Callable[..., Tensor], boxes: Tensor, target_boxes: Tensor, is_positive: Tensor, avg_factor: Tensor
+) -> Tensor:
+    """Average an mmdet box loss over the positives of each layer.
+
+    Args:
+        loss: mmdet box loss.
+        boxes: ``[L, N, 4]`` predictions.
+        target_boxes: ``[L, N, 4]``.
+        is_positive: ``[L, N]``.
+        avg_factor: ``[L]`` what the sum over the boxes of a layer is divided by.
+    """
+    losses = loss(boxes.flatten(0, 1), target_boxes.flatten(0, 1), reduction_override="none")  # [L*N] or [L*N, 4]
+    return average_losses(losses.reshape(*is_positive.shape, -1) * is_positive[..., None], avg_factor)
+
+
+def name_layers(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Name losses ``[L]`` of layers as mmdet does: the last layer's plainly, the others ``d0.``, ``d1.`` ..."""
+    *others, named = (dict(zip(losses, layer, strict=True)) for layer in zip(*losses.values(), strict=True))
+    for index, layer in enumerate(others):
+        named |= {f"d{index}.{name}": loss for name, loss in layer.items()}
     return named

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from mmdet.models.losses import FocalLoss
 from torch import nn
 
 from brs_detr.heads.classification import ClassificationLossMixin, ClassificationTargets
@@ -35,6 +36,47 @@ def test_ranks_all_classes_together():
     expected = bucketed_rank_sort_loss(logits.flatten(), dense.flatten(), delta=0.5)
     assert losses["loss_rank"] == pytest.approx(2 * expected.rank)
     assert losses["loss_sort"] == pytest.approx(2 * expected.sort)
+
+
+def make_layers() -> tuple[torch.Tensor, list[ClassificationTargets], ClassificationTargets]:
+    """Logits of two layers, the targets of each, and of both together."""
+    layers = [
+        ClassificationTargets(torch.randint(0, 4, (8,)), torch.randint(0, 2, (8,)).float(), torch.rand(8), factor)
+        for factor in torch.tensor([3.0, 5.0])
+    ]
+    fields = ("labels", "weights", "quality", "avg_factor")
+    together = ClassificationTargets(*(torch.stack([getattr(layer, name) for layer in layers]) for name in fields))
+    return torch.randn(2, 8, 3), layers, together
+
+
+def test_focal_loss_of_layers_is_that_of_mmdet():
+    logits, layers, together = make_layers()
+    loss = FocalLoss(loss_weight=2.0)
+    expected = [
+        loss(row, targets.labels, targets.weights, avg_factor=targets.avg_factor)
+        for row, targets in zip(logits, layers, strict=True)
+    ]
+    found = Head(loss).classification_loss(logits, together)["loss_cls"]
+    torch.testing.assert_close(found, torch.stack(expected))
+    found = Head(loss).classification_loss(logits[0], layers[0])["loss_cls"]
+    torch.testing.assert_close(found, expected[0])
+
+
+def test_layers_are_ranked_apart():
+    logits, layers, together = make_layers()
+    head = RankingHead(BucketedRankSortLoss(delta=0.5, loss_weight=2.0))
+    found = head.classification_loss(logits, together)
+    for name in ("loss_rank", "loss_sort"):
+        expected = [head.classification_loss(*layer)[name] for layer in zip(logits, layers, strict=True)]
+        torch.testing.assert_close(found[name], torch.stack(expected))
+
+
+def test_the_loss_is_told_that_a_box_is_positive_for_one_class_at_most():
+    logits, _, together = make_layers()
+    head, told = RankingHead(RankSortLoss()), []
+    head.loss_cls.register_forward_hook(lambda _, args, kwargs, result: told.append(kwargs), with_kwargs=True)
+    head.classification_loss(logits, together)
+    assert told == [{"max_positives": 8}]
 
 
 def test_weight_zero_leaves_a_prediction_out():
@@ -71,6 +113,14 @@ def test_box_losses_take_the_value_of_the_ranking_losses():
     assert weighed["loss_iou"].item() == pytest.approx(2.0)
     weighed["loss_bbox"].backward()
     assert box.grad.item() == pytest.approx(8.0)
+
+
+def test_box_losses_are_weighed_by_layer():
+    weighed = RankingHead(RankSortLoss()).weigh_box_losses(
+        {"loss_bbox": torch.tensor([0.25, 0.0, 7.0])},
+        {"loss_rank": torch.tensor([1.5, 1.0, 3.0]), "loss_sort": torch.tensor([0.5, 0.0, 1.0])},
+    )
+    assert weighed["loss_bbox"].tolist() == [2.0, 0.0, 4.0]
 
 
 def test_box_losses_of_zero_stay_zero():
