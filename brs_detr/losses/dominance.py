@@ -27,7 +27,7 @@ def sum_over_above_and_worse(logits: Tensor, quality: Tensor, weights: Tensor, r
         delta: half the length of the ramp.
     """
     segments, offsets = ramps.locate(logits)
-    way = torch.cat([offsets.new_zeros(1), ramps.travelled]).index_select(0, segments) + offsets  # [P]
+    way = ramps.travelled.index_select(0, segments).add_(offsets)  # [P]
     num_weights, num_examples = weights.shape
     scale = weights.new_tensor(
         [_largest_scale(2 * num_examples)] * num_weights
@@ -39,7 +39,7 @@ def sum_over_above_and_worse(logits: Tensor, quality: Tensor, weights: Tensor, r
     )
     ranks = torch.unique(quality, return_inverse=True)[1]
     on_ramp, full = ((sums / scale).T for sums in _sums_of_lower_rank(ranks, columns, starts))  # [2K, P]
-    begins = ramps.travelled[ramps.lower]  # [P]
+    begins = ramps.travelled[1:].index_select(0, ramps.before[:num_examples])  # [P]
     return (full[:num_weights] + on_ramp[num_weights:]).sub_(begins * on_ramp[:num_weights]).clamp_(min=0)
 
 

@@ -44,11 +44,11 @@ def split_examples(logits: Tensor, targets: Tensor, delta: float) -> Examples | 
     logits = logits.double()
     positives, order = logits.index_select(0, positive_inds).sort(stable=True)
     positive_inds = positive_inds.index_select(0, order)
-    is_negative = targets.eq(0).logical_and_(logits >= positives[0] - delta)
+    is_negative = targets.eq(0).logical_and_(logits >= positives[0].item() - delta)
     negative_inds = is_negative.nonzero().squeeze(1)
     negatives = logits.index_select(0, negative_inds)
     if delta > 0:
-        middle = positives[len(positives) // 2].clone()
+        middle = positives[len(positives) // 2].item()
         positives -= middle
         negatives -= middle
     return Examples(

@@ -1,4 +1,8 @@
-"""Losses whose gradient is stated rather than derived."""
+"""Losses whose gradient is stated rather than derived.
+
+A step has no useful derivative; Identity Update (RS Loss, ICCV 2021) states what each logit receives. So a term is
+computed together with its gradient, and autograd is told to take the one for the derivative of the other.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,6 @@ from torch.autograd.function import once_differentiable
 def attach(logits: Tensor, values: Tensor, gradients: Tensor) -> tuple[Tensor, ...]:
     """Make losses of values whose derivatives by the logits are the gradients given with them.
 
-    A step has no useful derivative; Identity Update (RS Loss, ICCV 2021) states what each logit receives.
-
     Args:
         logits: [..., N], any float dtype.
         values: [T, ...] T terms, detached.
@@ -23,34 +25,33 @@ def attach(logits: Tensor, values: Tensor, gradients: Tensor) -> tuple[Tensor, .
         T tensors [...], each with a gradient of its own. Gradients of several terms are added before they are rounded
         to the dtype of the logits.
     """
-    return tuple(torch.ops.brs_detr.identity_update(logits, values, gradients).unbind())
+    return tuple(_IdentityUpdate.apply(logits, values, gradients).unbind())
 
 
-@torch.library.custom_op("brs_detr::identity_update", mutates_args=())
-def _identity_update(logits: Tensor, values: Tensor, gradients: Tensor) -> Tensor:
-    return values.clone()
-
-
-@_identity_update.register_fake
-def _(logits: Tensor, values: Tensor, gradients: Tensor) -> Tensor:
-    return torch.empty_like(values)
-
-
-def _keep_gradients(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-    logits, _, gradients = inputs
+def keep_gradients(ctx: Any, logits: Tensor, gradients: Tensor) -> None:
+    """Store in the forward pass what `state_gradient` needs in the backward pass."""
     ctx.dtype = logits.dtype
     ctx.save_for_backward(gradients)
 
 
 @once_differentiable
-def _state_gradient(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+def state_gradient(ctx: Any, upstream: Tensor) -> Tensor:
+    """Weigh the gradients [T, ..., N] by what comes from above for each value [T, ...], and add them up: [..., N]."""
     (gradients,) = ctx.saved_tensors
     first, *others = gradients
     weight, *weights = upstream[..., None]
-    total = weight * first
+    total: Tensor = weight * first
     for weight, gradient in zip(weights, others, strict=True):
         total = torch.addcmul(total, weight, gradient)
-    return total.to(ctx.dtype), None, None
+    return total.to(ctx.dtype)
 
 
-_identity_update.register_autograd(_state_gradient, setup_context=_keep_gradients)
+class _IdentityUpdate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, values: Tensor, gradients: Tensor) -> Tensor:
+        keep_gradients(ctx, logits, gradients)
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+        return state_gradient(ctx, upstream), None, None

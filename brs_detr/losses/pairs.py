@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from brs_detr.losses.step import Ramps, StepMatrix, step
+from brs_detr.losses.step import Ramps, StepMatrix
 
 MOST_IN_TILES = 1536  # from here on running sums are cheaper than all pairs
 SMALLEST_DELTA = 1e-200  # with which a float32 logit can still be divided
-TILE_ENTRIES = 1 << 15  # pairs held at a time: 256 KiB, so that a tile stays in a core's cache
+TILE_ENTRIES = 1 << 17  # pairs held at a time: 1 MiB, so that a tile stays in a core's cache
 
 
 def count_above(positives: Tensor, ramps: Ramps, delta: float) -> Tensor:
@@ -24,10 +25,10 @@ def count_above(positives: Tensor, ramps: Ramps, delta: float) -> Tensor:
     """
     if len(positives) > MOST_IN_TILES:
         return StepMatrix(positives, ramps).sum_over_points()
-    return torch.cat([above.sum(1) for _, _, above in step_tiles(positives, delta)])
+    return torch.cat([above.sum(1) for _, _, above, _ in step_tiles(positives, delta)])
 
 
-def step_tiles(positives: Tensor, delta: float) -> Iterator[tuple[slice, int, Tensor]]:
+def step_tiles(positives: Tensor, delta: float) -> Iterator[tuple[slice, int, Tensor, Tensor]]:
     """Cut the matrix ``H(positives[j] - positives[i])`` into groups of rows i, without the zeros on their left.
 
     Args:
@@ -35,16 +36,22 @@ def step_tiles(positives: Tensor, delta: float) -> Iterator[tuple[slice, int, Te
         delta: half the length of the ramp.
 
     Yields:
-        T rows, the first column F, and the entries [T, P - F]; columns before F are 0 in these rows.
+        T rows, the first column F, and the entries [T, P - F]; columns before F are 0 in these rows. Then room for as
+        many numbers. Both are used again for the next tile.
     """
     num_positives, start = len(positives), 0
     scaled = positives / (2 * max(delta, SMALLEST_DELTA))
-    first_above = torch.searchsorted(positives, positives - delta).tolist()
+    is_one_tile = num_positives**2 <= TILE_ENTRIES
+    first_above = [0] if is_one_tile else torch.searchsorted(positives, positives - delta).tolist()
+    buffers = positives.new_empty(2, num_positives**2 if is_one_tile else max(TILE_ENTRIES, num_positives))
     while start < num_positives:
         first = first_above[start]
         rows = slice(start, min(num_positives, start + max(TILE_ENTRIES // (num_positives - first), 1)))
+        shape = rows.stop - start, num_positives - first
+        above, room = buffers[:, : math.prod(shape)].view(2, *shape).unbind()
         if delta > 0:
-            yield rows, first, (scaled[first:] - scaled[rows, None]).add_(0.5).clamp_(0, 1)
+            torch.sub(scaled[first:], scaled[rows, None], out=above).add_(0.5).clamp_(0, 1)
         else:
-            yield rows, first, step(positives[first:] - positives[rows, None], 0)
+            torch.ge(positives[first:], positives[rows, None], out=above)
+        yield rows, first, above, room
         start = rows.stop

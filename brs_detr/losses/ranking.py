@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from brs_detr.losses.negatives import Negatives
@@ -31,7 +30,7 @@ def rank_positives(
             and count the positive itself as 1 rather than H(0).
 
     Returns:
-        Error of each positive [P], and what each of the M negatives receives [M].
+        Error of each positive [P], and what each of the M negatives receives of their mean [M].
     """
     num_false_positives = negatives.count_above()
     rank = num_above + num_false_positives
@@ -40,9 +39,10 @@ def rank_positives(
     error = num_false_positives / rank
     if interpolated:
         error = error.cummin(0).values
-    return error, negatives.collect(quotient_or_zero(error, num_false_positives))
+    shares = quotient_or_zero(error, num_false_positives).div_(len(error))
+    return error, negatives.collect(shares)
 
 
 def quotient_or_zero(error: Tensor, count: Tensor) -> Tensor:
     """Divide an error [P] among those that are to blame for it; zero where there are none."""
-    return torch.where(count > 0, error / count, 0)
+    return (error / count).nan_to_num_(0, posinf=0)

@@ -26,7 +26,8 @@ def count_below(values: Tensor, points: Tensor, *, or_equal: bool = False) -> Te
     if len(points) <= FEW_POINTS or points.device.type != "cpu":
         return torch.searchsorted(values, points, right=or_equal, out_int32=True)
     table = SearchTable(values)
-    return torch.cat([table.count_below(chunk, or_equal) for chunk in points.split(CHUNK)])
+    chunks = [table.count_below(chunk, or_equal) for chunk in points.split(CHUNK)]
+    return torch.cat(chunks) if len(chunks) > 1 else chunks[0]
 
 
 class SearchTable:
@@ -38,9 +39,10 @@ class SearchTable:
     """
 
     def __init__(self, values: Tensor) -> None:
-        self._lowest = values[0]
+        self._lowest = values[0].item()
         self._num_cells = min(max(CELLS_PER_VALUE * len(values), FEWEST_CELLS), MOST_CELLS)
-        self._cells_per_unit = self._num_cells / (values[-1] - values[0]).clamp(SMALLEST_RANGE, LARGEST_RANGE)
+        value_range = values[-1].item() - self._lowest
+        self._cells_per_unit = self._num_cells / min(max(value_range, SMALLEST_RANGE), LARGEST_RANGE)
         counts = torch.bincount(self._cells(values), minlength=self._num_cells)
         self._num_before = counts.cumsum(0).sub_(counts).int()
         self._strides = [1 << bit for bit in reversed(range(int(counts.max()).bit_length()))]
@@ -50,9 +52,9 @@ class SearchTable:
         """See the function `count_below`."""
         count = self._num_before.index_select(0, self._cells(points))
         for stride in self._strides:
-            values = self._values.index_select(0, count + (stride - 1))
+            values = self._values[stride - 1 :].index_select(0, count)
             is_below = values.le_(points) if or_equal else values.lt_(points)
-            count += is_below.mul_(stride).int()
+            count.add_(is_below.int(), alpha=stride)
         return count
 
     def _cells(self, points: Tensor) -> Tensor:

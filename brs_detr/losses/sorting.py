@@ -40,7 +40,7 @@ def sort_positives(positives: Tensor, quality: Tensor, ramps: Ramps, delta: floa
     By Identity Update i receives ``-error(i)``, and the same amount is handed, in proportion to their step, to the
     positives above it that are of lower quality.
 
-    Few positives are compared pair by pair, in tiles; many in O(P log^2 P) time. Memory is O(P) either way.
+    Few positives are compared pair by pair, in tiles; many in O(P log P) time. Memory is O(P) either way.
 
     Args:
         positives: float64 [P], logits, ascending, P >= 1.
@@ -56,8 +56,8 @@ def sort_positives(positives: Tensor, quality: Tensor, ramps: Ramps, delta: floa
 def _sort_in_tiles(positives: Tensor, quality: Tensor, delta: float) -> Sorting:
     defect = 1 - quality
     num_above, errors, gradient = positives.new_zeros(3, len(positives))
-    for rows, first, above in step_tiles(positives, delta):
-        above_and_worse = (quality[rows, None] - quality[first:]).ceil_().mul_(above)  # ceil makes 1 of what is > 0
+    for rows, first, above, room in step_tiles(positives, delta):
+        above_and_worse = torch.lt(quality[first:], quality[rows, None], out=room).mul_(above)
         num_above[rows] = above.sum(1)
         errors[rows], shares = _errors(
             num_above[rows], above @ defect[first:], above_and_worse.sum(1), above_and_worse @ defect[first:]
@@ -72,6 +72,7 @@ def _sort_by_passes(positives: Tensor, quality: Tensor, ramps: Ramps, delta: flo
     num_above, defect_above = above.sum_over_points(), above.sum_over_points(defect)
     worse = sum_over_above_and_worse(positives, quality, torch.stack([torch.ones_like(defect), defect]), ramps, delta)
     error, shares = _errors(num_above, defect_above, *worse)
+    shares.clamp_(max=2)  # they are, but for rounding: error <= num_worse / num_above, and num_above >= 1 / 2
     # Seen from above, in the mirror, those that hand out are above and worse than those that receive.
     mirrored = -positives.flip(0)
     (received,) = sum_over_above_and_worse(

@@ -44,47 +44,48 @@ class Ramps:
         delta: half the length of the ramp, >= 0.
 
     Attributes:
-        lower, upper: int64 [P], places of the ends of each ramp among the 2 P ends in ascending order.
-        lengths: float64 [2P], of the segment that begins at each end; that of the last one is 0.
-        travelled: float64 [2P], sum of the lengths up to each end.
-        jumps: float64 [P], what each ramp still lacks at its upper end.
+        ends: float64 [2P], all ends of ramps, ascending.
+        lengths: float64 [2P + 1], of the segments between the ends and outside; 0 outside, where nothing rises.
+        travelled: float64 [2P + 1], sum of the lengths before each segment.
+        before: int64 [2P], the segment below the beginning of each ramp and, after these, below the end of each.
+        jumps: float64 [P], what each ramp still lacks at its end.
     """
 
     def __init__(self, centres: Tensor, delta: float) -> None:
+        num_centres = len(centres)
         self._ramp = max(2 * delta, SMALLEST_RAMP)
         begins, ends = centres - delta, centres + delta
-        count = torch.arange(len(centres), device=centres.device)
-        self.lower = count + torch.searchsorted(ends, begins)  # a beginning comes before an end tied with it
-        self.upper = count + torch.searchsorted(begins, ends, right=True)
-        self._places = torch.stack([self.lower, self.upper])
-        self._ends = centres.new_empty(2 * len(centres))
-        self._ends[self._places] = torch.stack([begins, ends])
-        self.lengths = torch.zeros_like(self._ends)
-        torch.sub(self._ends[1:], self._ends[:-1], out=self.lengths[:-1])
+        places = torch.arange(num_centres, device=centres.device)
+        lower = torch.searchsorted(ends, begins).add_(places)  # a beginning comes before an end tied with it
+        upper = torch.searchsorted(begins, ends, right=True).add_(places)
+        self.before = torch.cat([lower, upper])
+        self._marks = centres.new_empty(2 * num_centres + 1)  # where each segment begins
+        self.ends = self._marks[1:].scatter_(0, self.before, torch.cat([begins, ends]))
+        self._marks[0] = begins[0]
+        self.lengths = torch.zeros_like(self._marks)
+        torch.sub(self._marks[1:], self._marks[:-1], out=self.lengths[:-1])
         self.lengths.div_(self._ramp).clamp_(max=1)
         self.travelled = self.lengths.cumsum(0).sub_(self.lengths)
-        lower, upper = self.travelled[self._places]
-        self.jumps: Tensor = 1 - (upper - lower)
+        below, above = self.travelled[1:].index_select(0, self.before).view(2, num_centres)
+        self.jumps: Tensor = 1 - (above - below)
 
     def locate(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Find points, float64 [N].
 
         Returns:
-            int32 [N], how many ends each point has reached: 0 below every ramp, k in the segment k - 1.
-            float64 [N], its way into that segment.
+            int32 [N], segment of each point: how many ends it has reached.
+            float64 [N], its way into that segment, in ramps and at most 1.
         """
-        segments = count_below(self._ends, points, or_equal=True)
-        begins = torch.cat([self._ends[:1], self._ends])
-        return segments, (points - begins.index_select(0, segments)).div_(self._ramp).clamp_(0, 1)
+        segments = count_below(self.ends, points, or_equal=True)
+        return segments, (points - self._marks.index_select(0, segments)).div_(self._ramp).clamp_(0, 1)
 
     def weigh(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Sum the ramps with weights [P]: height and slope, float64 [2P + 1], at the beginning of each segment."""
-        slopes = weights.new_zeros(len(self.lengths) + 1)
-        slopes[1:][self._places] = torch.stack([weights, -weights])
-        slopes = slopes.cumsum_(0)
-        rises = torch.zeros_like(slopes)
-        torch.mul(slopes[1:-1], self.lengths[:-1], out=rises[2:])
-        heights = rises.index_add_(0, self.upper + 1, self.jumps * weights).cumsum_(0)
+        slopes = torch.zeros_like(self.lengths)
+        slopes[1:].scatter_(0, self.before, torch.cat([weights, -weights]))
+        rises = slopes.cumsum_(0) * self.lengths
+        upper = self.before[len(weights) :] + 1
+        heights = rises.index_add(0, upper, self.jumps * weights).cumsum_(0).sub_(rises)
         return heights, slopes
 
 
@@ -107,25 +108,23 @@ class StepMatrix:
 
         It is the mean, over the ramp of the centre, of the weight found above each place of the ramp.
         """
-        ramps, offsets = self._ramps, self._offsets if weights is None else weights * self._offsets
-        found, areas = self._per_segment(weights), self._per_segment(offsets)
-        at_or_above = _sum_from_the_top(found)  # [2P]
-        areas = areas.addcmul_(ramps.lengths, at_or_above - found)
-        areas = _sum_from_the_top(areas)
-        sums = areas[ramps.lower] - areas[ramps.upper] + ramps.jumps * at_or_above[ramps.upper]
-        return sums.clamp_(min=0)  # running sums made in parallel need not be monotone
+        ramps = self._ramps
+        found = self._per_segment(weights)
+        areas = self._per_segment(self._offsets if weights is None else weights * self._offsets)
+        up_to = found.cumsum(0)
+        above: Tensor = up_to[-1] - up_to  # in higher segments
+        areas = areas.addcmul_(ramps.lengths, above).cumsum_(0)
+        below_ramp, below_end = areas.index_select(0, ramps.before).view(2, -1).unbind()
+        at_or_above_end = above.index_select(0, ramps.before[len(below_ramp) :])
+        return (below_end - below_ramp).addcmul_(ramps.jumps, at_or_above_end).clamp_(min=0)
 
     def sum_over_centres(self, weights: Tensor) -> Tensor:
         """Return ``sum_i weights[i] H(points[j] - centres[i])`` for weights [P] >= 0 as a tensor [N]."""
         heights, slopes = self._ramps.weigh(weights)
         rises = slopes.index_select(0, self._segments).mul_(self._offsets)
-        return rises.add_(heights.index_select(0, self._segments)).clamp_(min=0)
+        return rises.add_(heights.index_select(0, self._segments)).clamp_(min=0)  # where all has risen and fallen
 
     def _per_segment(self, weights: Tensor | None) -> Tensor:
-        """Sum weights [N] by segment, without the points below every ramp."""
-        sums: Tensor = torch.bincount(self._segments, weights, minlength=len(self._ramps.lengths) + 1)
-        return sums[1:].to(torch.float64)
-
-
-def _sum_from_the_top(values: Tensor) -> Tensor:
-    return values.flip(0).cumsum_(0).flip(0)
+        """Sum weights [N], or count, by segment."""
+        sums: Tensor = torch.bincount(self._segments, weights, minlength=len(self._ramps.lengths))
+        return sums.to(torch.float64)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from functools import cache
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from brs_detr.losses.checks import check_delta, check_shapes
-from brs_detr.losses.identity_update import attach
+from brs_detr.losses.identity_update import keep_gradients, state_gradient
 from brs_detr.losses.torch_terms import write_torch_terms
 from brs_detr.losses.variant import Variant
+
+OLDEST_CAPABILITY = (7, 0)  # of the NVIDIA GPUs that Triton makes code for
 
 
 def ranking_losses(
@@ -26,15 +31,15 @@ def ranking_losses(
 ) -> tuple[Tensor, ...]:
     """Ranking loss and, with ``sorting``, sorting loss of each row: the means of their errors over its positives.
 
-    On a CUDA device with Triton nothing is read back, and no shape depends on the data. On any device the same input
-    gives the same bits.
+    On a CUDA device with Triton nothing is read back, and no shape depends on the data. There and on a CPU the same
+    input gives the same bits.
 
     Args:
         logits: [N] or [L, N].
         targets: [N] or [L, N]; [N] is shared by all rows.
         delta: half the length of the step's ramp, >= 0.
-        max_positives: most positives in a row, N by default. A lower bound saves memory on a CUDA device, where room is
-            set aside for as many.
+        max_positives: most positives in a row, >= 1, N by default. A bound saves memory and time on a CUDA device, where
+            room is set aside for as many.
         bucketed: take the negatives between two positives as one.
         interpolated: see `brs_detr.losses.ranking.rank_positives`.
         sorting: whether to return the sorting loss too.
@@ -47,11 +52,13 @@ def ranking_losses(
     """
     check_delta(delta)
     check_shapes(logits, targets)
+    if max_positives is not None and max_positives < 1:
+        raise ValueError(f"max_positives must be >= 1, got {max_positives}")
     variant = Variant(
         delta, bucketed, interpolated, sorting, logits.shape[-1] if max_positives is None else max_positives
     )
-    values, gradients = torch.ops.brs_detr.ranking_terms(logits.detach(), targets.detach(), *variant)
-    return attach(logits, values, gradients)
+    values, _ = torch.ops.brs_detr.ranking_terms(logits, targets, *variant)
+    return tuple(values.unbind())
 
 
 @torch.library.custom_op("brs_detr::ranking_terms", mutates_args=())
@@ -70,7 +77,7 @@ def _ranking_terms(
     if not logits.numel():
         return values.zero_(), gradients
     write_terms = write_torch_terms
-    if logits.device.type == "cuda" and _has_triton():
+    if logits.device.type == "cuda" and can_run_triton():
         from brs_detr.losses.triton_terms import write_triton_terms as write_terms
     rows = logits.reshape(-1, logits.shape[-1])
     write_terms(
@@ -96,6 +103,19 @@ def _(
     return _empty_terms(logits, Variant(delta, bucketed, interpolated, sorting, max_positives))
 
 
+def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    _, gradients = output
+    ctx.mark_non_differentiable(gradients)
+    keep_gradients(ctx, inputs[0], gradients)
+
+
+def _state_gradient(ctx: Any, upstream: Tensor, _: None) -> tuple[Tensor | None, ...]:
+    return state_gradient(ctx, upstream), *[None] * (1 + len(Variant._fields))
+
+
+_ranking_terms.register_autograd(_state_gradient, setup_context=_keep_gradients)
+
+
 def _empty_terms(logits: Tensor, variant: Variant) -> tuple[Tensor, Tensor]:
     dtype = torch.promote_types(logits.dtype, torch.float32)
     return (
@@ -105,5 +125,11 @@ def _empty_terms(logits: Tensor, variant: Variant) -> tuple[Tensor, Tensor]:
 
 
 @cache
-def _has_triton() -> bool:
-    return find_spec("triton") is not None
+def can_run_triton() -> bool:
+    """Whether Triton can run kernels here: it must be installed, find a C compiler, and know the GPU."""
+    compilers = os.environ.get("CC", "cc"), "gcc", "clang"
+    return (
+        find_spec("triton") is not None
+        and any(map(shutil.which, compilers))
+        and torch.cuda.get_device_capability() >= OLDEST_CAPABILITY
+    )

@@ -55,7 +55,7 @@ def _write_row(logits: Tensor, targets: Tensor, variant: Variant, values: Tensor
     )
     ranking_error, on_negatives = rank_positives(negatives, num_above, variant.delta, interpolated=variant.interpolated)
     values[0] = ranking_error.mean()
-    _write(gradients[0], examples.negative_inds, on_negatives.div_(num_positives))
+    _write(gradients[0], examples.negative_inds, on_negatives)
     _write(gradients[0], examples.positive_inds, ranking_error.div_(-num_positives))
 
 

@@ -182,9 +182,8 @@ def place_negatives(
             way = tl.ceil(way * (1 << BITS))  # a bucket stands at a positive only if all its members do
         else:
             way = way * (1 << BITS)
-        num_segments = 2 * num_positives + 1
-        copy = tl.program_id(0) % tl.maximum(tl.minimum(slots // num_segments, MOST_COPIES), 1)
-        sums += row * 2 * slots + copy * num_segments
+        copy = tl.program_id(0) % _num_copies(num_positives, slots)
+        sums += row * 2 * slots + copy * (2 * num_positives + 1)
         tl.atomic_add(sums + segment, 1, mask=counts)
         tl.atomic_add(sums + slots + segment, way.to(tl.int64), mask=counts & (way > 0))
 
@@ -200,7 +199,8 @@ def place_buckets(
     k = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     if (num_positives > 0) & (tl.program_id(0) * BLOCK <= num_positives):
         is_mine = k <= num_positives
-        size, way = _sum_copies(bucket_sums + row * 2 * slots, k, num_positives, slots, is_mine)
+        num_copies = _num_copies(num_positives, slots)
+        size, way = _sum_copies(bucket_sums + row * 2 * slots, k, num_positives, num_copies, slots, is_mine)
         anchor, unit = _bucket_frame(positives + row * room, k, num_positives, num_logits, DELTA)
         mean = anchor + unit * (way.to(tl.float64) / (1 << BITS) / tl.maximum(size, 1))
         tl.store(sizes + row * (room + 1) + k, size, mask=is_mine)
@@ -250,10 +250,11 @@ def rank_positives(
         tl.store(travelled + k, distance + tl.cumsum(length, 0) - length, mask=k < num_ends)
         distance += tl.sum(length, 0)
 
+    num_copies = 1 if BUCKETED else _num_copies(num_positives, slots)
     above, area = zero, zero
     for step in range(0, tl.cdiv(num_ends, BLOCK)):
         k = (tl.cdiv(num_ends, BLOCK) - 1 - step) * BLOCK + offsets
-        found, ways = _sum_copies(sums, k + 1, num_positives, slots, k < num_ends)
+        found, ways = _sum_copies(sums, k + 1, num_positives, num_copies, slots, k < num_ends)
         found = found.to(tl.float64)
         at_or_above = above + tl.cumsum(found, 0, reverse=True)
         part = ways.to(tl.float64) / (1 << BITS) + _length(ends, k, num_ends, RAMP) * (at_or_above - found)
@@ -442,12 +443,17 @@ def _length(ends, k, num_ends, RAMP: tl.constexpr):
 
 
 @triton.jit
-def _sum_copies(sums, segment, num_positives, slots, mask):
+def _num_copies(num_positives, slots):
+    return tl.maximum(tl.minimum(slots // (2 * num_positives + 1), MOST_COPIES), 1)
+
+
+@triton.jit
+def _sum_copies(sums, segment, num_positives, num_copies, slots, mask):
     """Count and ways [BLOCK] of segments, over all copies."""
     num_segments = 2 * num_positives + 1
     count = tl.zeros(segment.shape, tl.int64)
     ways = count
-    for copy in range(0, tl.maximum(tl.minimum(slots // num_segments, MOST_COPIES), 1)):
+    for copy in range(0, num_copies):
         place = copy * num_segments + segment
         count += tl.load(sums + place, mask=mask, other=0)
         ways += tl.load(sums + slots + place, mask=mask, other=0)

@@ -1,6 +1,9 @@
-"""Values and gradients of all rows on a GPU: seven kernels, nothing read back, no shape that depends on the data."""
+"""Values and gradients of all rows on a GPU: up to eight kernels, nothing read back, no shape made of the data."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 import triton
@@ -15,7 +18,7 @@ from brs_detr.losses.variant import Variant
 BLOCK = 1024  # logits a block
 PAIR_BLOCK = 64  # positives a side of a tile of pairs
 SCAN_BLOCK = 2048  # ends of ramps that one block takes at a time, at most
-SLOTS = 1 << 16  # room for copies of the sums over negatives
+SLOTS = 1 << 14  # room for copies of the sums over negatives
 
 
 def write_triton_terms(logits: Tensor, targets: Tensor, variant: Variant, values: Tensor, gradients: Tensor) -> None:
@@ -44,57 +47,58 @@ def write_triton_terms(logits: Tensor, targets: Tensor, variant: Variant, values
     compute = tl.float64 if logits.dtype == torch.float64 else tl.float32
     strides = num_logits, targets.stride(0), room
 
-    def reals(*sizes: int) -> list[Tensor]:
-        return list(logits.new_empty(num_rows * sum(sizes), dtype=torch.float64).split([num_rows * s for s in sizes]))
-
-    def integers(*sizes: int) -> list[Tensor]:
-        return list(logits.new_empty(num_rows * sum(sizes), dtype=torch.int32).split([num_rows * s for s in sizes]))
-
-    found, found_quality, positives, quality, num_above = reals(room, room, room, room, room)
-    errors, sort_shares, shares, jumps = reals(room, room, room, room)
-    ends, travelled, heights, slopes = reals(2 * room, 2 * room, 2 * room + 1, 2 * room + 1)
-    sizes, means = reals(room + 1, room + 1)
-    found_inds, inds, owners, places = integers(room, room, 2 * room, 2 * room)
-    counters, sums, bucket_sums = logits.new_zeros(
-        num_rows * (2 + 2 * slots * (1 + bucketed)), dtype=torch.int64
-    ).split([num_rows * size for size in (2, 2 * slots, 2 * slots * bucketed)])
+    found, found_quality, positives, quality, num_above, errors, sort_shares, shares, jumps = _rooms(
+        logits.new_empty, torch.float64, num_rows, [room] * 9
+    )
+    ends, travelled, heights, slopes, sizes, means = _rooms(
+        logits.new_empty, torch.float64, num_rows, [2 * room] * 2 + [2 * room + 1] * 2 + [room + 1] * 2
+    )
+    found_inds, inds, owners, places = _rooms(logits.new_empty, torch.int32, num_rows, [room, room, 2 * room, 2 * room])
+    counters, sums, bucket_sums = _rooms(logits.new_zeros, torch.int64, num_rows, [2, 2 * slots, 2 * slots * bucketed])
     is_valid = logits.new_empty((), dtype=torch.int32)
     gradients[1:].zero_()
 
-    kernels.collect_positives[blocks](
-        logits, targets, counters, found, found_quality, found_inds, *strides, BLOCK=BLOCK
-    )
-    kernels.order_positives[pair_blocks](
-        counters, found, found_quality, found_inds, positives, quality, inds, room, BLOCK=PAIR_BLOCK
-    )
-    kernels.relate_positives[pair_blocks](
-        counters, positives, quality, ends, owners, places, num_above, errors, sort_shares, room,
-        DELTA=delta, SORTING=sorting, COMPUTE=compute, NUM_STEPS=num_steps, BLOCK=PAIR_BLOCK,
-    )  # fmt: skip
-    if sorting:
-        kernels.write_sorting_gradient[pair_blocks](
-            counters, positives, quality, inds, errors, sort_shares, gradients[1], num_logits, room,
-            DELTA=delta, COMPUTE=compute, BLOCK=PAIR_BLOCK,
+    with torch.cuda.device(logits.device) if logits.is_cuda else nullcontext():
+        kernels.collect_positives[blocks](
+            logits, targets, counters, found, found_quality, found_inds, *strides, BLOCK=BLOCK
+        )
+        kernels.order_positives[pair_blocks](
+            counters, found, found_quality, found_inds, positives, quality, inds, room, BLOCK=PAIR_BLOCK
+        )
+        kernels.relate_positives[pair_blocks](
+            counters, positives, quality, ends, owners, places, num_above, errors, sort_shares, room,
+            DELTA=delta, SORTING=sorting, COMPUTE=compute, NUM_STEPS=num_steps, BLOCK=PAIR_BLOCK,
         )  # fmt: skip
-    marks = positives if bucketed else ends
-    kernels.place_negatives[blocks](
-        logits, targets, counters, marks, bucket_sums if bucketed else sums, *strides, slots,
-        DELTA=delta, BUCKETED=bucketed, BITS=bits, NUM_STEPS=num_steps, BLOCK=BLOCK,
-    )  # fmt: skip
-    if bucketed:
-        kernels.place_buckets[(triton.cdiv(room + 1, BLOCK), num_rows)](
-            counters, positives, ends, bucket_sums, sums, sizes, means, num_logits, room, slots,
-            DELTA=delta, BITS=bits, NUM_STEPS=num_steps, BLOCK=BLOCK,
+        if sorting:
+            kernels.write_sorting_gradient[pair_blocks](
+                counters, positives, quality, inds, errors, sort_shares, gradients[1], num_logits, room,
+                DELTA=delta, COMPUTE=compute, BLOCK=PAIR_BLOCK,
+            )  # fmt: skip
+        marks = positives if bucketed else ends
+        kernels.place_negatives[blocks](
+            logits, targets, counters, marks, bucket_sums if bucketed else sums, *strides, slots,
+            DELTA=delta, BUCKETED=bucketed, BITS=bits, NUM_STEPS=num_steps, BLOCK=BLOCK,
         )  # fmt: skip
-    kernels.rank_positives[(1, num_rows)](
-        counters, inds, ends, owners, places, num_above, errors, sums, slopes, heights, travelled, shares, jumps,
-        sizes, means, values, gradients, num_logits, room, slots, num_rows,
-        DELTA=delta, RAMP=max(2 * delta, SMALLEST_RAMP), INTERPOLATED=interpolated, SORTING=sorting,
-        BUCKETED=bucketed, BITS=bits, NUM_STEPS=num_steps,
-        BLOCK=min(SCAN_BLOCK, triton.next_power_of_2(2 * room)), num_warps=8,
-    )  # fmt: skip
-    kernels.write_ranking_gradient[blocks](
-        logits, targets, counters, marks, means if bucketed else heights, slopes, gradients, is_valid,
-        *strides, num_rows, DELTA=delta, BUCKETED=bucketed, NUM_STEPS=num_steps, BLOCK=BLOCK,
-    )  # fmt: skip
+        if bucketed:
+            kernels.place_buckets[(triton.cdiv(room + 1, BLOCK), num_rows)](
+                counters, positives, ends, bucket_sums, sums, sizes, means, num_logits, room, slots,
+                DELTA=delta, BITS=bits, NUM_STEPS=num_steps, BLOCK=BLOCK,
+            )  # fmt: skip
+        kernels.rank_positives[(1, num_rows)](
+            counters, inds, ends, owners, places, num_above, errors, sums, slopes, heights, travelled, shares, jumps,
+            sizes, means, values, gradients, num_logits, room, slots, num_rows,
+            DELTA=delta, RAMP=max(2 * delta, SMALLEST_RAMP), INTERPOLATED=interpolated, SORTING=sorting,
+            BUCKETED=bucketed, BITS=bits, NUM_STEPS=num_steps,
+            BLOCK=min(SCAN_BLOCK, triton.next_power_of_2(2 * room)), num_warps=8,
+        )  # fmt: skip
+        kernels.write_ranking_gradient[blocks](
+            logits, targets, counters, marks, means if bucketed else heights, slopes, gradients, is_valid,
+            *strides, num_rows, DELTA=delta, BUCKETED=bucketed, NUM_STEPS=num_steps, BLOCK=BLOCK,
+        )  # fmt: skip
     torch._assert_async(is_valid, f"one of these: {LOGITS_MESSAGE}; {TARGETS_MESSAGE}; {POSITIVES_MESSAGE}")
+
+
+def _rooms(make: Callable[..., Tensor], dtype: torch.dtype, num_rows: int, sizes: list[int]) -> tuple[Tensor, ...]:
+    """Room for so many numbers a row, out of one piece of memory."""
+    rooms: tuple[Tensor, ...] = make(num_rows * sum(sizes), dtype=dtype).split([num_rows * size for size in sizes])
+    return rooms

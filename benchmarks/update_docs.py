@@ -1,0 +1,57 @@
+"""Write the measured tables and the figure of ``docs/losses.md`` from a result of `brs-detr bench losses --device cpu`.
+
+python benchmarks/update_docs.py [RESULTS.json]    # default: the newest CPU result in benchmarks/results
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from brs_detr.bench.results import BenchResult, read_result
+from brs_detr.bench.table import markdown_table
+
+ROOT = Path(__file__).parents[1]
+PAGE, FIGURE = ROOT / "docs" / "losses.md", ROOT / "docs" / "images" / "losses.png"
+RESULTS = ROOT / "benchmarks" / "results"
+BEGIN, END = "<!-- bench:begin losses_cpu -->", "<!-- bench:end -->"
+QUANTITIES = ("time", "memory", "operations")
+
+
+def cpu_results() -> list[Path]:
+    """Results of a CPU, oldest first."""
+    results = {path: read_result(path) for path in sorted(RESULTS.glob("losses_*.json"))}
+    on_cpu = [path for path, result in results.items() if result.environment["device"] == "cpu"]
+    return sorted(on_cpu, key=lambda path: results[path].environment["date"])
+
+
+def block(result: BenchResult, name: str) -> str:
+    """What stands between the markers: `brs-detr bench table` of each quantity."""
+    tables = [markdown_table(result, quantity) for quantity in QUANTITIES]
+    return "\n\n".join([f"From `{name}`, by `brs-detr bench table`:", *tables])
+
+
+def split_page(text: str) -> tuple[str, str, str]:
+    """The page before, between and after the markers, these left out."""
+    before, begin, rest = text.partition(BEGIN)
+    between, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{PAGE.name} must contain {BEGIN} and, after it, {END}.")
+    return before, between.strip(), after
+
+
+def main(paths: list[str]) -> None:
+    from brs_detr.report.loss_figure import plot_losses
+
+    path = Path(paths[0]) if paths else next(reversed(cpu_results()), None)
+    if path is None:
+        raise SystemExit("No CPU result in benchmarks/results: run `brs-detr bench losses --device cpu --threads 1`.")
+    result = read_result(path)
+    before, _, after = split_page(PAGE.read_text(encoding="utf-8"))
+    PAGE.write_text(f"{before}{BEGIN}\n{block(result, path.name)}\n{END}{after}", encoding="utf-8")
+    plot_losses(result, FIGURE)
+    print(f"{PAGE.relative_to(ROOT)} and {FIGURE.relative_to(ROOT)} now show {path.name}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

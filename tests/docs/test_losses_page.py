@@ -1,0 +1,153 @@
+"""``docs/losses.md``: its code runs, its links and names exist, its figures are those of the results."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import pkgutil
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from click.testing import CliRunner
+
+import brs_detr.losses
+from brs_detr.cli import bench
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "losses.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+MEASURED_DIFFERENCES = "paper_cells"  # the block whose output stands below it
+
+
+def python_blocks(text: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def run(block: str) -> None:
+    exec(compile(block, "block", "exec"), {"__name__": "block"})
+
+
+def defined(path: Path) -> set[str]:
+    """Functions, classes, methods and constants of a file, without importing it."""
+    names = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            names |= {f"{node.name}.{member.name}" for member in node.body if isinstance(member, ast.FunctionDef)}
+        if isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
+    return names
+
+
+README_BLOCKS = [
+    block for block in python_blocks((ROOT / "README.md").read_text("utf-8")) if "brs_detr.losses" in block
+]
+BLOCKS = [block for block in python_blocks(TEXT) if MEASURED_DIFFERENCES not in block]
+
+
+def test_there_is_code_to_run() -> None:
+    assert len(README_BLOCKS) == 1 and len(BLOCKS) >= 4
+
+
+@pytest.mark.parametrize("block", [*README_BLOCKS, *BLOCKS])
+def test_code_runs(block: str) -> None:
+    run(block)
+
+
+def test_differences_of_exact_and_bucketed_are_those_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    found = re.search(r"^```python\n([^`]*paper_cells[^`]*)^```\n\n```text\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+    run(found[1])
+    printed, stated = (text.splitlines() for text in (capsys.readouterr().out, found[2]))
+    assert [line[:11] for line in printed] == [line[:11] for line in stated] and len(stated) == 9
+    for actual, expected in zip(printed[1:], stated[1:], strict=True):
+        numbers, of_page = ([float(number) for number in line[11:].split()] for line in (actual, expected))
+        assert numbers == pytest.approx(of_page, rel=0.1)  # two digits
+
+
+def test_links_lead_to_files_and_headings() -> None:
+    headings = re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL)
+    anchors = {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.*)$", headings, re.MULTILINE)
+    }
+    for target in re.findall(r"\]\(([^)\s]+)\)", TEXT):
+        path, _, anchor = target.partition("#")
+        assert (PAGE.parent / path).exists(), target
+        assert path or anchor in anchors, target
+
+
+def test_every_function_is_in_the_file_beside_it() -> None:
+    links = re.findall(r"\[`([\w.]+)`\]\((\.\./brs_detr/losses/\w+\.py)\)", TEXT)
+    assert len(links) > 20
+    for name, path in links:
+        assert name in defined(PAGE.parent / path), f"{name} is not in {path}"
+
+
+def test_dotted_names_exist() -> None:
+    for name in re.findall(r"`(brs_detr(?:\.\w+)+)`", TEXT):
+        pkgutil.resolve_name(name)
+
+
+def test_public_names_of_the_table_exist_and_take_what_it_says() -> None:
+    rows = re.findall(r"^\| `(\w+)\((.*?)\)` \| `(\w+)` \|.*\| ([\d.]+) \|$", TEXT, re.MULTILINE)
+    assert len(rows) == 4
+    for name, arguments, module, delta in rows:
+        parameters = inspect.signature(getattr(brs_detr.losses, name)).parameters
+        names = [argument.split("=")[0] for argument in arguments.split(", ") if argument != "*"]
+        assert names == list(parameters)
+        assert parameters["delta"].default == getattr(brs_detr.losses, module)().delta == float(delta)
+
+
+def test_paths_of_commands_exist() -> None:
+    for path in re.findall(r"\b(?:tests|benchmarks)/[\w/]+\.py", TEXT):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.fixture
+def update_docs() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("update_docs", ROOT / "benchmarks" / "update_docs.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_measured_figures_are_those_of_the_result_they_name(update_docs: ModuleType) -> None:
+    """Without a result, that there is a place for them."""
+    _, shown, _ = update_docs.split_page(TEXT)
+    results = {path.name: path for path in update_docs.cpu_results()}
+    if not results:
+        return
+    name = re.match(r"From `(.*?)`", shown)
+    assert name and name[1] in results, "run `python benchmarks/update_docs.py`"
+    for quantity in update_docs.QUANTITIES:
+        printed = CliRunner().invoke(bench.table, [str(results[name[1]]), "--show", quantity])
+        assert printed.exit_code == 0 and printed.output.strip() in shown
+    assert shown == update_docs.block(update_docs.read_result(results[name[1]]), name[1])
+
+
+def test_update_writes_the_tables_between_the_markers(
+    update_docs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "losses.md"
+    page.write_text(f"before\n{update_docs.BEGIN}\nold\n{update_docs.END}\nafter\n", encoding="utf-8")
+    for name, value in (("ROOT", tmp_path), ("PAGE", page), ("FIGURE", tmp_path / "losses.png")):
+        monkeypatch.setattr(update_docs, name, value)
+    update_docs.main([str(write_quick_result(tmp_path))])
+    before, shown, after = update_docs.split_page(page.read_text(encoding="utf-8"))
+    assert (before, after) == ("before\n", "\nafter\n")
+    assert "old" not in shown and shown.count("| :-- |") == 3 and "losses_quick.json" in shown
+    assert (tmp_path / "losses.png").exists()
+
+
+def write_quick_result(folder: Path) -> Path:
+    path = folder / "losses_quick.json"
+    arguments = ["--only", "exact", "--only", "bce", "--suite", "paper", "--max-logits", "10000", "--repeats", "1"]
+    result = CliRunner().invoke(bench.losses, [*arguments, "--out", str(path)])
+    assert result.exit_code == 0, result.output
+    return path
