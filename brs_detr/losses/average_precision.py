@@ -29,8 +29,8 @@ def ap_loss(
         delta: half the length of the step's ramp, in logits, >= 0.
         interpolated: use the running maximum of precision and count a positive as 1 in its own rank, as the AP Loss of
             the official code does; otherwise plain AP, the ranking part of RS Loss.
-        max_positives: most positives in a row, >= 1, N by default. A bound saves memory and time on a CUDA device, where
-            room is set aside for as many.
+        max_positives: most positives in a row, >= 1, N by default. A bound saves memory and time on a CUDA device,
+            where room is set aside for as many.
 
     Returns:
         Loss in [0, 1], scalar or [L], attached to the logits; 0 with zero gradient where there is no positive or no

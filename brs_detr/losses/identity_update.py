@@ -25,33 +25,22 @@ def attach(logits: Tensor, values: Tensor, gradients: Tensor) -> tuple[Tensor, .
         T tensors [...], each with a gradient of its own. Gradients of several terms are added before they are rounded
         to the dtype of the logits.
     """
-    return tuple(_IdentityUpdate.apply(logits, values, gradients).unbind())
-
-
-def keep_gradients(ctx: Any, logits: Tensor, gradients: Tensor) -> None:
-    """Store in the forward pass what `state_gradient` needs in the backward pass."""
-    ctx.dtype = logits.dtype
-    ctx.save_for_backward(gradients)
-
-
-@once_differentiable
-def state_gradient(ctx: Any, upstream: Tensor) -> Tensor:
-    """Weigh the gradients [T, ..., N] by what comes from above for each value [T, ...], and add them up: [..., N]."""
-    (gradients,) = ctx.saved_tensors
-    first, *others = gradients
-    weight, *weights = upstream[..., None]
-    total: Tensor = weight * first
-    for weight, gradient in zip(weights, others, strict=True):
-        total = torch.addcmul(total, weight, gradient)
-    return total.to(ctx.dtype)
+    losses: tuple[Tensor, ...] = _IdentityUpdate.apply(logits, values, gradients)
+    return losses
 
 
 class _IdentityUpdate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, values: Tensor, gradients: Tensor) -> Tensor:
-        keep_gradients(ctx, logits, gradients)
-        return values.clone()
+    def forward(ctx: Any, logits: Tensor, values: Tensor, gradients: Tensor) -> tuple[Tensor, ...]:
+        ctx.dtype = logits.dtype
+        ctx.save_for_backward(gradients)
+        return tuple(value.clone() for value in values.unbind())
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
-        return state_gradient(ctx, upstream), None, None
+    @once_differentiable
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
+        (gradients,) = ctx.saved_tensors
+        total = upstream[0].unsqueeze(-1) * gradients[0]
+        for weight, gradient in zip(upstream[1:], gradients[1:], strict=True):
+            total = total.addcmul(weight.unsqueeze(-1), gradient)
+        return total.to(ctx.dtype), None, None

@@ -33,8 +33,8 @@ def rank_sort_loss(
         targets: [N] or [L, N], 0 = negative, (0, 1] = IoU of a positive, -1 = ignored; [N] is shared by all rows.
             `ranking_targets` makes them from labels.
         delta: half the length of the step's ramp, in logits, >= 0.
-        max_positives: most positives in a row, >= 1, N by default. A bound saves memory and time on a CUDA device, where
-            room is set aside for as many.
+        max_positives: most positives in a row, >= 1, N by default. A bound saves memory and time on a CUDA device,
+            where room is set aside for as many.
 
     Returns:
         Ranking and sorting loss in [0, 1], scalars or [L], attached to the logits. A weight on one of them reaches its

@@ -43,8 +43,8 @@ class SearchTable:
         self._num_cells = min(max(CELLS_PER_VALUE * len(values), FEWEST_CELLS), MOST_CELLS)
         value_range = values[-1].item() - self._lowest
         self._cells_per_unit = self._num_cells / min(max(value_range, SMALLEST_RANGE), LARGEST_RANGE)
-        counts = torch.bincount(self._cells(values), minlength=self._num_cells)
-        self._num_before = counts.cumsum(0).sub_(counts).int()
+        counts = torch.bincount(self._cells(values) + 1, minlength=self._num_cells + 1)
+        self._num_before = counts.cumsum(0, dtype=torch.int32)
         self._strides = [1 << bit for bit in reversed(range(int(counts.max()).bit_length()))]
         self._values = torch.cat([values, values.new_full(self._strides[:1], torch.inf)])
 

@@ -56,22 +56,23 @@ def sort_positives(positives: Tensor, quality: Tensor, ramps: Ramps, delta: floa
 def _sort_in_tiles(positives: Tensor, quality: Tensor, delta: float) -> Sorting:
     defect = 1 - quality
     num_above, errors, gradient = positives.new_zeros(3, len(positives))
-    for rows, first, above, room in step_tiles(positives, delta):
-        above_and_worse = torch.lt(quality[first:], quality[rows, None], out=room).mul_(above)
-        num_above[rows] = above.sum(1)
-        errors[rows], shares = _errors(
-            num_above[rows], above @ defect[first:], above_and_worse.sum(1), above_and_worse @ defect[first:]
-        )
-        gradient[first:] += shares @ above_and_worse
-    return Sorting(num_above, errors, gradient - errors)
+    for rows, first, tile in step_tiles(positives, delta):
+        above, above_and_worse = tile
+        torch.lt(quality[first:], quality[rows, None], out=above_and_worse).mul_(above)
+        counts, defects = tile.sum(2), tile @ defect[first:]  # [2, T]
+        num_above[rows] = counts[0]
+        errors[rows], shares = _errors(*counts, *defects)
+        gradient[first:].add_(shares @ above_and_worse)
+    return Sorting(num_above, errors, gradient.sub_(errors))
 
 
 def _sort_by_passes(positives: Tensor, quality: Tensor, ramps: Ramps, delta: float) -> Sorting:
     defect = 1 - quality
     above = StepMatrix(positives, ramps)
     num_above, defect_above = above.sum_over_points(), above.sum_over_points(defect)
-    worse = sum_over_above_and_worse(positives, quality, torch.stack([torch.ones_like(defect), defect]), ramps, delta)
-    error, shares = _errors(num_above, defect_above, *worse)
+    weights = torch.stack([torch.ones_like(defect), defect])
+    num_worse, defect_worse = sum_over_above_and_worse(positives, quality, weights, ramps, delta)
+    error, shares = _errors(num_above, num_worse, defect_above, defect_worse)
     shares.clamp_(max=2)  # they are, but for rounding: error <= num_worse / num_above, and num_above >= 1 / 2
     # Seen from above, in the mirror, those that hand out are above and worse than those that receive.
     mirrored = -positives.flip(0)
@@ -81,7 +82,7 @@ def _sort_by_passes(positives: Tensor, quality: Tensor, ramps: Ramps, delta: flo
     return Sorting(num_above, error, received - error)
 
 
-def _errors(num_above: Tensor, defect_above: Tensor, num_worse: Tensor, defect_worse: Tensor) -> tuple[Tensor, Tensor]:
+def _errors(num_above: Tensor, num_worse: Tensor, defect_above: Tensor, defect_worse: Tensor) -> tuple[Tensor, Tensor]:
     """Errors, and shares for those above and worse, from the number and the defect [T] of all above and of those."""
     target = (defect_above - defect_worse).div_(num_above - num_worse)
     error = (defect_above / num_above).sub_(target).clamp_(min=0)

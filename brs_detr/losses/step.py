@@ -62,9 +62,7 @@ class Ramps:
         self._marks = centres.new_empty(2 * num_centres + 1)  # where each segment begins
         self.ends = self._marks[1:].scatter_(0, self.before, torch.cat([begins, ends]))
         self._marks[0] = begins[0]
-        self.lengths = torch.zeros_like(self._marks)
-        torch.sub(self._marks[1:], self._marks[:-1], out=self.lengths[:-1])
-        self.lengths.div_(self._ramp).clamp_(max=1)
+        self.lengths = self._marks.diff(append=self._marks[-1:]).div_(self._ramp).clamp_(max=1)
         self.travelled = self.lengths.cumsum(0).sub_(self.lengths)
         below, above = self.travelled[1:].index_select(0, self.before).view(2, num_centres)
         self.jumps: Tensor = 1 - (above - below)

@@ -6,13 +6,12 @@ import os
 import shutil
 from functools import cache
 from importlib.util import find_spec
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from brs_detr.losses.checks import check_delta, check_shapes
-from brs_detr.losses.identity_update import keep_gradients, state_gradient
+from brs_detr.losses.identity_update import attach
 from brs_detr.losses.torch_terms import write_torch_terms
 from brs_detr.losses.variant import Variant
 
@@ -38,8 +37,8 @@ def ranking_losses(
         logits: [N] or [L, N].
         targets: [N] or [L, N]; [N] is shared by all rows.
         delta: half the length of the step's ramp, >= 0.
-        max_positives: most positives in a row, >= 1, N by default. A bound saves memory and time on a CUDA device, where
-            room is set aside for as many.
+        max_positives: most positives in a row, >= 1, N by default. A bound saves memory and time on a CUDA device,
+            where room is set aside for as many.
         bucketed: take the negatives between two positives as one.
         interpolated: see `brs_detr.losses.ranking.rank_positives`.
         sorting: whether to return the sorting loss too.
@@ -57,8 +56,8 @@ def ranking_losses(
     variant = Variant(
         delta, bucketed, interpolated, sorting, logits.shape[-1] if max_positives is None else max_positives
     )
-    values, _ = torch.ops.brs_detr.ranking_terms(logits, targets, *variant)
-    return tuple(values.unbind())
+    values, gradients = torch.ops.brs_detr.ranking_terms(logits.detach(), targets.detach(), *variant)
+    return attach(logits, values, gradients)
 
 
 @torch.library.custom_op("brs_detr::ranking_terms", mutates_args=())
@@ -101,19 +100,6 @@ def _(
     max_positives: int,
 ) -> tuple[Tensor, Tensor]:
     return _empty_terms(logits, Variant(delta, bucketed, interpolated, sorting, max_positives))
-
-
-def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    _, gradients = output
-    ctx.mark_non_differentiable(gradients)
-    keep_gradients(ctx, inputs[0], gradients)
-
-
-def _state_gradient(ctx: Any, upstream: Tensor, _: None) -> tuple[Tensor | None, ...]:
-    return state_gradient(ctx, upstream), *[None] * (1 + len(Variant._fields))
-
-
-_ranking_terms.register_autograd(_state_gradient, setup_context=_keep_gradients)
 
 
 def _empty_terms(logits: Tensor, variant: Variant) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from brs_detr.losses.checks import check_values
@@ -14,6 +15,7 @@ from brs_detr.losses.step import Ramps
 from brs_detr.losses.variant import Variant
 
 
+@torch.inference_mode()
 def write_torch_terms(logits: Tensor, targets: Tensor, variant: Variant, values: Tensor, gradients: Tensor) -> None:
     """Write the terms of L rows.
 
@@ -40,24 +42,26 @@ def _write_row(logits: Tensor, targets: Tensor, variant: Variant, values: Tensor
         return
     positives, num_positives = examples.positives, len(examples.positives)
     ramps = Ramps(positives, variant.delta)
-    if variant.sorting:
-        num_above, sorting_error, sorting_gradient = sort_positives(positives, examples.quality, ramps, variant.delta)
-        values[1] = sorting_error.mean()
-        _write(gradients[1], examples.positive_inds, sorting_gradient.div_(num_positives))
-    else:
-        num_above = count_above(positives, ramps, variant.delta)
-    if not len(examples.negatives):
-        return
+    sorting = sort_positives(positives, examples.quality, ramps, variant.delta) if variant.sorting else None
     negatives: Negatives = (
         BucketedNegatives(examples.negatives, positives, ramps)
         if variant.bucketed
         else SingleNegatives(examples.negatives, ramps)
     )
-    ranking_error, on_negatives = rank_positives(negatives, num_above, variant.delta, interpolated=variant.interpolated)
-    values[0] = ranking_error.mean()
-    _write(gradients[0], examples.negative_inds, on_negatives)
-    _write(gradients[0], examples.positive_inds, ranking_error.div_(-num_positives))
-
-
-def _write(gradient: Tensor, inds: Tensor, values: Tensor) -> None:
-    gradient.scatter_(0, inds, values.to(gradient.dtype))
+    ranking_error, on_negatives = rank_positives(
+        negatives,
+        count_above(positives, ramps, variant.delta) if sorting is None else sorting.num_above,
+        variant.delta,
+        interpolated=variant.interpolated,
+    )
+    errors, on_positives = [ranking_error], [-ranking_error]
+    if sorting is not None:
+        errors.append(sorting.error)
+        on_positives.append(sorting.gradient)
+    values.copy_(torch.stack(errors).mean(1))
+    gradients[0].scatter_(0, examples.negative_inds, on_negatives.to(gradients.dtype))
+    gradients.scatter_(
+        1,
+        examples.positive_inds.expand(len(errors), -1),
+        torch.stack(on_positives).div_(num_positives).to(gradients.dtype),
+    )
