@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
@@ -12,7 +13,7 @@ from brs_detr.losses.step import Ramps, StepMatrix
 
 
 class Negatives(Protocol):
-    """M negatives in their relation to P positives."""
+    """M negatives, some of them perhaps out of reach, in their relation to P positives."""
 
     def count_above(self) -> Tensor:
         """How many of them rank above each positive, [P]."""
@@ -45,26 +46,32 @@ class BucketedNegatives:
     """The negatives between two successive positives as one (BRS, ECCV 2024, Algorithm 2).
 
     A bucket stands at the mean of its logits and counts as often as it has negatives. A negative tied with a positive
-    belongs to the bucket below it. Sizes and sums are gathered by segment, so that only the positives are sorted.
+    belongs to the bucket below it, one below ``positives[0] - delta`` to none. Sizes and sums are gathered by segment,
+    so that only the positives are sorted.
 
     Args:
         negatives: float64 [M], logits.
         positives: float64 [P], logits, ascending.
         ramps: around the logits of the positives.
+        delta: half the length of the ramp.
 
     Attributes:
-        inds: int32 [M], bucket of each negative: how many positives are strictly below it.
+        inds: int32 [M], bucket of each negative: 0 for none, else one more than there are positives strictly below it.
         sizes: float64 [P + 1].
         logits: float64 [P + 1], means; of an empty bucket, that of the positive above.
     """
 
-    def __init__(self, negatives: Tensor, positives: Tensor, ramps: Ramps) -> None:
-        self.inds = count_below(positives, negatives)
-        anchors = torch.cat([positives, positives[-1:]])  # [P + 1], the positive above each bucket
-        self.sizes = torch.bincount(self.inds, minlength=len(anchors)).double()
+    def __init__(self, negatives: Tensor, positives: Tensor, ramps: Ramps, delta: float) -> None:
+        just_below = math.nextafter(positives[0].item() - delta, -math.inf)
+        marks = torch.cat([positives.new_tensor([just_below]), positives])
+        self.inds = count_below(marks, negatives)
+        anchors = torch.cat([marks, positives[-1:]])  # [P + 2], the positive above each bucket
         # Summed as distances from the positive above: a bucket tied with it then has exactly its logit.
-        distances = torch.bincount(self.inds, negatives - anchors.index_select(0, self.inds), minlength=len(anchors))
-        self.logits = anchors + distances / self.sizes.clamp(min=1)
+        distances = negatives - anchors.index_select(0, self.inds)
+        num_buckets = len(anchors)
+        self.sizes = torch.bincount(self.inds, minlength=num_buckets)[1:].double()
+        sums = torch.bincount(self.inds, distances, minlength=num_buckets)[1:].double()
+        self.logits = anchors[1:] + sums / self.sizes.clamp(min=1)
         self._steps = StepMatrix(self.logits, ramps)
 
     def count_above(self) -> Tensor:
@@ -73,4 +80,5 @@ class BucketedNegatives:
 
     def collect(self, shares: Tensor) -> Tensor:
         """Collect the shares [P] of the positives, [M]."""
-        return self._steps.sum_over_centres(shares).index_select(0, self.inds)
+        received = self._steps.sum_over_centres(shares)
+        return torch.cat([received.new_zeros(1), received]).index_select(0, self.inds)

@@ -17,7 +17,7 @@ def count_below(values: Tensor, points: Tensor, *, or_equal: bool = False) -> Te
 
     Args:
         values: float64 [P], ascending, finite, P >= 1.
-        points: float64 [N], any order, finite.
+        points: float64 [N], any order, finite or minus infinity.
         or_equal: count a value equal to the point too.
 
     Returns:

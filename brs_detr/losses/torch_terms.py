@@ -44,7 +44,7 @@ def _write_row(logits: Tensor, targets: Tensor, variant: Variant, values: Tensor
     ramps = Ramps(positives, variant.delta)
     sorting = sort_positives(positives, examples.quality, ramps, variant.delta) if variant.sorting else None
     negatives: Negatives = (
-        BucketedNegatives(examples.negatives, positives, ramps)
+        BucketedNegatives(examples.negatives, positives, ramps, variant.delta)
         if variant.bucketed
         else SingleNegatives(examples.negatives, ramps)
     )
@@ -59,7 +59,10 @@ def _write_row(logits: Tensor, targets: Tensor, variant: Variant, values: Tensor
         errors.append(sorting.error)
         on_positives.append(sorting.gradient)
     values.copy_(torch.stack(errors).mean(1))
-    gradients[0].scatter_(0, examples.negative_inds, on_negatives.to(gradients.dtype))
+    if examples.negative_inds is None:
+        gradients[0].copy_(on_negatives)
+    else:
+        gradients[0].scatter_(0, examples.negative_inds, on_negatives.to(gradients.dtype))
     gradients.scatter_(
         1,
         examples.positive_inds.expand(len(errors), -1),

@@ -13,7 +13,14 @@ from brs_detr.losses.step import Ramps
 
 
 def in_buckets(examples: Examples, delta: float) -> BucketedNegatives:
-    return BucketedNegatives(examples.negatives, examples.positives, Ramps(examples.positives, delta))
+    ramps = Ramps(examples.positives, delta)
+    return BucketedNegatives(examples.negatives, examples.positives, ramps, delta)
+
+
+def members_by_bucket(examples: Examples, buckets: BucketedNegatives) -> list[list[int]]:
+    """Places of the negatives in each bucket, in order."""
+    inds = torch.arange(len(buckets.inds)) if examples.negative_inds is None else examples.negative_inds
+    return [sorted(inds[buckets.inds == bucket + 1].tolist()) for bucket in range(len(buckets.sizes))]
 
 
 @given(problems())
@@ -22,7 +29,7 @@ def test_buckets_are_those_of_the_sorted_walk(problem: Problem) -> None:
     examples = split_examples(*problem)
     buckets = in_buckets(examples, problem.delta)
     expected = oracle.buckets(*problem)
-    members = [sorted(examples.negative_inds[buckets.inds == bucket].tolist()) for bucket in range(len(buckets.sizes))]
+    members = members_by_bucket(examples, buckets)
     assert sorted(filter(None, members)) == sorted(sorted(bucket) for bucket in expected)
     assert buckets.sizes.tolist() == [len(bucket) for bucket in members]
     middle = problem.logits[examples.positive_inds][0] - examples.positives[0]
@@ -43,14 +50,22 @@ def test_a_bucket_of_negatives_tied_with_a_positive_stands_exactly_at_it(count: 
     assert buckets.sizes.tolist() == [count, 0]
 
 
-def test_members_alone_receive() -> None:
-    """Members are a negative above and one below the positive; one far below, the positive, an ignored one are not."""
-    logits, targets = torch.tensor([2.0, 1.0, 0.0, -9.0, 3.0]), torch.tensor([0.0, 0.5, 0.0, 0.0, -1.0])
+@pytest.mark.parametrize("num_far_below", [1, 4])
+def test_members_alone_receive(num_far_below: int) -> None:
+    """Members are a negative above and two below the positive; one far below, the positive, an ignored one are not.
+
+    With few far below the whole row is looked at, with more of them the members are gathered.
+    """
+    logits = torch.tensor([2.0, 1.0, 0.0, 3.0, 0.5] + [-9.0] * num_far_below)
+    targets = torch.tensor([0.0, 0.5, 0.0, -1.0, 0.0] + [0.0] * num_far_below)
     examples = split_examples(logits, targets, 1.0)
-    assert examples.negative_inds.tolist() == [0, 2]
+    assert (examples.negative_inds is None) == (num_far_below == 1)
     buckets = in_buckets(examples, 1.0)
-    assert buckets.sizes.tolist() == [1, 1] and (examples.positives[0] + buckets.logits).tolist() == [-1, 1]
-    assert buckets.collect(torch.ones(1, dtype=torch.float64)).tolist() == [1, 0]
+    assert members_by_bucket(examples, buckets) == [[2, 4], [0]]
+    assert buckets.sizes.tolist() == [2, 1]
+    assert (buckets.logits - examples.positives[0]).tolist() == [-0.75, 1]
+    received = buckets.collect(torch.ones(1, dtype=torch.float64))
+    assert received[buckets.inds == 2].tolist() == [1] and received[buckets.inds == 1].tolist() == [0.125, 0.125]
     leaf = logits.requires_grad_()
     bucketed_ap_loss(leaf, targets, 1.0).backward()
-    assert leaf.grad.ne(0).tolist() == [True, True, False, False, False]
+    assert leaf.grad.nonzero().flatten().tolist() == [0, 1, 2, 4]
