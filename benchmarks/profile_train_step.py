@@ -19,8 +19,8 @@ from brs_detr.platform import prepare
 STEP = "training step"
 OPERATORS = (
     "brs_detr::ranking_terms",
-    "brs_detr::identity_update",
-    "GeneratedBackwardFor_brs_detr_identity_update_defaultBackward",
+    "_IdentityUpdate",
+    "_IdentityUpdateBackward",
 )
 
 

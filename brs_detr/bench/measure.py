@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+SHORT_S, WARM_CALLS = 0.02, 3  # a shorter call is made so often, unmeasured, before every repeat
 LONG_S = 3.0  # a first call that takes longer is the measurement: its warm-up is a small part of it
 CACHE_BYTES = 256 << 20  # more than the last cache of any device
 
@@ -35,7 +36,9 @@ def time_in_turns(
 ) -> dict[str, Timing]:
     """Time calls in turns, so that a machine that slows down for a while slows all of them alike.
 
-    Each call is made once unmeasured, then as often as its share of the budget allows, spread evenly over the rounds.
+    Each call is made once unmeasured, then as often as its share of the budget allows, spread evenly over the rounds. A
+    short one is also made unmeasured at the beginning of each of its turns, so that no call gains or loses by the one
+    that had the turn before.
 
     Args:
         calls: by name.
@@ -64,6 +67,8 @@ def _repeat(timing: Timing, call: Call, stopwatch: Callable[[Call], float], is_w
     if timing.failure is not None or (not is_warm_up and timing.seconds and timing.seconds[0] > LONG_S):
         return
     try:
+        for _ in range(WARM_CALLS if timing.warm_up_s < SHORT_S else 0):
+            call()
         seconds = stopwatch(call)
     except Exception as error:
         if not is_out_of_memory(error):
