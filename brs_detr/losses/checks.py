@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -20,13 +19,8 @@ def check_delta(delta: float) -> None:
         raise ValueError(f"delta must be a finite number >= 0, got {delta}")
 
 
-def check_shapes(logits: Tensor, targets: Tensor, *, one_row: bool = False) -> None:
+def check_shapes(logits: Tensor, targets: Tensor) -> None:
     """Check what is known of tensors without looking at their values.
-
-    Args:
-        logits: [N] or [L, N]; with ``one_row`` [N] alone.
-        targets: the same shape, or [N].
-        one_row: see logits.
 
     Raises:
         TypeError: logits are not of a float dtype.
@@ -39,14 +33,12 @@ def check_shapes(logits: Tensor, targets: Tensor, *, one_row: bool = False) -> N
             "logits must be of shape [N] or [L, N], and targets of the same shape or, for all L rows, [N], "
             f"got {list(logits.shape)} and {list(targets.shape)}"
         )
-    if one_row and logits.dim() != 1:
-        raise ValueError(f"logits must be one row, of shape [N], got {list(logits.shape)}")
     if logits.device != targets.device:
         raise ValueError(f"logits and targets must be on one device, got {logits.device} and {targets.device}")
 
 
-def check_values(logits: Tensor, targets: Tensor, max_positives: int | None = None) -> None:
-    """Raise a ValueError where logits are not finite, targets out of range or positives too many in a row.
+def check_values(logits: Tensor, targets: Tensor) -> None:
+    """Raise a ValueError where logits are not finite or targets out of range.
 
     On other devices than the CPU a wrong value is found without waiting for it, by a device-side assertion with the
     same message.
@@ -56,8 +48,6 @@ def check_values(logits: Tensor, targets: Tensor, max_positives: int | None = No
     if logits.device.type != "cpu":
         torch._assert_async(logits.isfinite().all(), LOGITS_MESSAGE)
         torch._assert_async(_is_valid_target(targets).all(), TARGETS_MESSAGE)
-        if _is_bound(max_positives, targets):
-            torch._assert_async(targets.gt(0).sum(-1).le(max_positives).all(), POSITIVES_MESSAGE)
         return
     if not all(math.isfinite(bound) for bound in _bounds(logits)):
         _raise(logits.isfinite(), LOGITS_MESSAGE)
@@ -67,14 +57,12 @@ def check_values(logits: Tensor, targets: Tensor, max_positives: int | None = No
         is_valid = _is_valid_target(targets)
         if not is_valid.all():
             _raise(is_valid, TARGETS_MESSAGE)
-    if _is_bound(max_positives, targets):
-        most = int(targets.gt(0).sum(-1).max())
-        if most > max_positives:
-            raise ValueError(f"{POSITIVES_MESSAGE}: {most} in one row, max_positives is {max_positives}")
 
 
-def _is_bound(max_positives: int | None, targets: Tensor) -> TypeGuard[int]:
-    return max_positives is not None and max_positives < targets.shape[-1]
+def check_positives(num_positives: int, max_positives: int) -> None:
+    """Raise a ValueError where a row has more positives than it may."""
+    if num_positives > max_positives:
+        raise ValueError(f"{POSITIVES_MESSAGE}: {num_positives} in one row, max_positives is {max_positives}")
 
 
 def _bounds(values: Tensor) -> tuple[float, float]:

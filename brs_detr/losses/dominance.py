@@ -34,6 +34,7 @@ def sum_over_above_and_worse(logits: Tensor, quality: Tensor, weights: Tensor, r
         + [_largest_scale(2 * num_examples * way[-1].item())] * num_weights
     )
     columns = (torch.cat([weights, weights * way]).T * scale).round_().long()  # [P, 2K]
+    # At delta 0 ties make the range on the ramp begin after its end. What it then takes off is 0: their ways are equal.
     starts = torch.stack(
         [torch.searchsorted(logits, logits - delta, right=True), torch.searchsorted(logits, logits + delta)]
     )

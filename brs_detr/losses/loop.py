@@ -8,8 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from brs_detr.losses.checks import check_delta, check_shapes, check_values
-from brs_detr.losses.identity_update import attach
+from brs_detr.losses.published import published_loss
 from brs_detr.losses.rank_sort import RankSortLossOutput
 from brs_detr.losses.step import step
 
@@ -19,11 +18,7 @@ def loop_rank_sort_loss(logits: Tensor, targets: Tensor, delta: float = 0.5) -> 
 
     Arguments, result and errors are those of `brs_detr.losses.rank_sort_loss`, but for one row [N] of logits.
     """
-    check_delta(delta)
-    check_shapes(logits, targets, one_row=True)
-    check_values(logits, targets)
-    values, gradients = _terms(logits.detach(), targets.detach(), delta)
-    return RankSortLossOutput(*attach(logits, values, gradients))
+    return published_loss(_terms, logits, targets, delta)
 
 
 def _terms(logits: Tensor, targets: Tensor, delta: float) -> tuple[Tensor, Tensor]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from brs_detr.losses.checks import check_delta, check_shapes, check_values
-from brs_detr.losses.identity_update import attach
+from brs_detr.losses.published import published_loss
 from brs_detr.losses.rank_sort import RankSortLossOutput
+from brs_detr.losses.ranking import quotient_or_zero
 from brs_detr.losses.step import step
 
 
@@ -21,11 +21,7 @@ def matrix_bucketed_rank_sort_loss(logits: Tensor, targets: Tensor, delta: float
     algorithm can do with. Arguments, result and errors are those of `brs_detr.losses.bucketed_rank_sort_loss`, but for
     one row [N] of logits.
     """
-    check_delta(delta)
-    check_shapes(logits, targets, one_row=True)
-    check_values(logits, targets)
-    values, gradients = _terms(logits.detach(), targets.detach(), delta)
-    return RankSortLossOutput(*attach(logits, values, gradients))
+    return published_loss(_terms, logits, targets, delta)
 
 
 def _terms(logits: Tensor, targets: Tensor, delta: float) -> tuple[Tensor, Tensor]:
@@ -45,14 +41,14 @@ def _terms(logits: Tensor, targets: Tensor, delta: float) -> tuple[Tensor, Tenso
     sizes = torch.bincount(bucket_inds, minlength=num_positives + 1).to(logits.dtype)  # [P + 1]
     means = torch.zeros_like(sizes).index_add_(0, bucket_inds, descending[~is_positive]) / sizes.clamp(min=1)
 
-    above = step_matrix(positives, positives, delta)  # [P, P]
+    above = _step_matrix(positives, positives, delta)  # [P, P]
     num_above = above.sum(1)
     sorting_error, sort_gradient = _sort(above, num_above, quality)
     del above
-    false_positives = step_matrix(means, positives, delta).mul_(sizes)  # [P, P + 1]
+    false_positives = _step_matrix(means, positives, delta).mul_(sizes)  # [P, P + 1]
     num_false_positives = false_positives.sum(1)
     ranking_error = num_false_positives / (num_above + num_false_positives)
-    shares = torch.where(num_false_positives > 0, ranking_error / num_false_positives, 0)
+    shares = quotient_or_zero(ranking_error, num_false_positives)
     on_buckets = (shares @ false_positives) / sizes.clamp(min=1)
 
     gradients[0, inds[order[~is_positive]]] = on_buckets[bucket_inds]
@@ -61,8 +57,8 @@ def _terms(logits: Tensor, targets: Tensor, delta: float) -> tuple[Tensor, Tenso
     return values / num_positives, gradients / num_positives
 
 
-def step_matrix(points: Tensor, centres: Tensor, delta: float) -> Tensor:
-    """Return ``H(points[j] - centres[i])`` as a matrix [P, G]; rows belong to the P centres."""
+def _step_matrix(points: Tensor, centres: Tensor, delta: float) -> Tensor:
+    """Return ``H(points[j] - centres[i])`` as a matrix [P, G], made in place: no second one of its size is held."""
     difference = points - centres[:, None]
     if delta == 0:
         return step(difference, delta)
@@ -77,5 +73,4 @@ def _sort(above: Tensor, num_above: Tensor, quality: Tensor) -> tuple[Tensor, Te
     num_worse = above_and_worse.sum(1)
     target_error = (defect_above - above_and_worse @ defect) / (num_above - num_worse)
     error = defect_above / num_above - target_error
-    shares = torch.where(num_worse > 0, error / num_worse, 0)
-    return error, shares @ above_and_worse - error
+    return error, quotient_or_zero(error, num_worse) @ above_and_worse - error

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from brs_detr.losses.search import count_below
 from brs_detr.losses.step import Ramps, StepMatrix
@@ -56,22 +57,22 @@ class BucketedNegatives:
         delta: half the length of the ramp.
 
     Attributes:
-        inds: int32 [M], bucket of each negative: 0 for none, else one more than there are positives strictly below it.
-        sizes: float64 [P + 1].
-        logits: float64 [P + 1], means; of an empty bucket, that of the positive above.
+        inds: int32 [M], bucket of each negative. In bucket 0 is what is out of reach: it lies below every ramp, where
+            nothing counts and nothing is received.
+        sizes: float64 [P + 2].
+        logits: float64 [P + 2], means; of an empty bucket, that of the positive above.
     """
 
     def __init__(self, negatives: Tensor, positives: Tensor, ramps: Ramps, delta: float) -> None:
         just_below = math.nextafter(positives[0].item() - delta, -math.inf)
-        marks = torch.cat([positives.new_tensor([just_below]), positives])
+        marks = pad(positives, (1, 0), value=just_below)
+        anchors = torch.cat([marks, positives[-1:]])  # [P + 2], the upper end of each bucket
         self.inds = count_below(marks, negatives)
-        anchors = torch.cat([marks, positives[-1:]])  # [P + 2], the positive above each bucket
-        # Summed as distances from the positive above: a bucket tied with it then has exactly its logit.
+        # Summed as distances from the upper end: a bucket tied with it then has exactly its logit.
         distances = negatives - anchors.index_select(0, self.inds)
-        num_buckets = len(anchors)
-        self.sizes = torch.bincount(self.inds, minlength=num_buckets)[1:].double()
-        sums = torch.bincount(self.inds, distances, minlength=num_buckets)[1:].double()
-        self.logits = anchors[1:] + sums / self.sizes.clamp(min=1)
+        self.sizes = torch.bincount(self.inds, minlength=len(anchors)).double()
+        sums = torch.bincount(self.inds, distances, minlength=len(anchors)).double()
+        self.logits = anchors + sums.div_(self.sizes.clamp(min=1))
         self._steps = StepMatrix(self.logits, ramps)
 
     def count_above(self) -> Tensor:
@@ -80,5 +81,4 @@ class BucketedNegatives:
 
     def collect(self, shares: Tensor) -> Tensor:
         """Collect the shares [P] of the positives, [M]."""
-        received = self._steps.sum_over_centres(shares)
-        return torch.cat([received.new_zeros(1), received]).index_select(0, self.inds)
+        return self._steps.sum_over_centres(shares).index_select(0, self.inds)

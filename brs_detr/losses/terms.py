@@ -6,6 +6,7 @@ import os
 import shutil
 from functools import cache
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,16 +91,8 @@ def _ranking_terms(
 
 
 @_ranking_terms.register_fake
-def _(
-    logits: Tensor,
-    targets: Tensor,
-    delta: float,
-    bucketed: bool,
-    interpolated: bool,
-    sorting: bool,
-    max_positives: int,
-) -> tuple[Tensor, Tensor]:
-    return _empty_terms(logits, Variant(delta, bucketed, interpolated, sorting, max_positives))
+def _(logits: Tensor, targets: Tensor, *variant: Any) -> tuple[Tensor, Tensor]:
+    return _empty_terms(logits, Variant(*variant))
 
 
 def _empty_terms(logits: Tensor, variant: Variant) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from brs_detr.losses.checks import check_values
+from brs_detr.losses.checks import check_positives, check_values
 from brs_detr.losses.examples import split_examples
 from brs_detr.losses.negatives import BucketedNegatives, Negatives, SingleNegatives
 from brs_detr.losses.pairs import count_above
@@ -27,9 +27,9 @@ def write_torch_terms(logits: Tensor, targets: Tensor, variant: Variant, values:
         gradients: [T, L, N], likewise.
 
     Raises:
-        ValueError: see `brs_detr.losses.checks.check_values`.
+        ValueError: see `brs_detr.losses.checks`.
     """
-    check_values(logits, targets, variant.max_positives)
+    check_values(logits, targets)
     values.zero_()
     gradients.zero_()
     for row, (row_logits, row_targets) in enumerate(zip(logits, targets, strict=True)):
@@ -41,6 +41,7 @@ def _write_row(logits: Tensor, targets: Tensor, variant: Variant, values: Tensor
     if examples is None:
         return
     positives, num_positives = examples.positives, len(examples.positives)
+    check_positives(num_positives, variant.max_positives)
     ramps = Ramps(positives, variant.delta)
     sorting = sort_positives(positives, examples.quality, ramps, variant.delta) if variant.sorting else None
     negatives: Negatives = (

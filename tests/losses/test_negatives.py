@@ -20,7 +20,7 @@ def in_buckets(examples: Examples, delta: float) -> BucketedNegatives:
 def members_by_bucket(examples: Examples, buckets: BucketedNegatives) -> list[list[int]]:
     """Places of the negatives in each bucket, in order."""
     inds = torch.arange(len(buckets.inds)) if examples.negative_inds is None else examples.negative_inds
-    return [sorted(inds[buckets.inds == bucket + 1].tolist()) for bucket in range(len(buckets.sizes))]
+    return [sorted(inds[buckets.inds == bucket].tolist()) for bucket in range(1, len(buckets.sizes))]
 
 
 @given(problems())
@@ -31,9 +31,9 @@ def test_buckets_are_those_of_the_sorted_walk(problem: Problem) -> None:
     expected = oracle.buckets(*problem)
     members = members_by_bucket(examples, buckets)
     assert sorted(filter(None, members)) == sorted(sorted(bucket) for bucket in expected)
-    assert buckets.sizes.tolist() == [len(bucket) for bucket in members]
+    assert buckets.sizes[1:].tolist() == [len(bucket) for bucket in members]
     middle = problem.logits[examples.positive_inds][0] - examples.positives[0]
-    for logit, bucket in zip(buckets.logits, members, strict=True):
+    for logit, bucket in zip(buckets.logits[1:], members, strict=True):
         if bucket:
             torch.testing.assert_close(logit + middle, problem.logits[bucket].mean(), rtol=0, atol=1e-12)
 
@@ -46,8 +46,8 @@ def test_a_bucket_of_negatives_tied_with_a_positive_stands_exactly_at_it(count: 
     targets[count // 2] = 1
     examples = split_examples(logits, targets, 0.0)
     buckets = in_buckets(examples, 0.0)
-    assert buckets.logits[0].item() == examples.positives[0].item()
-    assert buckets.sizes.tolist() == [count, 0]
+    assert buckets.logits[1].item() == examples.positives[0].item()
+    assert buckets.sizes[1:].tolist() == [count, 0]
 
 
 @pytest.mark.parametrize("num_far_below", [1, 4])
@@ -62,8 +62,8 @@ def test_members_alone_receive(num_far_below: int) -> None:
     assert (examples.negative_inds is None) == (num_far_below == 1)
     buckets = in_buckets(examples, 1.0)
     assert members_by_bucket(examples, buckets) == [[2, 4], [0]]
-    assert buckets.sizes.tolist() == [2, 1]
-    assert (buckets.logits - examples.positives[0]).tolist() == [-0.75, 1]
+    assert buckets.sizes[1:].tolist() == [2, 1]
+    assert (buckets.logits[1:] - examples.positives[0]).tolist() == [-0.75, 1]
     received = buckets.collect(torch.ones(1, dtype=torch.float64))
     assert received[buckets.inds == 2].tolist() == [1] and received[buckets.inds == 1].tolist() == [0.125, 0.125]
     leaf = logits.requires_grad_()
