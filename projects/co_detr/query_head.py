@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +13,8 @@ from mmdet.utils import InstanceList, reduce_mean
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from brs_detr.heads.classification import ClassificationLossMixin, ClassificationTargets, average_losses
+from brs_detr.heads.box_loss import layer_box_loss
+from brs_detr.heads.classification import ClassificationLossMixin, ClassificationTargets
 from co_detr.positive_queries import AuxiliaryQueries, HeadSamples, positives_to_queries
 from co_detr.transformer import CoDeformableDetrTransformer, DecoderQueries, EncodedFeatures, EncoderProposals
 
@@ -163,9 +163,10 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
                 synced_positives if self.sync_cls_avg_factor else num_positives.clamp(min=1),
             ),
         )
+        counted = targets.is_positive, synced_positives
         box_losses = {
-            "loss_bbox": box_loss(self.loss_bbox, boxes, targets.boxes, targets.is_positive, synced_positives),
-            "loss_iou": box_loss(self.loss_iou, boxes_xyxy, target_boxes_xyxy, targets.is_positive, synced_positives),
+            "loss_bbox": layer_box_loss(self.loss_bbox, boxes, targets.boxes, *counted),
+            "loss_iou": layer_box_loss(self.loss_iou, boxes_xyxy, target_boxes_xyxy, *counted),
         }
         return classification | self.weigh_box_losses(box_losses, classification)
 
@@ -215,22 +216,6 @@ def auxiliary_targets(queries: AuxiliaryQueries, num_layers: int) -> QueryTarget
     fields = (queries.labels, weights, queries.target_boxes, queries.is_positive)
     joined = (field.flatten(0, 1) for field in fields)
     return QueryTargets(*(field.expand(num_layers, *field.shape) for field in joined))
-
-
-def box_loss(
-    loss: Callable[..., Tensor], boxes: Tensor, target_boxes: Tensor, is_positive: Tensor, avg_factor: Tensor
-) -> Tensor:
-    """Average an mmdet box loss over the positives of each layer.
-
-    Args:
-        loss: mmdet box loss.
-        boxes: ``[L, N, 4]`` predictions.
-        target_boxes: ``[L, N, 4]``.
-        is_positive: ``[L, N]``.
-        avg_factor: ``[L]`` what the sum over the boxes of a layer is divided by.
-    """
-    losses = loss(boxes.flatten(0, 1), target_boxes.flatten(0, 1), reduction_override="none")  # [L*N] or [L*N, 4]
-    return average_losses(losses.reshape(*is_positive.shape, -1) * is_positive[..., None], avg_factor)
 
 
 def name_layers(losses: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -7,14 +7,10 @@ import logging
 import official_models
 import pytest
 import torch
+from made_up_images import SIZE, make_samples
 from mmdet.registry import MODELS
-from mmdet.structures import DetDataSample
-from mmengine.structures import InstanceData
 
 from brs_detr.errors import UserError
-
-SIZE = (64, 96)
-META = dict(img_shape=SIZE, pad_shape=SIZE, batch_input_shape=SIZE, ori_shape=SIZE, scale_factor=(1.0, 1.0))
 
 
 @pytest.fixture(autouse=True)
@@ -31,16 +27,6 @@ def build(name: str = "brs", **changes):
     model = MODELS.build(config)
     model.init_weights()
     return model
-
-
-def make_samples(*counts: int) -> list[DetDataSample]:
-    samples = []
-    for count in counts:
-        corner = torch.rand(count, 2) * 30
-        boxes = torch.cat([corner, corner + 8 + torch.rand(count, 2) * 30], 1)
-        gt = InstanceData(bboxes=boxes, labels=torch.randint(0, official_models.NUM_CLASSES, (count,)))
-        samples.append(DetDataSample(metainfo=dict(META), gt_instances=gt))
-    return samples
 
 
 @pytest.mark.parametrize("name", ["codetr", "brs"])

@@ -5,17 +5,15 @@ from __future__ import annotations
 import official_models
 import pytest
 import torch
+from made_up_images import SIZE, make_samples
 from mmdet.models.losses import CIoULoss, GIoULoss, L1Loss
 from mmdet.registry import MODELS
-from mmdet.structures import DetDataSample
-from mmengine.structures import InstanceData
 
+from brs_detr.heads.box_loss import layer_box_loss
 from brs_detr.losses import RankSortLoss
 from co_detr import query_head
-from co_detr.query_head import box_loss, name_layers
+from co_detr.query_head import name_layers
 
-SIZE = (64, 96)
-META = dict(img_shape=SIZE, pad_shape=SIZE, batch_input_shape=SIZE, ori_shape=SIZE, scale_factor=(1.0, 1.0))
 NUM_LAYERS, NUM_QUERIES = 3, 20
 BOTH = pytest.mark.parametrize("name", ["codetr", "brs"])
 
@@ -23,16 +21,6 @@ BOTH = pytest.mark.parametrize("name", ["codetr", "brs"])
 def build(name: str):
     torch.manual_seed(0)
     return MODELS.build(official_models.model_config(name)).train()
-
-
-def make_samples(*counts: int) -> list[DetDataSample]:
-    samples = []
-    for count in counts:
-        corner = torch.rand(count, 2) * 30
-        boxes = torch.cat([corner, corner + 8 + torch.rand(count, 2) * 30], 1)
-        gt = InstanceData(bboxes=boxes, labels=torch.randint(0, official_models.NUM_CLASSES, (count,)))
-        samples.append(DetDataSample(metainfo=dict(META), gt_instances=gt))
-    return samples
 
 
 def make_predictions(num_images: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -107,7 +95,7 @@ def test_box_loss_is_that_of_mmdet(loss):
     averages = torch.tensor([3.0, 1.0, 6.0])
     weights = is_positive[..., None].float().expand(-1, -1, 4)
     expected = [loss(*layer, avg_factor=n) for *layer, n in zip(boxes, targets, weights, averages, strict=True)]
-    torch.testing.assert_close(box_loss(loss, boxes, targets, is_positive, averages), torch.stack(expected))
+    torch.testing.assert_close(layer_box_loss(loss, boxes, targets, is_positive, averages), torch.stack(expected))
 
 
 def test_names_of_layers():
