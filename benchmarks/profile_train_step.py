@@ -6,28 +6,24 @@ python benchmarks/profile_train_step.py --device cpu --size 240 320
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 
 import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from brs_detr.engine.config import load_config
+from brs_detr.cli.doctor import random_model
 from brs_detr.platform import prepare
 
 STEP = "training step"
-OPERATORS = (
-    "brs_detr::ranking_terms",
-    "_IdentityUpdate",
-    "_IdentityUpdateBackward",
-)
+OPERATORS = ("brs_detr::ranking_terms", "_IdentityUpdate", "_IdentityUpdateBackward")
 
 
 def main() -> None:
     args = parse_args()
+    prepare()
     torch.manual_seed(args.seed)
-    model = build_model(args.config).to(args.device).train()
+    model = random_model(args.config).to(args.device).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
     batch = make_batch(args.images, tuple(args.size), args.objects, model.query_head.num_classes)
     for _ in range(args.warmup):
@@ -57,22 +53,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="file that also gets the report")
     return parser.parse_args()
-
-
-def build_model(config_name: str) -> torch.nn.Module:
-    """The model of a config, from random weights: nothing is downloaded."""
-    prepare()
-    from mmdet.registry import MODELS
-    from mmengine.registry import init_default_scope
-
-    config = load_config(config_name)
-    config.model.backbone.pop("init_cfg", None)
-    init_default_scope("mmdet")
-    model = MODELS.build(config.model)
-    logging.disable(logging.INFO)  # mmengine tells of every parameter that it initialises
-    model.init_weights()
-    logging.disable(logging.NOTSET)
-    return model
 
 
 def make_batch(num_images: int, size: tuple[int, int], num_objects: int, num_classes: int) -> dict:

@@ -76,16 +76,8 @@ def training_step(device: str) -> None:
         ValueError: the loss or a gradient is not finite.
     """
     import torch
-    from mmdet.registry import MODELS
-    from mmengine.registry import init_default_scope
 
-    from brs_detr.engine.config import load_config
-
-    config = load_config("brs-co-deformable-detr_r18_1xb4-12e_coco")
-    init_default_scope("mmdet")
-    model = MODELS.build(config.model)
-    _initialise(model)
-    model.to(device).train()
+    model = random_model("brs-co-deformable-detr_r18_1xb4-12e_coco").to(device).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
     data = model.data_preprocessor(_one_image(), training=True)
     loss, _ = model.parse_losses(model(**data, mode="loss"))
@@ -96,17 +88,26 @@ def training_step(device: str) -> None:
     optimizer.step()
 
 
-def _initialise(model: BaseModel) -> None:
-    """Draw the weights from seed 0 and leave the random state as it was; mmengine would log every one of them."""
+def random_model(config_name: str) -> BaseModel:
+    """The model of a config with weights drawn from seed 0; nothing is downloaded, the random state stays as it was."""
     import torch
+    from mmdet.registry import MODELS
+    from mmengine.registry import init_default_scope
 
+    from brs_detr.engine.config import load_config
+
+    config = load_config(config_name)
+    config.model.backbone.pop("init_cfg", None)
+    init_default_scope("mmdet")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        logging.disable(logging.INFO)
+        model = MODELS.build(config.model)
+        logging.disable(logging.INFO)  # mmengine tells of every parameter that it initialises
         try:
             model.init_weights()
         finally:
             logging.disable(logging.NOTSET)
+    return model
 
 
 def _one_image() -> dict[str, list[Any]]:
