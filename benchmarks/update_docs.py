@@ -45,7 +45,7 @@ def main(paths: list[str]) -> None:
 
     path = Path(paths[0]) if paths else next(reversed(cpu_results()), None)
     if path is None:
-        raise SystemExit("No CPU result in benchmarks/results: run `brs-detr bench losses --device cpu --threads 1`.")
+        raise SystemExit("No CPU result in benchmarks/results: run `brs-detr bench losses --device cpu`.")
     result = read_result(path)
     before, _, after = split_page(PAGE.read_text(encoding="utf-8"))
     PAGE.write_text(f"{before}{BEGIN}\n{block(result, path.name)}\n{END}{after}", encoding="utf-8")

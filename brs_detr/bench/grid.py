@@ -23,6 +23,7 @@ class Cell(NamedTuple):
         num_logits: of all rows together.
         num_positives: of all rows together.
         num_rows: losses that one call computes.
+        num_classes: logits a box; each box is positive in one class at most.
     """
 
     suite: str
@@ -30,6 +31,12 @@ class Cell(NamedTuple):
     num_logits: int
     num_positives: int
     num_rows: int = 1
+    num_classes: int = 1
+
+    @property
+    def max_positives(self) -> int:
+        """What a head knows of the number of positives in a row: its boxes."""
+        return self.num_logits // self.num_rows // self.num_classes
 
     @property
     def positives_a_row(self) -> int:
@@ -44,11 +51,13 @@ class Problem(NamedTuple):
         logits: [N] or [L, N], a leaf that requires its gradient.
         targets: of the same shape, IoU of a positive and 0 for a negative; float32, or float64 beside float64 logits.
         labels: 1 for a positive and 0 for a negative, in the dtype of the logits, for focal loss and BCE.
+        max_positives: bound on the positives of a row.
     """
 
     logits: Tensor
     targets: Tensor
     labels: Tensor
+    max_positives: int
 
 
 def paper_cells() -> list[Cell]:
@@ -64,12 +73,12 @@ def co_detr_cells() -> list[Cell]:
     """The calls of a ranking loss in Co-DETR on COCO, at two images: images x boxes x classes."""
     layer, tokens = 2 * 300 * 80, 2 * 22_000 * 80
     return [
-        Cell("co-detr", "decoder layer", layer, 40),
-        Cell("co-detr", "decoder layers, one call", 7 * layer, 7 * 40, num_rows=7),
-        Cell("co-detr", "RoI head", 2 * 1000 * 80, 128),
+        Cell("co-detr", "decoder layer", layer, 40, num_classes=80),
+        Cell("co-detr", "decoder layers, one call", 7 * layer, 7 * 40, num_rows=7, num_classes=80),
+        Cell("co-detr", "RoI head", 2 * 1000 * 80, 128, num_classes=80),
         Cell("co-detr", "RPN", 500_000, 500),
-        Cell("co-detr", "encoder proposals", tokens, 40),
-        Cell("co-detr", "ATSS head", tokens, 1000),
+        Cell("co-detr", "encoder proposals", tokens, 40, num_classes=80),
+        Cell("co-detr", "ATSS head", tokens, 1000, num_classes=80),
     ]
 
 
@@ -109,6 +118,7 @@ def make_problem(cell: Cell, device: torch.device, dtype: torch.dtype, seed: int
         logits.to(device, dtype).requires_grad_(),
         targets.to(device, targets_dtype),
         targets.gt(0).to(device, dtype),
+        cell.max_positives,
     )
 
 
@@ -121,8 +131,8 @@ def fewer_positives(problem: Problem, number: int) -> Problem:
         problem: of one row.
         number: of positives to keep.
     """
-    logits, targets, labels = problem
+    logits, targets = problem.logits, problem.targets
     positive_inds = targets.gt(0).nonzero().squeeze(1)
     descending = logits.detach()[positive_inds].argsort(descending=True)
     targets = targets.index_fill(0, positive_inds[descending[: len(positive_inds) - number]], -1)
-    return Problem(logits, targets, labels)
+    return problem._replace(targets=targets)

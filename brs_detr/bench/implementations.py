@@ -19,11 +19,11 @@ DELTA = 0.5
 Implementation = Callable[[Problem], Tensor]
 
 
-def _all_rows(loss: Callable[[Tensor, Tensor, float], RankSortLossOutput]) -> Implementation:
-    """One call for all rows."""
+def _all_rows(loss: Callable[..., RankSortLossOutput]) -> Implementation:
+    """One call for all rows, as a head makes it."""
 
     def total(problem: Problem) -> Tensor:
-        output = loss(problem.logits, problem.targets, DELTA)
+        output = loss(problem.logits, problem.targets, DELTA, max_positives=problem.max_positives)
         both = output.rank + output.sort
         return both if both.dim() == 0 else both.sum()
 

@@ -90,7 +90,7 @@ def _record(name: str, cell: Cell, problem: Problem, timing: Timing) -> Record:
 
 
 def _minimum_bytes(problem: Problem) -> int:
-    logits, targets, _ = problem
+    logits, targets = problem.logits, problem.targets
     return logits.numel() * (3 * logits.element_size() + 2 * targets.element_size())
 
 
@@ -111,8 +111,8 @@ def _peak(name: str, cell: Cell, problem: Problem) -> int:
 
 def _operations(name: str, cell: Cell, problem: Problem) -> int:
     """Counted on the CPU, with few positives where they are many and the rest follows; see `PROBES`."""
-    on_cpu = Problem(*(tensor.detach().cpu() for tensor in problem))
-    on_cpu.logits.requires_grad_()
+    logits, targets, labels = (tensor.detach().cpu() for tensor in problem[:3])
+    on_cpu = Problem(logits.requires_grad_(), targets, labels, problem.max_positives)
     probes = PROBES.get(name, (cell.num_positives,))
     if cell.positives_a_row <= probes[-1]:
         return count_operations(partial(forward_backward, name, on_cpu))

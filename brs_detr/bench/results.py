@@ -24,6 +24,7 @@ class Record:
         num_logits: of all rows together.
         num_positives: of all rows together.
         num_rows: losses that one call computes.
+        num_classes: logits a box.
         implementation: a key of `brs_detr.bench.implementations.IMPLEMENTATIONS`.
         repeats: calls that were timed, 0 where there is no time.
         median_s: forward and backward in seconds; None where it was skipped.
@@ -39,6 +40,7 @@ class Record:
     num_logits: int
     num_positives: int
     num_rows: int
+    num_classes: int
     implementation: str
     repeats: int
     median_s: float | None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 import brs_detr
+from brs_detr.bench.table import QUANTITIES, SHORT_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from brs_detr.bench.results import BenchResult, Record
 
 RESULT = click.argument("result_file", metavar="RESULTS.json", type=click.Path(path_type=Path))
-NAMES = ["loop", "bucketed_matrix", "bucketed", "exact", "focal", "bce"]
 DTYPES = ["float32", "float64", "float16", "bfloat16"]
 
 
@@ -41,7 +41,9 @@ def command() -> None:
 @click.option("--suite", type=click.Choice(["paper", "co-detr", "all"]), default="all", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="[default: a file for the device in benchmarks/results]")
 @click.option("--figure", type=click.Path(path_type=Path), help="Also draw the figure of `bench plot` here.")
-@click.option("--only", "names", type=click.Choice(NAMES), multiple=True, help="Measure this one; may be repeated.")
+@click.option(
+    "--only", "names", type=click.Choice(list(SHORT_NAMES)), multiple=True, help="Measure this one; may be repeated."
+)
 @click.option("--max-logits", type=click.IntRange(1), help="Leave larger sizes out, for a quick look.")
 @click.option("--repeats", type=click.IntRange(1), default=31, show_default=True, help="At most, of each loss.")
 @click.option(
@@ -82,7 +84,7 @@ def losses(
 
     place = find_device(device)
     cells = select_cells(suite, max_logits)
-    settings = Settings(place, getattr(torch, dtype), names or tuple(NAMES), repeats, seconds, seed)
+    settings = Settings(place, getattr(torch, dtype), names or tuple(SHORT_NAMES), repeats, seconds, seed)
     out = out or default_path({"device_name": device_name(place), "torch": torch.__version__})
     require_writable(out)
     if figure is not None:
@@ -111,12 +113,7 @@ def plot(result_file: Path, out: Path | None) -> None:
 
 @command.command("table", short_help="Print a result as Markdown.")
 @RESULT
-@click.option(
-    "--show",
-    type=click.Choice(["time", "memory", "operations", "bandwidth"]),
-    default="time",
-    show_default=True,
-)
+@click.option("--show", type=click.Choice(list(QUANTITIES)), default="time", show_default=True)
 def table(result_file: Path, show: str) -> None:
     """Print a result as a table in Markdown, as the documentation holds it."""
     from brs_detr.bench.results import read_result

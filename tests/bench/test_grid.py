@@ -14,8 +14,10 @@ def test_the_paper_and_co_detr_are_covered() -> None:
     assert len(sizes) == 12
     assert {(10_000, 10), (100_000, 1_000), (1_000_000, 20_000), (1_000_000, 50_000)} <= sizes
     names = {cell.name: cell for cell in select_cells("co-detr")}
-    assert names["encoder proposals"][2:] == (3_520_000, 40, 1)
-    assert names["decoder layers, one call"][2:] == (7 * 48_000, 7 * 40, 7)
+    assert names["encoder proposals"][2:5] == (3_520_000, 40, 1)
+    assert names["decoder layers, one call"][2:5] == (7 * 48_000, 7 * 40, 7)
+    boxes = {"encoder proposals": 44_000, "decoder layers, one call": 600, "RPN": 500_000, "RoI head": 2000}
+    assert {name: names[name].max_positives for name in boxes} == boxes
     assert len(select_cells()) == 12 + len(names)
 
 
@@ -38,13 +40,13 @@ def test_a_problem_has_the_distribution_of_the_paper() -> None:
     assert 0 < float(quality.min()) < 0.01 and 0.99 < float(quality.max()) <= 1
     assert is_positive[:50_000].sum() == pytest.approx(10_000, rel=0.1)  # anywhere, not at the front
     again = make_problem(Cell("paper", "x", 100_000, 20_000), CPU, torch.float32, seed=3)
-    assert all(torch.equal(a, b) for a, b in zip(problem, again, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(problem[:3], again[:3], strict=True))
 
 
 def test_rows_and_dtypes() -> None:
     problem = make_problem(Cell("co-detr", "x", 300, 30, num_rows=3), CPU, torch.bfloat16, seed=0)
     assert problem.logits.shape == problem.targets.shape == problem.labels.shape == (3, 100)
-    assert [tensor.dtype for tensor in problem] == [torch.bfloat16, torch.float32, torch.bfloat16]
+    assert [tensor.dtype for tensor in problem[:3]] == [torch.bfloat16, torch.float32, torch.bfloat16]
     assert (problem.targets > 0).sum(1).tolist() == [10, 10, 10]
 
 

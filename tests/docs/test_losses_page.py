@@ -9,8 +9,10 @@ import pkgutil
 import re
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import MagicMock
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 import brs_detr.losses
@@ -151,3 +153,46 @@ def write_quick_result(folder: Path) -> Path:
     result = CliRunner().invoke(bench.losses, [*arguments, "--out", str(path)])
     assert result.exit_code == 0, result.output
     return path
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize(("bucketed", "room"), [(False, 300), (True, 300), (False, 9000), (True, 9000)])
+def test_room_set_aside_on_a_gpu_is_what_the_page_says(
+    bucketed: bool, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made for one row, and then no kernel is run."""
+    from brs_detr.losses import triton_terms
+    from brs_detr.losses.variant import Variant
+
+    made = []
+
+    def rooms(make, dtype: torch.dtype, num_rows: int, sizes: list[int]) -> tuple[torch.Tensor, ...]:
+        made.append(num_rows * sum(sizes) * dtype.itemsize)
+        return original(make, dtype, num_rows, sizes)
+
+    original = triton_terms._rooms
+    monkeypatch.setattr(triton_terms, "_rooms", rooms)
+    monkeypatch.setattr(triton_terms, "kernels", MagicMock())
+    monkeypatch.setattr(torch, "_assert_async", lambda *_: None)
+    logits, variant = torch.zeros(1, room), Variant(0.5, bucketed, False, True, room)
+    triton_terms.write_triton_terms(logits, logits, variant, logits.new_zeros(2, 1), logits.new_zeros(2, 1, room))
+    said = re.search(
+        r"(\d+) KiB a row \((\d+) in buckets\), and (\d+) bytes for each of them "
+        r"\((\d+), or\s(\d+) in buckets, beyond 8,191\)",
+        TEXT,
+    )
+    kib, kib_bucketed, few, many, many_bucketed = map(int, said.groups())
+    if room <= 8191:
+        expected = 1024 * (kib_bucketed if bucketed else kib) + few * room
+    else:
+        expected = (many_bucketed if bucketed else many) * room
+    assert sum(made) == pytest.approx(expected, abs=200)
+
+
+def test_what_the_readme_says_of_speed_is_measured(update_docs: ModuleType) -> None:
+    """The time of a focal loss, 1/10 of the bucketed loss as published: at a million logits with 1,000 positives."""
+    (*_, path) = update_docs.cpu_results()
+    records = update_docs.read_result(path).records
+    times = {r.implementation: r.median_s for r in records if (r.num_logits, r.num_positives) == (1_000_000, 1000)}
+    assert times["exact"] == pytest.approx(times["focal"], rel=0.25)
+    assert 8 < times["bucketed_matrix"] / times["exact"] < 15
