@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,8 @@ def is_first() -> bool:
 def join_processes(config: Config) -> None:
     """Start the process group and set up the config for it; nothing to do for a single process.
 
-    Without a GPU the group is gloo, and the model wrapper is told to keep its hands off devices.
+    Without a GPU the group is gloo, and the model wrapper is told to keep its hands off devices. The group is ended
+    before Python is: a thread of gloo that drops its last tensor later than that aborts the process.
 
     Args:
         config: changed in place.
@@ -36,8 +39,17 @@ def join_processes(config: Config) -> None:
     config.launcher = "pytorch"
     if torch.distributed.is_initialized():
         return
+    atexit.register(_leave_processes)
     if torch.cuda.is_available():
         init_dist("pytorch", backend="nccl")
         return
     torch.distributed.init_process_group("gloo")
     config.model_wrapper_cfg = {"type": "MMDistributedDataParallel", "device_ids": None, "broadcast_buffers": False}
+
+
+def _leave_processes() -> None:
+    import torch.distributed
+
+    if torch.distributed.is_initialized():
+        gc.collect()  # a model wrapper in a cycle would keep the group
+        torch.distributed.destroy_process_group()

@@ -19,6 +19,26 @@ def test_single_process_is_left_alone(monkeypatch) -> None:
     assert not torch.distributed.is_initialized()
 
 
+def test_leaving_ends_the_threads_of_the_group_even_where_a_cycle_holds_it(tmp_path: Path) -> None:
+    """A process of its own: what is left of a group is seen by its threads, which only Linux lists."""
+    script = f"""
+import os, torch, torch.distributed as dist
+from brs_detr.engine.distributed import _leave_processes
+count_threads = lambda: len(os.listdir("/proc/self/task"))
+before = count_threads()
+dist.init_process_group("gloo", store=dist.FileStore({str(tmp_path / "store")!r}, 1), rank=0, world_size=1)
+cycle = [dist.group.WORLD]
+cycle.append(cycle)
+del cycle
+joined = count_threads()
+_leave_processes()
+print(joined > before, count_threads() - before, dist.is_initialized())
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert result.stdout.split() == ["True", "0", "False"], result.stderr
+
+
 def test_two_processes_train_on_the_cpu(tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = ["-m", "brs_detr.cli", "train", tiny_config, "--data", shapes, "--work-dir", tmp_path / "run"]
