@@ -42,11 +42,14 @@ def split_examples(logits: Tensor, targets: Tensor, delta: float) -> Examples | 
         delta: half the length of the step's ramp.
     """
     labelled_inds = targets.nonzero().squeeze(1)  # of positives and of what is ignored
-    labels = targets.index_select(0, labelled_inds)
-    is_positive = labels > 0
-    positive_inds, quality = labelled_inds[is_positive], labels[is_positive]
-    if not len(positive_inds):
+    if not len(labelled_inds):
         return None
+    positive_inds, quality = labelled_inds, targets.index_select(0, labelled_inds)
+    if quality.min() <= 0:
+        is_positive = quality > 0
+        positive_inds, quality = labelled_inds[is_positive], quality[is_positive]
+        if not len(positive_inds):
+            return None
     logits = logits.double()
     positives, order = logits.index_select(0, positive_inds).sort(stable=True)
     lowest = positives[0].item() - delta
