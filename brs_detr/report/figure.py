@@ -1,0 +1,66 @@
+"""What all plots have in common: ink, grid, type, and the way into a page."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING
+
+from brs_detr.report.palette import class_colour
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#282c34"
+GRID = "#e4e6ea"
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of a size in inches that needs no screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=144, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def style_axes(axes: Axes, title: str, x_label: str = "", y_label: str = "") -> None:
+    """Title at the left, a light grid, and no frame but the base line."""
+    axes.set_title(title, loc="left", color=INK, fontsize=10)
+    axes.set_xlabel(x_label, color=INK)
+    axes.set_ylabel(y_label, color=INK)
+    axes.tick_params(colors=INK, length=0)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(INK)
+
+
+def colour_of(label: int) -> str:
+    """Colour of a class as matplotlib and CSS write it."""
+    return "#{:02x}{:02x}{:02x}".format(*class_colour(label))
+
+
+def inline_svg(figure: Figure, description: str) -> Markup:
+    """A figure as SVG within a page, its ink and grid in the colours of the page.
+
+    Args:
+        figure: drawn with `INK` and `GRID`.
+        description: for readers who cannot see it; no two figures of a page share one.
+    """
+    from markupsafe import Markup, escape
+    from matplotlib import rc_context
+
+    buffer = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": description}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor").replace(GRID, "var(--line)")
+    size = re.search(r'viewBox="[^"]*"', svg)
+    body = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index(">") + 1 :], flags=re.DOTALL)
+    body = re.sub(r' id="(?:figure|axes|patch|line2d|matplotlib\.axis|xtick|ytick|text)_\d+"', "", body)
+    viewbox = size[0] if size else ""
+    return Markup(f'<svg class="plot" role="img" aria-label="{escape(description)}" {viewbox}>{body}')  # noqa: S704

@@ -1,0 +1,64 @@
+"""Self-contained HTML pages: one style, light and dark, for a phone as for a desk, with everything inside the file."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from PIL import Image
+
+
+def write_page(path: str | Path, template: str, **content: Any) -> None:
+    """Write a page, whole or not at all.
+
+    Args:
+        path: of the HTML file; its folder is made when it does not exist.
+        template: name of a file in `templates/`, which begins with ``{% extends "base.html.j2" %}``.
+        content: what the template shows. Texts are escaped; `Markup` is not.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(render_page(template, **content), encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def render_page(template: str, **content: Any) -> str:
+    """The HTML of a page, see `write_page`. A name that the template uses and `content` lacks is an error."""
+    return _environment().get_template(template).render(content)
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("brs_detr.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(fraction=_fraction, jpeg=jpeg_uri)
+    return environment
+
+
+def _fraction(number: float | None) -> str:
+    """Three decimals, or a dash for what was not measured."""
+    return "–" if number is None or number != number or number < 0 else f"{number:.3f}"
+
+
+def jpeg_uri(picture: Image.Image, quality: int = 85) -> str:
+    """A picture as the ``src`` of an ``img``."""
+    buffer = io.BytesIO()
+    picture.convert("RGB").save(buffer, "JPEG", quality=quality)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
