@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from mmdet.models.roi_heads import Shared2FCBBoxHead
 from mmdet.structures.bbox import bbox_overlaps
 from torch import Tensor
 
 from brs_detr.heads.box_loss import positive_box_loss
 from brs_detr.heads.classification import ClassificationTargets
+from brs_detr.heads.precision import in_full_precision
 from brs_detr.heads.ranking import RankingLossMixin, constant_losses
 
 
@@ -27,6 +27,13 @@ class RankingShared2FCBBoxHead(RankingLossMixin, Shared2FCBBoxHead):
         if not self.reg_decoded_bbox:
             raise ValueError("RankingShared2FCBBoxHead needs reg_decoded_bbox=True: it measures IoU between boxes")
         self.constant_without_positives = constant_without_positives
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``[S, num_classes]`` and deltas ``[S, 4 * num_classes]`` of pooled features ``[S, C, h, w]``."""
+        feats = x.flatten(1)
+        for layer in self.shared_fcs:
+            feats = self.relu(layer(feats))
+        return in_full_precision(self.fc_cls, feats), in_full_precision(self.fc_reg, feats)
 
     def loss(
         self,
@@ -51,8 +58,6 @@ class RankingShared2FCBBoxHead(RankingLossMixin, Shared2FCBBoxHead):
             bbox_weights: not used: every positive counts once.
             reduction_override: not used: a ranking loss has one reduction.
         """
-        dtype = torch.promote_types(cls_score.dtype, torch.float32)
-        cls_score, bbox_pred = cls_score.to(dtype), bbox_pred.to(dtype)
         is_positive = labels < self.num_classes
         boxes = self.positive_boxes(bbox_pred, rois, labels, is_positive)
         target_boxes = bbox_targets[is_positive]

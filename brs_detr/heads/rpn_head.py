@@ -14,6 +14,7 @@ from torch import Tensor
 from brs_detr.heads.anchors import AnchorTargets, flatten_levels, join_levels
 from brs_detr.heads.box_loss import positive_box_loss
 from brs_detr.heads.classification import ClassificationTargets
+from brs_detr.heads.precision import in_full_precision
 from brs_detr.heads.ranking import RankingLossMixin, constant_losses
 
 SHRUNKEN_STDS = (0.1, 0.1, 0.2, 0.2)
@@ -41,6 +42,11 @@ class RankingRPNHead(RankingLossMixin, RPNHead):
         super().__init__(*args, loss_cls={"use_sigmoid": True, **loss_cls}, **kwargs)
         self.shrink_box_frame = shrink_box_frame
         self.constant_without_positives = constant_without_positives
+
+    def forward_single(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``[B, A, h, w]`` and deltas ``[B, A * 4, h, w]`` of one level."""
+        feats = self.rpn_conv(x).relu()
+        return in_full_precision(self.rpn_cls, feats), in_full_precision(self.rpn_reg, feats)
 
     def loss_by_feat(
         self,

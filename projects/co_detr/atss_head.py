@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from brs_detr.heads.anchors import AnchorTargets, flatten_levels, join_levels
 from brs_detr.heads.box_loss import positive_box_loss
 from brs_detr.heads.classification import ClassificationLossMixin, ClassificationTargets
+from brs_detr.heads.precision import in_full_precision
 from co_detr.positive_queries import HeadSamples
 
 
@@ -41,8 +42,8 @@ class CoATSSHead(ClassificationLossMixin, ATSSHead):
             cls_feat = conv(cls_feat)
         for conv in self.reg_convs:
             reg_feat = conv(reg_feat)
-        outputs = self.atss_cls(cls_feat), scale(self.atss_reg(reg_feat)).float()
-        return (*outputs, self.atss_centerness(reg_feat)) if self._with_centerness else outputs
+        outputs = in_full_precision(self.atss_cls, cls_feat), scale(self.atss_reg(reg_feat)).float()
+        return (*outputs, in_full_precision(self.atss_centerness, reg_feat)) if self._with_centerness else outputs
 
     def loss(
         self, x: tuple[Tensor, ...], batch_data_samples: SampleList

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from brs_detr.heads.box_loss import layer_box_loss
 from brs_detr.heads.classification import ClassificationLossMixin, ClassificationTargets
+from brs_detr.heads.precision import in_full_precision
 from co_detr.positive_queries import AuxiliaryQueries, HeadSamples, positives_to_queries
 from co_detr.transformer import CoDeformableDetrTransformer, DecoderQueries, EncodedFeatures, EncoderProposals
 
@@ -88,10 +89,9 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
     def feature_maps(self, encoded: EncodedFeatures) -> tuple[Tensor, ...]:
         """The encoder's maps and a coarser one: what the auxiliary heads see."""
         maps = encoded.feature_maps()
-        last = maps[-1].to(self.query_embedding.weight.dtype)
         # PyTorch's bfloat16 convolution on a CPU leaves garbage in the weight's gradient when the map is 1 x 1
-        with torch.autocast(last.device.type, enabled=False):
-            return (*maps, self.downsample(last))
+        convolution, norm = self.downsample
+        return (*maps, norm(in_full_precision(convolution, maps[-1])))
 
     def propose(self, encoded: EncodedFeatures) -> EncoderProposals:
         """One proposal an encoder token, by the last branches."""
@@ -100,7 +100,7 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
     def decode(self, queries: DecoderQueries, encoded: EncodedFeatures) -> tuple[Tensor, Tensor]:
         """Logits ``[L, B, Q, num_classes]`` and boxes ``[L, B, Q, 4]`` (cx, cy, w, h) of every decoder layer."""
         hidden, boxes = self.transformer.decode(queries, encoded, self.reg_branches)
-        logits = [branch(layer) for branch, layer in zip(self.cls_branches, hidden, strict=False)]
+        logits = [in_full_precision(branch, layer) for branch, layer in zip(self.cls_branches, hidden, strict=False)]
         return torch.stack(logits), boxes
 
     def loss(self, encoded: EncodedFeatures, samples: SampleList) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from mmdet.models.layers import (
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from brs_detr.heads.precision import in_full_precision
 from co_detr.token_geometry import box_embedding, level_padding_masks, token_anchors, token_centres, valid_ratio
 
 
@@ -176,7 +177,7 @@ class CoDeformableDetrTransformer(BaseModule):
         anchors, is_valid = token_anchors(encoded.spatial_shapes, encoded.valid_ratios, encoded.padding_mask)
         memory = encoded.memory.masked_fill(~is_valid, 0.0)
         memory = self.enc_output_norm(self.enc_output(memory))
-        return EncoderProposals(cls_branch(memory), reg_branch(memory).to(anchors.dtype) + anchors)
+        return EncoderProposals(in_full_precision(cls_branch, memory), reg_branch(memory).to(anchors.dtype) + anchors)
 
     def select_queries(self, proposals: EncoderProposals, content: Tensor) -> DecoderQueries:
         """Turn the best proposals into queries with learned content ("mixed selection").

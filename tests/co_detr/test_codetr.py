@@ -122,6 +122,34 @@ def test_boxes_keep_their_precision_in_bfloat16():
     assert encoded.valid_ratios.dtype == found.bboxes.dtype == torch.float32
 
 
+def test_bfloat16_ends_before_matching_and_losses(monkeypatch):
+    """What is matched or scored is float32, and has more digits than bfloat16 could give it."""
+    model, samples = build().train(), make_samples(3, 2)
+    seen = []
+
+    def watch(owner, method, arguments):
+        original = getattr(owner, method)
+
+        def watched(*args, **kwargs):
+            seen.append((method, arguments(*args, **kwargs)))
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(owner, method, watched)
+
+    heads = model.query_head, model.rpn_head, model.roi_head.bbox_head, model.atss_head
+    for head in heads:
+        watch(head.loss_cls, "forward", lambda logits, *_, **__: logits)
+        watch(head.loss_bbox, "forward", lambda boxes, *_, **__: boxes)
+    watch(model.query_head, "get_targets", lambda logits, *_: torch.cat(logits))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert model.extract_feat(torch.randn(1, 3, *SIZE))[0].dtype == torch.bfloat16
+        model.loss(torch.randn(2, 3, *SIZE), samples)
+    assert [name for name, _ in seen].count("get_targets") == 2
+    assert {tensor.dtype for _, tensor in seen} == {torch.float32}
+    for logits in (tensor for name, tensor in seen if name == "get_targets"):
+        assert (logits != logits.bfloat16()).float().mean() > 0.9
+
+
 def test_bfloat16_gradients_are_right_when_a_map_is_one_cell():
     model, samples = build().train(), make_samples(3)
     samples[0].set_metainfo(dict.fromkeys(("img_shape", "pad_shape", "batch_input_shape"), (64, 64)))
