@@ -1,7 +1,7 @@
 """BRS-DETR: object detectors trained with ranking losses.
 
 >>> from brs_detr import Detector
->>> model = Detector("best.pth")
+>>> model = Detector("work_dirs/my_run")
 >>> detections = model("street.jpg")
 
 Everything is imported on first use: ``import brs_detr.losses`` needs PyTorch alone.

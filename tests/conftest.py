@@ -12,6 +12,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from browser import browser_page, chromium, find_chromium  # noqa: F401
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton is imported: its kernels then run on a CPU
@@ -34,12 +35,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect what was not asked for, rather than report it as skipped."""
     slow, golden, cuda = config.getoption("--slow"), config.getoption("--golden"), torch.cuda.is_available()
+    has_browser = find_chromium() is not None
 
     def is_wanted(item: pytest.Item) -> bool:
         needs_golden = "golden_dir" in getattr(item, "fixturenames", ())
         return (
             (slow or item.get_closest_marker("slow") is None)
             and item.get_closest_marker("interpreted" if cuda else "cuda") is None
+            and (has_browser or item.get_closest_marker("browser") is None)
             and (golden is not None or not needs_golden)
         )
 

@@ -7,31 +7,36 @@ from pathlib import Path
 import click
 
 
-@click.command("convert", short_help="Write a Pascal VOC data set in COCO format.")
+@click.command("convert", short_help="Write a YOLO or Pascal VOC data set in COCO format.")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--link", is_flag=True, help="Hard-link the images instead of copying them.")
 @click.option("--overwrite", is_flag=True, help="Replace FOLDER when it is a data set already.")
 def command(source: Path, folder: Path, link: bool, overwrite: bool) -> None:
-    """Write the Pascal VOC data set SOURCE as a COCO-format data set FOLDER.
+    """Write the data set SOURCE as a COCO-format data set FOLDER.
 
-    Splits come from ImageSets/Main/{train,val,test}.txt, class names from the annotations. SOURCE is left as it is.
+    SOURCE is a folder in YOLO, Pascal VOC or COCO format, or the file that describes it, such as data.yaml. It is left
+    as it is. Training needs no conversion: it reads all of these formats.
+
+    \b
+    Examples:
+      brs-detr convert VOC2012 my-data
+      brs-detr convert yolo/data.yaml my-data --link
     """
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 
-    from brs_detr.data.voc import convert_voc
+    from brs_detr.data.convert import convert
 
     console = Console()
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as bar:
-        task = bar.add_task("images", total=None)
-        conversion = convert_voc(
+        task = bar.add_task("checking and copying", total=None)
+        conversion = convert(
             source, folder, link, overwrite, lambda done, total: bar.update(task, completed=done, total=total)
         )
-    for warning in conversion.warnings:
-        console.print(f"[yellow]Dropped[/] {warning}", highlight=False)
+    for finding in conversion.findings:
+        console.print(f"{finding.kind.severity}: {finding}. {finding.kind.cure}", markup=False, highlight=False)
     for name, split in conversion.splits.items():
         console.print(f"{name:<6}{split.num_images:>7} images {split.num_boxes:>8} boxes", highlight=False)
-    console.print(f"Classes: {', '.join(conversion.class_names)}", markup=False, highlight=False)
-    console.print(f"Pixels counted from {conversion.origin} in the source, from 0 in the result.", highlight=False)
+    console.print(f"{conversion.format}, classes: {', '.join(conversion.class_names)}", markup=False, highlight=False)
     console.print(f"Written to {folder}. Next: brs-detr train CONFIG --data {folder}", markup=False, soft_wrap=True)

@@ -12,7 +12,9 @@ import click
 @click.option("--data", type=click.Path(path_type=Path), help="Data in COCO format. [default: that of the training]")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="[default: test, or val if there is none]")
 @click.option("--head", help="Head of the model: query, roi or atss. [default: the one its config names]")
-@click.option("--out", type=click.Path(path_type=Path), help="Where to write. [default: eval_SPLIT by the checkpoint]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Where to write. [default: eval_SPLIT in the run's folder]"
+)
 @click.option("--device", help="cpu, cuda, cuda:1, ... [default: the GPU if there is one]")
 def command(
     checkpoint: Path, data: Path | None, split: str | None, head: str | None, out: Path | None, device: str | None
@@ -23,17 +25,18 @@ def command(
 
     \b
     Examples:
-      brs-detr eval work_dirs/traffic/best.pth
+      brs-detr eval work_dirs/traffic
       brs-detr eval best.pth --data traffic --split test --head atss
     """
     from brs_detr.engine.console import make_console
     from brs_detr.engine.evaluate import evaluate
     from brs_detr.engine.evaluation_files import class_rows, write_evaluation
+    from brs_detr.engine.run_folder import checkpoint_file, folder_of
     from brs_detr.report.table import ap_table
 
     console = make_console()
     evaluation = evaluate(checkpoint, data, split, head=head, device=device, console=console)
-    out = out or checkpoint.parent / "_".join(filter(None, ["eval", evaluation.split.name, head]))
+    out = out or folder_of(checkpoint_file(checkpoint)) / "_".join(filter(None, ["eval", evaluation.split.name, head]))
     write_evaluation(evaluation, out)
     num_boxes = sum(row.num_boxes for row in evaluation.per_class)
     overall = {"AP": evaluation.metrics["AP"], "AP50": evaluation.metrics["AP50"], "boxes": num_boxes}

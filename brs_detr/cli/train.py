@@ -19,6 +19,14 @@ from brs_detr.cli import INTERRUPTED
 @click.option("--amp", is_flag=True, help="Compute in bfloat16: faster on GPUs and on CPUs that have it.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Repeat a run. [default: drawn, printed and stored]")
 @click.option("--epochs", type=click.IntRange(1), help="How long to train; the schedule is stretched to it.")
+@click.option(
+    "--log",
+    "services",
+    multiple=True,
+    type=click.Choice(["wandb", "mlflow"]),
+    help="Send losses and metrics there too.",
+)
+@click.option("--no-report", is_flag=True, help="Leave out report.html.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the config; repeatable.")
 def command(
     config: str,
@@ -28,12 +36,15 @@ def command(
     amp: bool,
     seed: int | None,
     epochs: int | None,
+    services: tuple[str, ...],
+    no_report: bool,
     overrides: tuple[str, ...],
 ) -> None:
     """Train CONFIG, a name from `brs-detr configs` or a file.
 
-    The class names are read from the data and kept in the checkpoint. The work dir receives best.pth (to use),
-    last.pth (to resume), config.py, run.json, train.log and vis_data/scalars.json.
+    The class names are read from the data and kept in the checkpoint. The work dir receives
+    checkpoints/best.pth (to use) and last.pth (to resume), config.py, run.json, metrics.csv, predictions.json,
+    train.log and vis_data/ (TensorBoard, scalars.json).
 
     \b
     Examples:
@@ -42,16 +53,31 @@ def command(
       brs-detr train my_config.py --set optim_wrapper.optimizer.lr=1e-4 --set train_dataloader.batch_size=8
       torchrun --nproc-per-node 8 -m brs_detr.cli train brs-co-deformable-detr_r50_8xb2-12e_coco
     """
+    from brs_detr.engine.console import make_console
     from brs_detr.engine.distributed import is_first
+    from brs_detr.engine.report import report_after_training
+    from brs_detr.engine.run_folder import RunFolder
     from brs_detr.engine.train import default_work_dir, train
 
     work_dir = work_dir or default_work_dir(config)
     try:
-        run = train(config, data, work_dir, resume=resume, amp=amp, seed=seed, epochs=epochs, overrides=overrides)
+        run = train(
+            config,
+            data,
+            work_dir,
+            resume=resume,
+            amp=amp,
+            seed=seed,
+            epochs=epochs,
+            overrides=overrides,
+            services=services,
+        )
     except KeyboardInterrupt:
         _say_how_to_resume(work_dir)
         sys.exit(INTERRUPTED)
     if is_first():
+        if not no_report:
+            report_after_training(RunFolder(run.work_dir), make_console())
         if run.best_checkpoint.exists():
             click.echo(f"Best AP {run.best_ap:.3f}: {run.best_checkpoint}")
             click.echo(f"Next: brs-detr predict {run.best_checkpoint} IMAGE")
@@ -60,9 +86,9 @@ def command(
 
 
 def _say_how_to_resume(work_dir: Path) -> None:
-    from brs_detr.engine.keep_checkpoints import LAST
+    from brs_detr.engine.run_folder import RunFolder
 
-    last = work_dir / LAST
+    last = RunFolder(work_dir).last
     if not last.exists():
         click.echo("\nStopped before the first checkpoint.", err=True)
         return

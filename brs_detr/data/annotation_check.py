@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import posixpath
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from brs_detr.data.boxes import judge_boxes, xyxy_from_xywh
 from brs_detr.data.findings import (
+    DUPLICATE_FILE,
     DUPLICATE_ID,
     DUPLICATE_NAME,
     MALFORMED,
@@ -21,6 +23,7 @@ from brs_detr.data.findings import (
     UNKNOWN_CATEGORY,
     UNKNOWN_IMAGE,
     ZERO_AREA_BOX,
+    Example,
     FaultKind,
     Finding,
     Findings,
@@ -42,9 +45,10 @@ def find_annotation_faults(dataset: dict[str, list[Entry]], file: Path) -> Findi
     malformed = list(_malformed_entries(dataset))
     if malformed:
         return Findings(file, (Finding.of(MALFORMED, malformed),))
-    faults: dict[FaultKind, list[str]] = {
+    faults: dict[FaultKind, Sequence[str | Example]] = {
         DUPLICATE_ID: list(_duplicate_ids(dataset)),
         DUPLICATE_NAME: _repeated(category["name"] for category in dataset["categories"]),
+        DUPLICATE_FILE: list(_duplicate_files(dataset["images"])),
         **_broken_references(dataset),
         **_box_faults(dataset),
     }
@@ -103,25 +107,30 @@ def _duplicate_ids(dataset: dict[str, list[Entry]]) -> Iterator[str]:
             yield f"{section}: id {repeated}"
 
 
-def _broken_references(dataset: dict[str, list[Entry]]) -> dict[FaultKind, list[str]]:
+def _duplicate_files(images: list[Entry]) -> Iterator[Example]:
+    first: dict[str, Entry] = {}
+    for image in images:
+        known = first.setdefault(posixpath.normpath(image["file_name"]), image)
+        if known is not image:
+            name = image["file_name"]
+            yield Example(f"{name}: image {image['id']}, and image {known['id']} before it", image["id"], name)
+
+
+def _broken_references(dataset: dict[str, list[Entry]]) -> dict[FaultKind, list[Example]]:
     image_ids = {image["id"] for image in dataset["images"]}
     category_ids = {category["id"] for category in dataset["categories"]}
-    annotations = dataset["annotations"]
-    return {
-        UNKNOWN_IMAGE: [
-            f"annotation {annotation['id']}: image {annotation['image_id']}"
-            for annotation in annotations
-            if annotation["image_id"] not in image_ids
-        ],
-        UNKNOWN_CATEGORY: [
-            f"annotation {annotation['id']}: category {annotation['category_id']}"
-            for annotation in annotations
-            if annotation["category_id"] not in category_ids
-        ],
-    }
+
+    def examples(key: str, known: set[int]) -> list[Example]:
+        return [
+            Example(f"{annotation_text(entry)}: {key[:-3]} {entry[key]}", entry["image_id"], annotation_id=entry["id"])
+            for entry in dataset["annotations"]
+            if entry[key] not in known
+        ]
+
+    return {UNKNOWN_IMAGE: examples("image_id", image_ids), UNKNOWN_CATEGORY: examples("category_id", category_ids)}
 
 
-def _box_faults(dataset: dict[str, list[Entry]]) -> dict[FaultKind, list[str]]:
+def _box_faults(dataset: dict[str, list[Entry]]) -> dict[FaultKind, list[Example]]:
     images = {image["id"]: image for image in dataset["images"]}
     known = [annotation for annotation in dataset["annotations"] if annotation["image_id"] in images]
     boxes_xywh = np.array([annotation["bbox"] for annotation in known], dtype=np.float64).reshape(-1, 4)
@@ -130,18 +139,32 @@ def _box_faults(dataset: dict[str, list[Entry]]) -> dict[FaultKind, list[str]]:
     ]
     verdict = judge_boxes(xyxy_from_xywh(boxes_xywh), np.reshape(sizes, (-1, 2)))
 
-    def examples(mask: np.ndarray) -> list[str]:
-        return [_box_text(known[index], images[known[index]["image_id"]]) for index in np.flatnonzero(mask)]
+    def examples(mask: np.ndarray) -> list[Example]:
+        return [box_example(known[index], images[known[index]["image_id"]]) for index in np.flatnonzero(mask)]
 
     return {
         NOT_FINITE_BOX: examples(verdict.not_finite),
         OUTSIDE_BOX: examples(verdict.outside),
         ZERO_AREA_BOX: examples(verdict.empty),
-        NO_BOX: [] if (~verdict.empty).any() else ["nothing to learn from or to measure with"],
+        NO_BOX: [] if (~verdict.empty).any() else [Example("nothing to learn from or to measure with")],
     }
 
 
-def _box_text(annotation: Entry, image: Entry) -> str:
+def annotation_text(annotation: Entry) -> str:
+    """What a message calls an annotation: its id, and where it stands in a file of another format than COCO."""
+    source = f" ({annotation['source']})" if "source" in annotation else ""
+    return f"annotation {annotation['id']}{source}"
+
+
+def box_example(annotation: Entry, image: Entry, remark: str = "") -> Example:
+    """A faulty box: ids, file, size of the image (width x height) and [x, y, width, height].
+
+    Args:
+        annotation: with `id` and `bbox`.
+        image: that it is on, with `id`, `file_name`, `width` and `height`.
+        remark: what there is to say of it, at the end.
+    """
     box = ", ".join(f"{number:g}" if math.isfinite(number) else str(number) for number in annotation["bbox"])
-    size = f"{image['width']} x {image['height']}"
-    return f"annotation {annotation['id']}, image {image['id']} ({image['file_name']}, {size}): [{box}]"
+    where = f"image {image['id']} ({image['file_name']}, {image['width']} x {image['height']})"
+    text = f"{annotation_text(annotation)}, {where}: [{box}]{remark}"
+    return Example(text, image["id"], image["file_name"], annotation["id"])

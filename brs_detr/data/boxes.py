@@ -67,3 +67,24 @@ def xywh_from_xyxy(boxes_xyxy: ArrayLike) -> NDArray[np.float64]:
     """Boxes [N, 4] as upper left corner, width and height from their corners [N, 4]."""
     boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def iou_matrix(boxes_xyxy: ArrayLike) -> NDArray[np.float64]:
+    """Intersection over union [N, N] of boxes [N, 4] with each other; no box may be empty."""
+    boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    return shared / (areas[:, None] + areas[None] - shared)
+
+
+def resize_scales(sizes: ArrayLike, resized_to: tuple[int, int]) -> NDArray[np.float64]:
+    """Factor by which images are enlarged when they are made as large as fits, their proportions kept.
+
+    Args:
+        sizes: [N, 2] image sizes (h, w).
+        resized_to: (long side, short side) in pixels that must not be exceeded.
+    """
+    sides = np.sort(np.asarray(sizes, dtype=np.float64).reshape(-1, 2), axis=1)  # (short, long)
+    return (np.sort(resized_to) / sides).min(axis=1)

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from brs_detr.data.annotation_check import find_annotation_faults
 from brs_detr.data.annotations import read_annotations
 from brs_detr.data.coco_folder import CocoSplit
-from brs_detr.data.findings import MALFORMED, MISSING_IMAGE, UNREADABLE_IMAGE, WRONG_SIZE, FaultKind, Finding, Findings
-from brs_detr.data.images import UnreadableImage, read_size
-
-Progress = Callable[[int, int], None]
-
-_NUM_THREADS = 8
+from brs_detr.data.findings import MALFORMED, FaultKind, Finding, Findings
+from brs_detr.data.image_check import Progress, image_faults, look_at_images
+from brs_detr.data.source_split import SourceSplit, SplitContent
 
 
-def check_split(split: CocoSplit, progress: Progress | None = None) -> Findings:
+def check_split(split: CocoSplit | SourceSplit, progress: Progress | None = None) -> Findings:
     """Refuse a split that cannot be trained on or evaluated; report what will be dropped.
 
     Args:
-        split: from `brs_detr.data.coco_folder.find_splits`.
+        split: from `brs_detr.data.coco_folder.find_splits` or `brs_detr.data.source.open_source`.
         progress: called as `progress(done, total)` while image headers are read.
 
     Returns:
@@ -36,47 +31,47 @@ def check_split(split: CocoSplit, progress: Progress | None = None) -> Findings:
     return findings
 
 
-def find_faults(split: CocoSplit, progress: Progress | None = None) -> Findings:
-    """Find everything that is wrong with a split, fatal or not.
+def find_faults(split: CocoSplit | SourceSplit, progress: Progress | None = None) -> Findings:
+    """Find what makes a split unusable, and what will be dropped, by its annotations and the headers of its images.
 
     Args:
-        split: from `brs_detr.data.coco_folder.find_splits`.
+        split: from `brs_detr.data.coco_folder.find_splits` or `brs_detr.data.source.open_source`.
         progress: called as `progress(done, total)` while image headers are read.
 
     Returns:
         One finding per kind of fault.
 
     Raises:
-        UserError: the annotation file is missing or is not COCO JSON.
+        UserError: nothing at all can be read, for example because the annotation file is missing or is not COCO JSON.
     """
-    dataset = read_annotations(split.annotation_file)
-    findings = find_annotation_faults(dataset, split.annotation_file)
+    file, content = _read(split)
+    findings = content_faults(file, content)
     if findings.count(MALFORMED):
         return findings
-    return Findings(findings.file, (*findings.found, *_image_faults(dataset["images"], split.image_dir, progress)))
+    looks = look_at_images(content.dataset["images"], split.image_dir, progress=progress)
+    return merged(file, findings.found, image_faults(looks))
 
 
-def _image_faults(images: list[dict[str, Any]], image_dir: Path, progress: Progress | None) -> Iterator[Finding]:
-    faults: dict[FaultKind, list[str]] = {MISSING_IMAGE: [], UNREADABLE_IMAGE: [], WRONG_SIZE: []}
-    with ThreadPoolExecutor(_NUM_THREADS) as pool:
-        for done, fault in enumerate(pool.map(lambda image: _image_fault(image, image_dir), images), start=1):
-            if fault is not None:
-                kind, example = fault
-                faults[kind].append(example)
-            if progress is not None:
-                progress(done, len(images))
-    return (Finding.of(kind, examples) for kind, examples in faults.items() if examples)
+def content_faults(file: Path, content: SplitContent) -> Findings:
+    """What a reader found, and what is wrong with the entries it read; images are not looked at.
+
+    Args:
+        file: what the messages call the split.
+        content: what its reader gave.
+    """
+    return merged(file, content.findings, find_annotation_faults(content.dataset, file).found)
 
 
-def _image_fault(image: dict[str, Any], image_dir: Path) -> tuple[FaultKind, str] | None:
-    path = image_dir / image["file_name"]
-    who = f"image {image['id']}, {path}"
-    if not path.is_file():
-        return MISSING_IMAGE, who
-    try:
-        height, width = read_size(path)
-    except UnreadableImage as error:
-        return UNREADABLE_IMAGE, f"{who}: {error.__cause__}"
-    if (height, width) == (image["height"], image["width"]):
-        return None
-    return WRONG_SIZE, f"{who}: {width} x {height} instead of {image['width']} x {image['height']}"
+def merged(file: Path, *parts: Iterable[Finding]) -> Findings:
+    """Put findings together, those of one kind into one."""
+    kinds: dict[FaultKind, Finding] = {}
+    for part in parts:
+        for finding in part:
+            kinds[finding.kind] = kinds[finding.kind].joined(finding) if finding.kind in kinds else finding
+    return Findings(file, tuple(kinds.values()))
+
+
+def _read(split: CocoSplit | SourceSplit) -> tuple[Path, SplitContent]:
+    if isinstance(split, CocoSplit):
+        return split.annotation_file, SplitContent(read_annotations(split.annotation_file))
+    return split.file, split.read()

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from brs_detr.data.annotations import read_class_names
+from brs_detr.data.coco_folder_images import find_image_dir
+from brs_detr.data.coco_folder_peek import looks_like_coco
+from brs_detr.data.source_files import describe_folder
+from brs_detr.data.source_split import SPLITS, aliases_of, split_name
 from brs_detr.errors import UserError
 
-_STEM = re.compile(r"(?:instances_)?(train|training|valid|validation|val|test)(?:19\d\d|20\d\d)?", re.IGNORECASE)
-_SPLIT_OF = {"training": "train", "valid": "val", "validation": "val"}
 _ROBOFLOW_FILE = "_annotations.coco.json"
 _LAYOUTS = """Layouts that are understood (splits: train, val or valid, test):
   annotations/train.json + train/, val.json + val/ ...         written by this package
   annotations/instances_train2017.json + train2017/ ...        COCO (also images/train2017/ or images/)
-  train/_annotations.coco.json beside its images, valid/ ...   Roboflow"""
+  train/_annotations.coco.json beside its images, valid/ ...   Roboflow
+  one annotation file of any name + images/                    CVAT, Label Studio and others"""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def find_splits(folder: str | Path) -> dict[str, CocoSplit]:
         folder: data set folder in one of the layouts of `docs/data.md`.
 
     Returns:
-        The splits found by normalised name: `train`, `val`, `test`, in this order.
+        The splits found by normalised name: `train`, `val`, `test`, in this order, or `all` alone.
 
     Raises:
         UserError: no such folder, no known layout in it, two annotation files for one split, or no image folder.
@@ -43,17 +46,33 @@ def find_splits(folder: str | Path) -> dict[str, CocoSplit]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"There is no data set folder {folder}.", "Check the path.")
-    splits: dict[str, CocoSplit] = {}
-    for split in [*_roboflow_splits(folder), *_coco_splits(folder)]:
-        if split.name in splits:
-            both = f"{splits[split.name].annotation_file} and {split.annotation_file}"
-            raise UserError(
-                f"Two annotation files for the split {split.name}: {both}.", "Keep one of them in the folder."
-            )
-        splits[split.name] = split
+    splits = splits_below(folder)
     if not splits:
-        raise UserError(f"No data set in COCO format in {folder}, which holds {_listing(folder)}.", _LAYOUTS)
-    return {name: splits[name] for name in ("train", "val", "test") if name in splits}
+        raise UserError(f"No data set in COCO format in {folder}, which holds {describe_folder(folder)}.", _LAYOUTS)
+    return splits
+
+
+def splits_below(folder: Path) -> dict[str, CocoSplit]:
+    """The same for a folder that exists, without splits where nothing is in COCO format."""
+    splits: dict[str, CocoSplit] = {}
+    for name, file in [*_named_folders(folder), *_named_files(folder)] or _lone_file(folder):
+        if name in splits:
+            both = f"{splits[name].annotation_file} and {file}"
+            raise UserError(f"Two annotation files for the split {name}: {both}.", "Keep one of them in the folder.")
+        splits[name] = CocoSplit(name, file, _image_dir(folder, file, name))
+    return {name: splits[name] for name in SPLITS if name in splits}
+
+
+def split_of_file(file: Path) -> CocoSplit:
+    """The split that one annotation file describes: the one it is named after, else `all`.
+
+    Raises:
+        UserError: there is no folder that its images could lie in.
+    """
+    folder = file.parent if file.parent.name else file.parent.absolute()
+    name = split_name(file.stem) or split_name(folder.name) or "all"
+    root = folder.parent if folder.name.lower() == "annotations" else folder
+    return CocoSplit(name, file, _image_dir(root, file, name))
 
 
 def shared_class_names(splits: Mapping[str, CocoSplit]) -> list[str]:
@@ -81,42 +100,44 @@ def shared_class_names(splits: Mapping[str, CocoSplit]) -> list[str]:
     return names
 
 
-def _split_name(stem: str) -> str | None:
-    match = _STEM.fullmatch(stem)
-    if match is None:
-        return None
-    name = match[1].lower()
-    return _SPLIT_OF.get(name, name)
-
-
-def _roboflow_splits(folder: Path) -> Iterator[CocoSplit]:
-    for file in sorted(folder.glob(f"*/{_ROBOFLOW_FILE}")):
-        name = _split_name(file.parent.name)
+def _named_folders(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Annotation files in folders that are named after splits, as Roboflow lays them out."""
+    for split_folder in sorted(path for path in folder.iterdir() if path.is_dir()):
+        name = split_name(split_folder.name)
         if name is not None:
-            yield CocoSplit(name, file, file.parent)
+            roboflow = split_folder / _ROBOFLOW_FILE
+            files = [roboflow] if roboflow.is_file() else _coco_files(split_folder.glob("*.json"))
+            yield from ((name, file) for file in files)
 
 
-def _coco_splits(folder: Path) -> Iterator[CocoSplit]:
+def _named_files(folder: Path) -> Iterator[tuple[str, Path]]:
     for file in sorted([*folder.glob("annotations/*.json"), *folder.glob("*.json")]):
-        name = _split_name(file.stem)
+        name = split_name(file.stem)
         if name is not None:
-            yield CocoSplit(name, file, _image_dir(folder, file, name))
+            yield name, file
+
+
+def _lone_file(folder: Path) -> list[tuple[str, Path]]:
+    """The annotation file of a data set without splits, whatever its name."""
+    files = _coco_files([*folder.glob("annotations/*.json"), *folder.glob("*.json")])
+    files = [file for file in files if file.stem.startswith("instances_")] or files  # CVAT: not person_keypoints_
+    if len(files) > 1:
+        listed = ", ".join(file.relative_to(folder).as_posix() for file in files)
+        raise UserError(
+            f"{folder} holds more than one annotation file, and none is named after a split: {listed}.",
+            "Give the path of one file, or name them train.json, val.json and test.json.",
+        )
+    return [("all", file) for file in files]
+
+
+def _coco_files(files: Iterator[Path] | Sequence[Path]) -> list[Path]:
+    return [file for file in sorted(files) if looks_like_coco(file)]
 
 
 def _image_dir(folder: Path, file: Path, name: str) -> Path:
+    if split_name(file.parent.name) == name:  # a folder for each split
+        return find_image_dir(file, file.parent, ("images", "data", "."), otherwise=file.parent)
     stem = re.sub("^instances_", "", file.stem, flags=re.IGNORECASE)
-    aliases = dict.fromkeys([stem, name, *(alias for alias, split in _SPLIT_OF.items() if split == name)])
-    candidates = [parent / alias for parent in (folder, folder / "images") for alias in aliases]
-    candidates.append(folder / "images")
-    for candidate in candidates:
-        if candidate.is_dir():
-            return candidate
-    tried = ", ".join(str(candidate.relative_to(folder)) for candidate in candidates)
-    raise UserError(f"No image folder for {file}; looked in {folder} for {tried}.", _LAYOUTS)
-
-
-def _listing(folder: Path, limit: int = 8) -> str:
-    names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
-    if not names:
-        return "nothing"
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+    words = dict.fromkeys([stem, name, *aliases_of(name)])
+    places = [f"{parent}{word}" for parent in ("", "images/") for word in words]
+    return find_image_dir(file, folder, (*places, "images", "data", "."))

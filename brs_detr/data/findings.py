@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from brs_detr.errors import UserError
 
-_NUM_EXAMPLES = 3
+Severity = Literal["error", "warning", "note"]
+
+SEVERITIES: dict[Severity, str] = {
+    "error": "training is refused",
+    "warning": "training goes on, and its result may suffer",
+    "note": "nothing to do, good to know",
+}
+"""What a severity means, the worst first."""
+
+_NUM_KEPT = 50
+_NUM_SHOWN = 3
 
 
 @dataclass(frozen=True)
 class FaultKind:
-    """A kind of fault, whether training is refused because of it, and what the user can do."""
+    """A kind of fault, what the user can do, and how bad it is."""
 
     what: str
     cure: str
-    is_fatal: bool = True
+    severity: Severity = "error"
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether training is refused because of it."""
+        return self.severity == "error"
 
 
 MALFORMED = FaultKind("malformed entry", "Export the annotations again, or complete these entries.")
@@ -27,11 +43,39 @@ UNKNOWN_IMAGE = FaultKind("annotation of an unknown image", "Add the image to th
 UNKNOWN_CATEGORY = FaultKind("category id without a category", "Add the category to the list, or mend the id.")
 NOT_FINITE_BOX = FaultKind("box with a NaN or infinite coordinate", "Mend or delete these boxes.")
 OUTSIDE_BOX = FaultKind("box outside of the image", "Mend these boxes; [x, y, width, height] are pixels of the image.")
-ZERO_AREA_BOX = FaultKind("zero-area box", "Dropped; delete it from the file to be rid of this line.", is_fatal=False)
+ZERO_AREA_BOX = FaultKind("zero-area box", "Dropped; delete it from the file to be rid of this line.", "warning")
 NO_BOX = FaultKind("annotation file without any usable box", "Annotate at least one object.")
+DUPLICATE_FILE = FaultKind(
+    "image file that is listed twice",
+    "List every file once, with all of its boxes: each entry is trained on by itself.",
+    "warning",
+)
 MISSING_IMAGE = FaultKind("missing image file", "Put the file there, or take the image out of the list.")
 UNREADABLE_IMAGE = FaultKind("unreadable image", "Replace the file, or take the image out of the list.")
 WRONG_SIZE = FaultKind("image of another size than stated", "Use the images that were annotated, unscaled.")
+SIDEWAYS_SIZE = FaultKind(
+    "image annotated without the rotation that its EXIF data ask for",
+    "Take the EXIF orientation out of the file, or annotate the picture as it is shown upright.",
+)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One fault.
+
+    Args:
+        text: says where it is: file or id.
+        image_id: of the image it is about.
+        file_name: of that image, as the data set writes it.
+        annotation_id: of the annotation it is about.
+        files: image files to look at.
+    """
+
+    text: str
+    image_id: int | None = None
+    file_name: str | None = None
+    annotation_id: int | None = None
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,21 +85,38 @@ class Finding:
     Args:
         kind: the kind of fault.
         count: how many there are.
-        examples: the first few, with file or id.
+        shown: the first ones.
+        total: how many images, boxes or classes there are of which these are faulty, where that tells more.
     """
 
     kind: FaultKind
     count: int
-    examples: tuple[str, ...]
+    shown: tuple[Example, ...]
+    total: int | None = None
 
     @classmethod
-    def of(cls, kind: FaultKind, faults: Sequence[str]) -> Finding:
+    def of(cls, kind: FaultKind, faults: Sequence[str | Example], total: int | None = None) -> Finding:
         """Count faults and keep the first ones as examples."""
-        return cls(kind, len(faults), tuple(faults[:_NUM_EXAMPLES]))
+        kept = (fault if isinstance(fault, Example) else Example(fault) for fault in faults[:_NUM_KEPT])
+        return cls(kind, len(faults), tuple(kept), total)
+
+    def joined(self, other: Finding) -> Finding:
+        """This finding and another one of the same kind as one."""
+        return replace(self, count=self.count + other.count, shown=(*self.shown, *other.shown)[:_NUM_KEPT])
+
+    @property
+    def amount(self) -> str:
+        """The count, and of how many."""
+        return str(self.count) if self.total is None else f"{self.count} of {self.total}"
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """What the first few say."""
+        return tuple(example.text for example in self.shown[:_NUM_SHOWN])
 
     def __str__(self) -> str:
         more = f"; and {self.count - len(self.examples)} more" if self.count > len(self.examples) else ""
-        return f"{self.kind.what}: {self.count} ({'; '.join(self.examples)}{more})"
+        return f"{self.kind.what}: {self.amount} ({'; '.join(self.examples)}{more})"
 
 
 @dataclass(frozen=True)
@@ -78,7 +139,7 @@ class Findings:
     @property
     def warnings(self) -> tuple[Finding, ...]:
         """Findings that are dealt with, and that the user should know of."""
-        return tuple(finding for finding in self.found if not finding.kind.is_fatal)
+        return tuple(finding for finding in self.found if finding.kind.severity == "warning")
 
     def count(self, kind: FaultKind) -> int:
         """Number of faults of one kind."""

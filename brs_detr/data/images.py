@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from brs_detr.errors import UserError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
-_ORIENTATION = 0x0112  # EXIF tag; 5 to 8 lie on their side
+ORIENTATION = 0x0112
+"""EXIF tag of the rotation."""
+
+_TURNED = range(2, 9)  # its values that ask for a rotation or a reflection
+_LYING = range(5, 9)  # those that exchange width and height
 _END_MARKS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
 _TAIL = 1024  # bytes searched for the end mark: some cameras write padding behind it
 
@@ -29,8 +34,27 @@ class UnreadableImage(UserError):
         return cls(f"Cannot read the image {path}: {reason}", "Replace the file, or take it out of the data set.")
 
 
+class ImageHeader(NamedTuple):
+    """What an image file says of itself.
+
+    Args:
+        size: (h, w) as the image is loaded for training, that is after the rotation its EXIF data ask for.
+        stored_size: (h, w) before it.
+        is_turned: whether the EXIF data ask for a rotation or a reflection.
+    """
+
+    size: tuple[int, int]
+    stored_size: tuple[int, int]
+    is_turned: bool
+
+
 def read_size(path: str | Path) -> tuple[int, int]:
-    """Size of an image as it is loaded for training, that is after the rotation its EXIF data ask for.
+    """Size (h, w) of an image as it is loaded for training, see `read_header`."""
+    return read_header(path).size
+
+
+def read_header(path: str | Path) -> ImageHeader:
+    """Size and rotation of an image.
 
     Reads the header and the last bytes. Only a file that does not end as its format should is decoded, to tell a
     truncated image from one with something appended.
@@ -39,7 +63,7 @@ def read_size(path: str | Path) -> tuple[int, int]:
         path: image file.
 
     Returns:
-        (h, w) in pixels.
+        Sizes in pixels, and whether the image is to be turned.
 
     Raises:
         UnreadableImage: the file is missing, is not an image, or is truncated.
@@ -49,14 +73,15 @@ def read_size(path: str | Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            is_turned = image.format in ("JPEG", "MPO") and image.getexif().get(_ORIENTATION, 1) >= 5
+            orientation = image.getexif().get(ORIENTATION, 1) if image.format in ("JPEG", "MPO") else 1
             if not _ends_well(Path(path), image.format):
                 image.load()
     except FileNotFoundError:
         raise UnreadableImage.of(path, "there is no such file") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UnreadableImage.of(path, _first_line(error)) from error
-    return (width, height) if is_turned else (height, width)
+    lies = orientation in _LYING
+    return ImageHeader((width, height) if lies else (height, width), (height, width), orientation in _TURNED)
 
 
 def _ends_well(path: Path, image_format: str | None) -> bool:

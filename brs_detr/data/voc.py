@@ -1,179 +1,163 @@
-"""Convert a Pascal VOC folder to the COCO-format folder that everything else reads."""
+"""Read a data set in Pascal VOC format."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+from brs_detr.data.findings import MISSING_IMAGE, UNREADABLE_IMAGE, FaultKind
+from brs_detr.data.images import UnreadableImage
+from brs_detr.data.source_dataset import SourceImage, SourceObject, make_dataset
+from brs_detr.data.source_faults import LABEL_WITHOUT_IMAGE, UNANNOTATED_IMAGE, Fault, findings_of
+from brs_detr.data.source_files import FolderFiles, common_folder
+from brs_detr.data.source_names import name_faults
+from brs_detr.data.source_sizes import ImageSize, read_sizes
+from brs_detr.data.source_split import DataSource, SourceSplit, SplitContent, split_of_path
+from brs_detr.data.voc_file import VocImage, VocObject, read_voc_file
+from brs_detr.data.voc_folder import VocFolder, VocSplit, find_voc
 
-from brs_detr.data.annotations import write_annotations
-from brs_detr.data.boxes import MAX_OVERHANG, clip_boxes, judge_boxes, xywh_from_xyxy
-from brs_detr.data.findings import ZERO_AREA_BOX, Finding
-from brs_detr.data.fresh_folder import fresh_folder
-from brs_detr.data.images import read_size
-from brs_detr.data.voc_file import VocImage, VocObject
-from brs_detr.data.voc_folder import VocFolder, read_voc_folder
-from brs_detr.errors import UserError
+COUNTS_FROM_ZERO = FaultKind(
+    "box that begins below 1, so that pixels are taken as counted from 0",
+    "All boxes of the data set are kept as they are. If its tool counts from 1, as Pascal VOC does, mend these.",
+    "note",
+)
+
+
+def open_voc(files: FolderFiles) -> DataSource | None:
+    """Open a data set in Pascal VOC format.
+
+    Args:
+        files: the folder.
+
+    Returns:
+        Its splits, None when the folder is in another format. Class names are those of all splits, sorted.
+    """
+    folder = find_voc(files)
+    if folder is None:
+        return None
+    reader = _VocReader(folder)
+    splits = {name: reader.source_split(name, split) for name, split in folder.splits.items()}
+    return DataSource(files.root, "Pascal VOC", splits)
 
 
 @dataclass(frozen=True)
-class ConvertedSplit:
-    """What was written of one split."""
+class _Located:
+    """An annotation file, read, and the image that it belongs to, if there is one."""
 
-    num_images: int
-    num_boxes: int
+    said: VocImage
+    image: Path | None
 
 
-@dataclass
-class Conversion:
-    """What a conversion wrote and what it left out.
+class _VocReader:
+    """Reads all splits at once, because class names and the counting of pixels are those of the whole data set."""
 
-    Args:
-        class_names: in the order of their labels.
-        origin: 1 where the source counts pixels from 1, 0 where it counts from 0.
-        splits: counts by split name.
-        dropped: one text per zero-area box, naming file and object.
-    """
+    def __init__(self, folder: VocFolder) -> None:
+        self.folder, self.root = folder, folder.files.root
 
-    class_names: list[str]
-    origin: int
-    splits: dict[str, ConvertedSplit] = field(default_factory=dict)
-    dropped: list[str] = field(default_factory=list)
+    def source_split(self, name: str, split: VocSplit) -> SourceSplit:
+        images = [self.folder.image_of(path) for path in split.annotations]
+        image_dir = common_folder((self.root / image for image in images if image is not None), otherwise=self.root)
+        return SourceSplit(name, split.file, image_dir, cache(partial(self._read, name, image_dir)))
 
     @property
-    def warnings(self) -> tuple[Finding, ...]:
-        """Zero-area boxes, counted, when there were any."""
-        return (Finding.of(ZERO_AREA_BOX, self.dropped),) if self.dropped else ()
+    def _no_image(self) -> FaultKind:
+        """What it means that there is no image: one on the list of a split was meant to be used."""
+        return MISSING_IMAGE if self.folder.is_listed else LABEL_WITHOUT_IMAGE
+
+    @cached_property
+    def _located(self) -> dict[str, list[_Located]]:
+        return {name: [self._locate(path) for path in split.annotations] for name, split in self.folder.splits.items()}
+
+    @cached_property
+    def _class_numbers(self) -> dict[str, int]:
+        names = sorted({thing.name for _, thing in self._objects()})
+        return {name: number for number, name in enumerate(names)}
+
+    @cached_property
+    def _from_zero(self) -> list[str]:
+        """The boxes that show that the first pixel is called 0."""
+        return [
+            f"{where}, object {thing.number}: xmin {thing.corners[0]:g}, ymin {thing.corners[1]:g}"
+            for where, thing in self._objects()
+            if min(thing.corners[:2]) < 1
+        ]
+
+    def _locate(self, path: Path) -> _Located:
+        said = read_voc_file(self.root / path, path.as_posix())
+        return _Located(said, self.folder.image_of(path, said.image_name))
+
+    def _objects(self) -> Iterator[tuple[str, VocObject]]:
+        for entry in itertools.chain(*self._located.values()):
+            for thing in entry.said.objects:
+                yield entry.said.where, thing
+
+    def _read(self, name: str, image_dir: Path) -> SplitContent:
+        entries = self._located[name]
+        images, unreadable = self._images(entries)
+        names = {number: name for name, number in self._class_numbers.items()}
+        faults = itertools.chain(
+            self.folder.splits[name].faults,
+            *(entry.said.faults for entry in entries),
+            ((self._no_image, entry.said.where) for entry in entries if entry.image is None),
+            ((UNANNOTATED_IMAGE, path.as_posix()) for path in self._unannotated(name)),
+            unreadable,
+            self._faults_of_all(names.values()) if name == next(iter(self.folder.splits)) else (),
+        )
+        return SplitContent(make_dataset(images, names, image_dir), findings_of(faults))
+
+    def _faults_of_all(self, names: Iterable[str]) -> Iterator[Fault]:
+        """What concerns the data set as a whole; the first split says it."""
+        yield from ((COUNTS_FROM_ZERO, text) for text in self._from_zero)
+        yield from name_faults(names, self.root.name)
+
+    def _images(self, entries: list[_Located]) -> tuple[list[SourceImage], list[Fault]]:
+        usable = [(entry.said, self.root / entry.image) for entry in entries if entry.image and entry.said.is_readable]
+        unstated = [path for said, path in usable if said.size is None]
+        measured = dict(zip(unstated, read_sizes(unstated), strict=True))
+        images: list[SourceImage] = []
+        faults: list[Fault] = []
+        for said, path in usable:
+            size = said.size or measured[path]
+            if isinstance(size, UnreadableImage):
+                faults.append((UNREADABLE_IMAGE, size.message))
+            else:
+                images.append(self._image(said, path, size))
+        return images, faults
+
+    def _image(self, said: VocImage, path: Path, size: ImageSize) -> SourceImage:
+        origin = 0 if self._from_zero else 1
+        objects = tuple(
+            SourceObject(
+                self._class_numbers[thing.name],
+                box_xywh(thing.corners, origin),
+                f"{said.where}, object {thing.number}",
+                thing.is_difficult,
+            )
+            for thing in said.objects
+        )
+        return SourceImage(path, size, said.where, objects)
+
+    def _unannotated(self, name: str) -> list[Path]:
+        """Images of a split that no annotation file belongs to. Lists of splits leave images out on purpose."""
+        if self.folder.is_listed:
+            return []
+        used = {entry.image for entry in itertools.chain(*self._located.values())}
+        wanted = None if name == "all" else name
+        return [path for path in self.folder.files.images if path not in used and split_of_path(path) == wanted]
 
 
-def convert_voc(
-    source: str | Path,
-    folder: str | Path,
-    link: bool = False,
-    overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-) -> Conversion:
-    """Write the splits of a Pascal VOC folder as a COCO-format folder.
-
-    Class names are sorted. A VOC box counts pixels from 1 and includes the last one, so it becomes
-    [xmin - 1, ymin - 1, xmax, ymax]; where any box of the data set begins at 0, coordinates are kept as they are.
-    Boxes with xmax <= xmin or ymax <= ymin are dropped and counted. Objects marked difficult become `iscrowd`: neither
-    learnt nor counted, as in the VOC evaluation.
+def box_xywh(corners: tuple[float, float, float, float], origin: int) -> tuple[float, float, float, float]:
+    """Box (x, y, width, height) counted from 0.
 
     Args:
-        source: Pascal VOC folder with `ImageSets/Main/{train,val,test}.txt`.
-        folder: where to; appears as a whole or not at all.
-        link: hard-link the images instead of copying them (copied where the disk cannot).
-        overwrite: replace a data set that is there already.
-        progress: called as `progress(done, total)` after each image.
-
-    Returns:
-        Counts, class names and the dropped boxes.
-
-    Raises:
-        UserError: something in the source cannot be used (file and object are named), or the folder is not empty.
+        corners: (xmin, ymin, xmax, ymax) as written.
+        origin: what the first pixel is called. When it is 1, the last pixel belongs to the box, which is then one
+            wider and higher than the difference of its corners. A side that ends where it begins, or before, is not:
+            tools write it for a click without a drag, so that it stays a side without length.
     """
-    voc = read_voc_folder(source)
-    _require_apart(Path(source).resolve(), Path(folder).resolve())
-    conversion = Conversion(voc.class_names, voc.origin)
-    total, done = sum(map(len, voc.splits.values())), 0
-    with fresh_folder(folder, overwrite) as partial:
-        for name, images in voc.splits.items():
-            (partial / name).mkdir()
-            dataset = _empty_dataset(voc.class_names)
-            for image in images:
-                path = _image_file(voc, image)
-                _add_image(dataset, image, path, conversion)
-                _place(path, partial / name / path.name, link)
-                done += 1
-                if progress is not None:
-                    progress(done, total)
-            write_annotations(partial / "annotations" / f"{name}.json", dataset)
-            conversion.splits[name] = ConvertedSplit(len(dataset["images"]), len(dataset["annotations"]))
-    return conversion
-
-
-def _require_apart(source: Path, folder: Path) -> None:
-    if source == folder or source in folder.parents or folder in source.parents:
-        raise UserError(
-            f"{folder} and the source {source} lie within each other.", "Choose a folder beside the source."
-        )
-
-
-def _empty_dataset(class_names: list[str]) -> dict[str, Any]:
-    categories = [{"id": number, "name": name} for number, name in enumerate(class_names, start=1)]
-    return {"categories": categories, "images": [], "annotations": []}
-
-
-def _image_file(voc: VocFolder, image: VocImage) -> Path:
-    path = voc.image_files.get(image.file.stem)
-    if path is None:
-        raise UserError(
-            f"There is no image {image.file.stem}.* in JPEGImages for {image.file}.",
-            "Put the image there, or take its name out of ImageSets/Main.",
-        )
-    return path
-
-
-def _add_image(dataset: dict[str, Any], image: VocImage, path: Path, conversion: Conversion) -> None:
-    height, width = size = read_size(path)
-    if image.size not in (None, size):
-        stated = f"{image.size[1]} x {image.size[0]}" if image.size else ""
-        raise UserError(
-            f"{path} is {width} x {height} pixels, but {image.file} says {stated}.",
-            "Use the images that were annotated, unscaled.",
-        )
-    image_id = len(dataset["images"]) + 1
-    dataset["images"].append({"id": image_id, "file_name": path.name, "width": width, "height": height})
-    for number, thing in enumerate(image.objects, start=1):
-        box_xywh = _box(thing, size, conversion.origin, f"{image.file}, object {number}")
-        if box_xywh is None:
-            conversion.dropped.append(f"{image.file.name}, object {number} ({thing.name})")
-            continue
-        dataset["annotations"].append(
-            {
-                "id": len(dataset["annotations"]) + 1,
-                "image_id": image_id,
-                "category_id": conversion.class_names.index(thing.name) + 1,
-                "bbox": box_xywh,
-                "area": box_xywh[2] * box_xywh[3],
-                "iscrowd": int(thing.is_difficult),
-            }
-        )
-
-
-def _box(thing: VocObject, size: tuple[int, int], origin: int, where: str) -> list[float] | None:
-    """Box [x, y, width, height] counted from 0, or None for a box of zero area."""
-    xmin, ymin, xmax, ymax = thing.corners
-    if xmax <= xmin or ymax <= ymin:
-        return None
-    box_xyxy = np.array([[xmin - origin, ymin - origin, xmax, ymax]])
-    verdict = judge_boxes(box_xyxy, size)
-    if verdict.outside[0]:
-        raise UserError(
-            f"{where}: the box {thing.corners} lies outside of the image, which is {size[1]} x {size[0]}.",
-            f"Mend the box; up to {MAX_OVERHANG:g} pixel over the edge is clipped.",
-        )
-    if verdict.empty[0]:
-        return None
-    return [_plain(number) for number in xywh_from_xyxy(clip_boxes(box_xyxy, size))[0].tolist()]
-
-
-def _plain(number: float) -> float:
-    """Whole numbers as integers, so that they are written without a decimal point."""
-    return int(number) if number.is_integer() else number
-
-
-def _place(source: Path, target: Path, link: bool) -> None:
-    if link:
-        try:
-            os.link(source.resolve(), target)
-            return
-        except OSError:  # another disk, or one without hard links
-            pass
-    shutil.copyfile(source, target)
+    xmin, ymin, xmax, ymax = corners
+    width, height = (length + origin * (length > 0) for length in (xmax - xmin, ymax - ymin))
+    return xmin - origin, ymin - origin, width, height

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from brs_detr.engine.coco_ap import FALLBACK_THRESHOLD
 from brs_detr.engine.config_text import parse_config_text
+from brs_detr.engine.run_folder import checkpoint_file
 from brs_detr.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,12 +40,13 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint file. The pickle inside may hold tensors and plain values, nothing that runs code.
 
     Args:
-        path: `best.pth` or `last.pth` of a run, or any checkpoint that mmengine saved.
+        path: folder of a run (its best checkpoint is read), or any checkpoint that mmengine saved.
 
     Raises:
         UserError: the file is missing, is no checkpoint, asks for code to be run, or has no config or class names.
     """
-    content = _load(Path(path))
+    path = checkpoint_file(path)
+    content = load_plain(path)
     meta = content.get("meta") if isinstance(content, dict) else None
     if not isinstance(meta, dict) or "state_dict" not in content:
         raise UserError(f"{path} is not a checkpoint of this package.", "Give best.pth or last.pth of a training run.")
@@ -52,10 +54,15 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not class_names or "cfg" not in meta:
         raise UserError(f"{path} holds weights without class names or config.", "Train with `brs-detr train`.")
     config = parse_config_text(meta["cfg"], source=str(path))
-    return Checkpoint(Path(path), config, tuple(class_names), content["state_dict"], meta)
+    return Checkpoint(path, config, tuple(class_names), content["state_dict"], meta)
 
 
-def _load(path: Path) -> Any:
+def load_plain(path: Path) -> Any:
+    """What is in a file that PyTorch wrote, if that is tensors and plain values.
+
+    Raises:
+        UserError: the file is missing or damaged, or asks for code to be run.
+    """
     import torch
 
     from brs_detr.platform import prepare

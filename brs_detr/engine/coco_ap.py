@@ -19,6 +19,7 @@ _STAT_NAMES = (
     *("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"),
     *("AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large"),
 )
+METRIC_NAMES = (*_STAT_NAMES, "F1", "F1_threshold")
 
 
 @dataclass(frozen=True)

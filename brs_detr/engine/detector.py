@@ -23,11 +23,12 @@ __all__ = ["Detection", "Detections", "Detector"]
 class Detector:
     """A detector with its weights, class names and preprocessing, all from one checkpoint.
 
-    >>> model = Detector("best.pth")
+    >>> model = Detector("work_dirs/my_run")
     >>> detections = model("street.jpg")
 
     Args:
-        checkpoint: from `brs-detr train`. It is read without running any code that is stored in it.
+        checkpoint: folder of a run of `brs-detr train`, or one of its checkpoints. It is read without running any code
+            that is stored in it.
         device: `cpu`, `cuda`, `cuda:1`, ...; by default the GPU if there is one.
         score_threshold: objects with a lower score are left out, in [0, 1]; by default those below the score that had
             the best F1 on the validation data. (Ranking losses order scores and do not calibrate them: a score of 0.1

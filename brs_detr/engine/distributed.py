@@ -11,9 +11,14 @@ if TYPE_CHECKING:
     from mmengine import Config
 
 
+def num_processes() -> int:
+    """How many processes `torchrun` started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def is_launched() -> bool:
     """Whether this process is one of several that `torchrun` started."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return num_processes() > 1
 
 
 def is_first() -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from brs_detr.data.annotations import read_class_names
-from brs_detr.data.coco_folder import CocoSplit, find_splits
+from brs_detr.data.coco_folder import CocoSplit
 from brs_detr.engine.checkpoint import build_model, read_checkpoint
 from brs_detr.engine.coco_ap import ClassAP
 from brs_detr.engine.console import make_console
-from brs_detr.engine.folder_data import check_data, choose_split, split_of, use_split
+from brs_detr.engine.folder_data import check_data, open_split, split_of, use_split
 from brs_detr.engine.loaders import build_loader
 from brs_detr.engine.progress import track
 from brs_detr.errors import UserError
@@ -62,7 +65,7 @@ def evaluate(
 
     Args:
         checkpoint: from `train`.
-        data: data set in COCO format; by default the one that the checkpoint was trained with.
+        data: data set in COCO, Pascal VOC or YOLO format; by default the one that the checkpoint was trained with.
         split: `train`, `val` or `test`; by default `test`, or `val` where there is no `test`.
         head: evaluate this head of the model, `query`, `roi` or `atss`; by default the one its config names.
         device: `cpu`, `cuda`, ...; by default the GPU if there is one.
@@ -73,10 +76,11 @@ def evaluate(
     """
     console = console or make_console()
     content = read_checkpoint(checkpoint)
-    chosen = _chosen_split(content.config, data, split)
+    chosen = _open_split(data, split, console) if data is not None else _trained_split(content.config, split)
     _require_same_classes(chosen, content.class_names)
     use_split(content.config, "test", chosen, content.class_names)
-    check_data(content.config, ("test",), console)
+    if data is None:
+        check_data(content.config, ("test",), console)
     model = build_model(content, device)
     if head is not None:
         choose_head(model, head)
@@ -109,9 +113,13 @@ def choose_head(model: nn.Module, head: str) -> None:
         raise UserError(f"--head {head}: {error}.", "Leave out --head, or choose another.") from None
 
 
-def _chosen_split(config: Config, data: str | Path | None, name: str | None) -> CocoSplit:
-    if data is not None:
-        return choose_split(find_splits(data), [name] if name else ["test", "val"], data)
+def _open_split(data: str | Path, name: str | None, console: Console) -> CocoSplit:
+    placed = Path(tempfile.mkdtemp(prefix="brs-detr-"))  # for a data set that has no file of this kind itself
+    atexit.register(shutil.rmtree, placed, ignore_errors=True)
+    return open_split(data, [name] if name else ["test", "val"], placed, console)
+
+
+def _trained_split(config: Config, name: str | None) -> CocoSplit:
     if name is not None:
         return split_of(config, name)
     test, val = split_of(config, "test"), split_of(config, "val")

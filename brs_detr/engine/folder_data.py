@@ -4,40 +4,92 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 
 from brs_detr.data.annotations import read_class_names
 from brs_detr.data.check import check_split
-from brs_detr.data.coco_folder import CocoSplit, find_splits, shared_class_names
+from brs_detr.data.coco_folder import CocoSplit, shared_class_names
+from brs_detr.data.source import SourceSplit, open_source
+from brs_detr.data.splits import describe_splits, place_split, place_splits
 from brs_detr.engine.progress import counter
 from brs_detr.errors import UserError
 
 if TYPE_CHECKING:
     from mmengine import Config, ConfigDict
 
+Split = TypeVar("Split", CocoSplit, SourceSplit)
+
+SPLIT_SEED = 0
 _PHASES = {"train": ("train",), "val": ("val", "test"), "test": ("test", "val")}
 
 
-def use_folder(config: Config, folder: str | Path) -> None:
-    """Make a config train on the `train` split of a folder and evaluate on its `val` split.
+def use_folder(config: Config, folder: str | Path, placed: Path, console: Console) -> None:
+    """Make a config train on the `train` split of a data set and evaluate on its `val` split.
 
-    The `test` split is left for `brs-detr eval`; where there is no `val` split, `test` stands in for it.
+    The `test` split is left for `brs-detr eval`; where there is no `val` split, `test` stands in for it. The splits are
+    checked first, and what will be dropped is printed.
 
     Args:
         config: changed in place: datasets, evaluators, and every `num_classes` of the model.
-        folder: data set in COCO format.
+        folder: data set in any format that `brs_detr.data.source` knows.
+        placed: where annotation files are written that the data set lacks.
+        console: where to print.
 
     Raises:
-        UserError: the folder has no `train` split, or neither `val` nor `test`, or their classes differ.
+        UserError: there is no data set, it has no `train` split, or a split cannot be used; the message lists every
+            fault.
     """
-    splits = find_splits(folder)
+    splits = open_splits(folder, placed, console)
     chosen = {phase: choose_split(splits, names, folder) for phase, names in _PHASES.items()}
     class_names = shared_class_names(splits)
     for phase, split in chosen.items():
         use_split(config, phase, split, class_names)
     set_num_classes(config.model, len(class_names))
+
+
+def open_splits(folder: str | Path, placed: Path, console: Console) -> dict[str, CocoSplit]:
+    """Check the splits of a data set and bring them into the form that training and evaluation read.
+
+    Which images are held out, where the data set does not say it, depends on the data alone: runs with different seeds
+    are measured on the same images.
+
+    Args:
+        folder: data set in any format that `brs_detr.data.source` knows.
+        placed: where annotation files are written that the data set lacks.
+        console: where to print what will be dropped, and which splits had to be made.
+
+    Raises:
+        UserError: there is no data set in the folder, or a split cannot be used.
+    """
+    source = open_source(folder)
+    for split in source.splits.values():
+        _check(split, split.file, console)
+    origins = describe_splits(source, SPLIT_SEED)
+    if any(origin != "found" for origin in origins.values()):
+        console.print("\n".join(f"{name}: {origin}" for name, origin in origins.items()), markup=False)
+    return place_splits(source, placed, SPLIT_SEED)
+
+
+def open_split(folder: str | Path, names: Sequence[str], placed: Path, console: Console) -> CocoSplit:
+    """Check one split of a data set and bring it into the form that evaluation reads.
+
+    Args:
+        folder: data set in any format that `brs_detr.data.source` knows.
+        names: the first of them that the data set has is taken.
+        placed: where its annotation file is written, if it needs one.
+        console: where to print what will be dropped.
+
+    Raises:
+        UserError: there is no data set in the folder, it has no such split, or the split cannot be used.
+    """
+    source = open_source(folder)
+    if "all" in source.splits:
+        return choose_split(open_splits(folder, placed, console), names, folder)
+    split = choose_split(source.splits, names, folder)
+    _check(split, split.file, console)
+    return place_split(split, placed)
 
 
 def use_config_data(config: Config) -> None:
@@ -62,13 +114,17 @@ def check_data(config: Config, phases: Iterable[str], console: Console) -> None:
     """
     for phase in phases:
         split = split_of(config, phase)
-        with counter(f"checking {split.annotation_file.name}", console) as progress:
-            findings = check_split(split, progress)
-        for warning in findings.warnings:
-            console.print(f"{split.annotation_file}: {warning}. {warning.kind.cure}")
+        _check(split, split.annotation_file, console)
 
 
-def choose_split(splits: dict[str, CocoSplit], names: Sequence[str], folder: str | Path) -> CocoSplit:
+def _check(split: CocoSplit | SourceSplit, file: Path, console: Console) -> None:
+    with counter(f"checking {file.name}", console) as progress:
+        findings = check_split(split, progress)
+    for warning in findings.warnings:
+        console.print(f"{file}: {warning}. {warning.kind.cure}", markup=False)
+
+
+def choose_split(splits: dict[str, Split], names: Sequence[str], folder: str | Path) -> Split:
     """The first of `names` that a folder has.
 
     Raises:
@@ -85,7 +141,7 @@ def choose_split(splits: dict[str, CocoSplit], names: Sequence[str], folder: str
 
 def use_split(config: Config, phase: str, split: CocoSplit, class_names: Sequence[str]) -> None:
     """Make one phase of a config (`train`, `val` or `test`) read a split, its labels following `class_names`."""
-    _dataset(config, phase).update(
+    inner_dataset(config, phase).update(
         type="CocoFolderDataset",
         data_root="",
         ann_file=str(split.annotation_file),
@@ -98,7 +154,7 @@ def use_split(config: Config, phase: str, split: CocoSplit, class_names: Sequenc
 
 def split_of(config: Config, phase: str) -> CocoSplit:
     """The split that a phase of a config reads."""
-    dataset = _dataset(config, phase)
+    dataset = inner_dataset(config, phase)
     root = Path(dataset.get("data_root") or "")
     return CocoSplit(phase, root / dataset.ann_file, root / dataset.data_prefix.img)
 
@@ -115,7 +171,7 @@ def set_num_classes(node: Any, num_classes: int) -> None:
         set_num_classes(child, num_classes)
 
 
-def _dataset(config: Config, phase: str) -> ConfigDict:
+def inner_dataset(config: Config, phase: str) -> ConfigDict:
     """The innermost data set of a phase, below mmengine's wrappers."""
     dataset = config[f"{phase}_dataloader"].dataset
     while "dataset" in dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,15 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 import brs_detr
-
-LAST = "last.pth"
-BEST = "best.pth"
+from brs_detr.engine.run_folder import RunFolder, write_whole
 
 
 class KeepLastAndBest(Hook):
     """Write `last.pth` after each epoch and `best.pth` after each evaluation that beats all before it.
 
-    `last.pth` holds optimizer and schedules too. `best.pth` holds weights, class names, config and metrics, all plain
-    values, so that it is small and can be read without running code. Files appear complete or not at all.
+    `last.pth` holds optimizer and schedules too. `best.pth` holds the weights that were evaluated (their moving mean,
+    where the run keeps one), class names, config and metrics, all plain values, so that it is small and can be read
+    without running code. What the best weights found goes to `predictions.json`. Files appear complete or not at all.
 
     Args:
         monitor: the metric to keep the best of; larger is better.
@@ -36,7 +36,7 @@ class KeepLastAndBest(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Take up the record of the run that is resumed."""
-        path = Path(runner.work_dir) / BEST
+        path = RunFolder(Path(runner.work_dir)).best
         if runner.iter > 0 and path.is_file():
             meta = torch.load(path, map_location="cpu", weights_only=True)["meta"]
             self.best, self.best_epoch = meta["metrics"][self.monitor], meta["epoch"]
@@ -44,9 +44,10 @@ class KeepLastAndBest(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Save everything that resuming needs."""
         if is_main_process():
-            partial = f".{LAST}.partial"
-            runner.save_checkpoint(runner.work_dir, partial, by_epoch=True)
-            Path(runner.work_dir, partial).replace(Path(runner.work_dir, LAST))
+            last = RunFolder(Path(runner.work_dir)).last
+            partial = last.with_name(f".{last.name}.partial")
+            runner.save_checkpoint(str(last.parent), partial.name, by_epoch=True)
+            partial.replace(last)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Save the weights if they are the best so far."""
@@ -58,11 +59,15 @@ class KeepLastAndBest(Hook):
     @master_only
     def _save_best(self, runner: Runner, metrics: dict[str, float]) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        weights = {key: value.cpu() for key, value in model.state_dict().items()}
-        path = Path(runner.work_dir, BEST)
-        partial = path.with_name(f".{BEST}.partial")
+        checkpoint: dict[str, Any] = {"state_dict": model.state_dict()}
+        runner.call_hook("before_save_checkpoint", checkpoint=checkpoint)  # puts the moving mean there, if there is one
+        weights = {key: value.cpu() for key, value in checkpoint["state_dict"].items()}
+        folder = RunFolder(Path(runner.work_dir))
+        folder.best.parent.mkdir(exist_ok=True)
+        partial = folder.best.with_name(f".{folder.best.name}.partial")
         torch.save({"meta": self._meta(runner, metrics), "state_dict": weights}, partial)
-        partial.replace(path)
+        partial.replace(folder.best)
+        write_whole(folder.predictions, json.dumps(_predictions(runner), separators=(",", ":")) + "\n")
 
     def _meta(self, runner: Runner, metrics: dict[str, float]) -> dict[str, Any]:
         return {
@@ -74,3 +79,9 @@ class KeepLastAndBest(Hook):
             "metrics": {key: float(value) for key, value in metrics.items()},
             "brs_detr_version": brs_detr.__version__,
         }
+
+
+def _predictions(runner: Runner) -> list[dict[str, Any]]:
+    """COCO results of the evaluation that has just ended; none where the metric keeps none."""
+    metrics = runner.val_loop.evaluator.metrics
+    return next((metric.predictions for metric in metrics if hasattr(metric, "predictions")), [])

@@ -27,10 +27,11 @@ def apply_overrides(config: MutableMapping[str, Any], assignments: Iterable[str]
             raise UserError(
                 f"--set {assignment} is not of the form key=value.", "Example: --set train_cfg.val_interval=2"
             )
-        _set(config, key.strip(), _parse(text.strip()))
+        _set(config, key.strip(), parse_value(text.strip()))
 
 
-def _parse(text: str) -> Any:
+def parse_value(text: str) -> Any:
+    """A Python literal, or the text itself where it is none."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

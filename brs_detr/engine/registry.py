@@ -15,17 +15,19 @@ _OPERATORS = {"nms", "soft_nms", "RoIAlign"}  # which mmcv and mmdet find by oth
 
 
 def register() -> None:
-    """Repair mmdet, then make `CocoAPMetric`, `AutocastOptimWrapper` and the data classes available to configs."""
+    """Repair mmdet, then make the classes of this package that configs name available to them."""
     from brs_detr.data import registry
 
     registry.register()
-    from mmengine.registry import METRICS, OPTIM_WRAPPERS
+    from mmengine.registry import METRICS, OPTIM_WRAPPERS, VISBACKENDS
 
     from brs_detr.engine.autocast import AutocastOptimWrapper
     from brs_detr.engine.coco_metric import CocoAPMetric
+    from brs_detr.engine.metrics_csv import MetricsCsv
 
     METRICS.register_module(module=CocoAPMetric, force=True)
     OPTIM_WRAPPERS.register_module(module=AutocastOptimWrapper, force=True)
+    VISBACKENDS.register_module(module=MetricsCsv, force=True)
 
 
 def import_modules(config: Mapping[str, Any]) -> None:

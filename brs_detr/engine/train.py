@@ -5,22 +5,24 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from brs_detr.engine.config import find_config, load_config
 from brs_detr.engine.console import make_console
-from brs_detr.engine.distributed import join_processes
-from brs_detr.engine.folder_data import check_data, use_config_data, use_folder
-from brs_detr.engine.keep_checkpoints import BEST, LAST, KeepLastAndBest
+from brs_detr.engine.distributed import join_processes, num_processes
+from brs_detr.engine.folder_data import check_data, split_of, use_config_data, use_folder
+from brs_detr.engine.keep_checkpoints import KeepLastAndBest
 from brs_detr.engine.loaders import mend_workers
+from brs_detr.engine.loggers import set_loggers
 from brs_detr.engine.progress import TrainingProgress
 from brs_detr.engine.registry import explain_unknown_option, explain_unknown_type
-from brs_detr.engine.run_record import read_seed, write_record
+from brs_detr.engine.run_folder import RunFolder
+from brs_detr.engine.run_record import describe_run, end_record, read_record, write_record
 from brs_detr.engine.schedule import set_epochs
 from brs_detr.errors import UserError
 
@@ -42,12 +44,37 @@ class TrainedRun:
     @property
     def best_checkpoint(self) -> Path:
         """Weights, class names and config of the epoch with the best AP."""
-        return self.work_dir / BEST
+        return RunFolder(self.work_dir).best
 
     @property
     def last_checkpoint(self) -> Path:
         """Everything that `resume=True` needs."""
-        return self.work_dir / LAST
+        return RunFolder(self.work_dir).last
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train besides the config itself.
+
+    Args:
+        config_name: as the user gave it.
+        data: data set of the user, None for the one that the config names.
+        work_dir: folder of the run.
+        resume: go on with the run in it.
+        amp: run the forward pass in bfloat16.
+        seed: of every random choice; None draws one.
+        overrides: assignments of the user, for the record.
+        services: of `brs_detr.engine.loggers.SERVICES`.
+    """
+
+    config_name: str
+    data: str | Path | None
+    work_dir: Path
+    resume: bool = False
+    amp: bool = False
+    seed: int | None = None
+    overrides: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
 
 
 def default_work_dir(config: str | Path) -> Path:
@@ -65,6 +92,7 @@ def train(
     seed: int | None = None,
     epochs: int | None = None,
     overrides: Iterable[str] = (),
+    services: Iterable[str] = (),
     console: Console | None = None,
 ) -> TrainedRun:
     """Train a config, keeping the last and the best checkpoint.
@@ -73,13 +101,15 @@ def train(
 
     Args:
         config: a name from `brs-detr configs`, or the path of a config file.
-        data: data set in COCO format; the model is re-made for its classes. By default what the config names.
+        data: data set in COCO, Pascal VOC or YOLO format; the model is re-made for its classes. By default what the
+            config names.
         work_dir: where to write; `work_dirs/<config>` by default.
         resume: go on from `last.pth` in `work_dir`.
         amp: run the forward pass in bfloat16.
         seed: of every random choice. By default a new one is drawn; it is printed and stored.
         epochs: how long to train, at least 1; the learning rate schedule is stretched to it.
         overrides: assignments `key=value` that change single keys of the config.
+        services: that losses and metrics are sent to, of `brs_detr.engine.loggers.SERVICES`.
         console: where progress is shown; by default the first process prints to standard output.
 
     Returns:
@@ -94,32 +124,71 @@ def train(
     resolved = load_config(find_config(config), overrides)
     if epochs is not None:
         set_epochs(resolved, epochs)
-    _require_usable(work_dir, resume)
-    if data is not None:
-        use_folder(resolved, data)
-    else:
-        use_config_data(resolved)
-    check_data(resolved, ("train", "val"), console)
-    mend_workers(resolved)
-    join_processes(resolved)
-    seed = _choose_seed(seed, work_dir if resume else None)
-    _prepare_for_runner(resolved, work_dir, seed, resume, amp)
-    with _removed_on_failure(work_dir):
-        runner = _build_runner(resolved)
-    write_record(
-        work_dir, config=str(config), data=str(data) if data else None, seed=seed, amp=amp, overrides=overrides
-    )
-    console.print(f"Seed {seed}. Writing to {work_dir}/ (log: train.log)")
-    return TrainedRun(work_dir, seed, _run(runner, console))
+    job = Job(str(config), data, work_dir, resume, amp, seed, tuple(overrides), tuple(services))
+    return run_job(job, resolved, console)
 
 
-def _run(runner: Runner, console: Console) -> float:
+def run_job(job: Job, config: Config, console: Console) -> TrainedRun:
+    """Train a resolved config.
+
+    Args:
+        job: what to do.
+        config: changed in place.
+        console: where progress is shown.
+
+    Raises:
+        UserError: see `train`.
+    """
+    run = RunFolder(job.work_dir)
+    _require_usable(run, job.resume)
+    with _removed_on_failure(job.work_dir):
+        if job.data is not None:
+            use_folder(config, job.data, run.data, console)
+        else:
+            use_config_data(config)
+            check_data(config, ("train", "val"), console)
+        mend_workers(config)
+        join_processes(config)
+        seed = _choose_seed(job.seed, run if job.resume else None)
+        _prepare_for_runner(config, job, seed)
+        record = _describe(job, config, seed)
+        runner = _build_runner(config)
+    write_record(run, record)
+    console.print(f"Seed {seed}. Writing to {job.work_dir}/ (log: train.log)")
+    best_ap = _fit(runner, run, record, console)
+    return TrainedRun(job.work_dir, seed, best_ap)
+
+
+def _fit(runner: Runner, run: RunFolder, record: dict[str, Any], console: Console) -> float:
+    """Train, and write down how it ended."""
     keeper = KeepLastAndBest()
     runner.register_hook(keeper)
-    with TrainingProgress(console, keeper) as progress:
-        runner.register_hook(progress)
-        runner.train()
-    return max(keeper.best, -1.0)
+    status = "failed"
+    try:
+        with TrainingProgress(console, keeper) as progress:
+            runner.register_hook(progress)
+            runner.train()
+        status = "finished"
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        best_ap = max(keeper.best, -1.0)
+        end_record(run, record, status, best_ap=best_ap, best_epoch=keeper.best_epoch, epochs=runner.epoch)
+    return best_ap
+
+
+def _describe(job: Job, config: Config, seed: int) -> dict[str, Any]:
+    phases = ("train", "val")
+    return describe_run(
+        config_name=job.config_name,
+        config=config,
+        data=str(job.data) if job.data else None,
+        splits={phase: split_of(config, phase) for phase in phases},
+        seed=seed,
+        amp=job.amp,
+        overrides=job.overrides,
+    )
 
 
 def _build_runner(config: Config) -> Runner:
@@ -133,46 +202,57 @@ def _build_runner(config: Config) -> Runner:
         raise explain_unknown_option(error) or error from None
 
 
-def _require_usable(work_dir: Path, resume: bool) -> None:
-    holds_run = any((work_dir / name).exists() for name in (LAST, BEST))
-    if resume and not (work_dir / LAST).exists():
-        raise UserError(f"There is nothing to resume: no {LAST} in {work_dir}.", "Start without --resume.")
+def _require_usable(run: RunFolder, resume: bool) -> None:
+    holds_run = run.last.exists() or run.best.exists()
+    if resume and not run.last.exists():
+        raise UserError(
+            f"There is nothing to resume: no {run.last.name} in {run.last.parent}.", "Start without --resume."
+        )
     if holds_run and not resume:
         raise UserError(
-            f"{work_dir} already holds a training run.",
+            f"{run.path} already holds a training run.",
             "Add --resume to go on with it, or write elsewhere with --work-dir DIR.",
         )
 
 
-def _choose_seed(seed: int | None, resumed: Path | None) -> int:
+def _choose_seed(seed: int | None, resumed: RunFolder | None) -> int:
     from mmengine.dist import sync_random_seed
 
     if resumed is not None:
-        return read_seed(resumed)
+        return int(read_record(resumed)["seed"])
     return sync_random_seed() if seed is None else seed
 
 
-def _prepare_for_runner(config: Config, work_dir: Path, seed: int, resume: bool, amp: bool) -> None:
-    config.work_dir = str(work_dir)
+def _prepare_for_runner(config: Config, job: Job, seed: int) -> None:
+    config.work_dir = str(job.work_dir)
     config.randomness = {**config.get("randomness", {}), "seed": seed}
-    if resume:
-        config.resume, config.load_from = True, str(work_dir / LAST)
-    if amp:
+    if job.resume:
+        config.resume, config.load_from = True, str(RunFolder(job.work_dir).last)
+    if job.amp:
         config.optim_wrapper.type = "AutocastOptimWrapper"
     config.default_hooks = {**config.get("default_hooks", {}), "checkpoint": None}  # ours keeps the last and the best
     # mmengine keeps loggers, message hubs and visualizers by name: two runs of one process must not share them.
-    config.experiment_name = f"{work_dir.name}-{next(_run_numbers)}"
-    config.setdefault("visualizer", {"type": "Visualizer", "vis_backends": [{"type": "LocalVisBackend"}]})
+    config.experiment_name = f"{job.work_dir.name}-{next(_run_numbers)}"
+    set_loggers(config, job.services, config.train_dataloader.batch_size * num_processes(), job.work_dir.name)
     config.visualizer.pop("name", None)
 
 
 @contextmanager
 def _removed_on_failure(folder: Path) -> Iterator[None]:
-    """Leave no new folder behind when the model of a config cannot be built."""
+    """Leave no new folder behind when the data or the model cannot be used."""
     is_new = not folder.exists()
     try:
         yield
     except Exception:
         if is_new:
+            _close_loggers()
             shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _close_loggers() -> None:
+    """End the thread of TensorBoard, which would go on writing into a folder that is gone."""
+    from mmengine.visualization import Visualizer
+
+    with suppress(RuntimeError):  # there is none yet
+        Visualizer.get_current_instance().close()

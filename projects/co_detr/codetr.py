@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 from mmdet.models.detectors import BaseDetector
@@ -11,6 +12,7 @@ from mmdet.structures import SampleList
 from torch import Tensor
 
 from brs_detr.errors import UserError
+from co_detr.official_checkpoint import rename_state_dict
 from co_detr.query_head import class_agnostic
 
 EvalHead = Literal["query", "roi", "atss"]
@@ -81,6 +83,16 @@ class CoDETR(BaseDetector):
         if getattr(self, f"{name}_head") is None:
             raise ValueError(f"this model was built without a {name} head")
         self._eval_head = name
+
+    @property
+    def class_agnostic_layers(self) -> tuple[str, ...]:
+        """Layers with a row a class in which row 0 stands for any object: the branch that scores proposals."""
+        return (f"query_head.cls_branches.{len(self.query_head.cls_branches) - 1}.",)
+
+    @staticmethod
+    def own_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of the official code (mmdet 2.25) under the names of this package."""
+        return rename_state_dict(state_dict)
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """Maps ``[B, C, h, w]`` of the images ``[B, 3, H, W]``, finest first."""

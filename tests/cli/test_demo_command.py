@@ -27,10 +27,10 @@ def test_demo(tmp_path: Path) -> None:
     summary = json.loads((out / "summary.json").read_text())
     assert summary.keys() >= {"AP", "AP50", "train_seconds", "eval_seconds"}
     assert (summary["train_images"], summary["val_images"], summary["seed"]) == (4, 3, 3)
-    for name in ("curves.png", "eval/pictures.jpg", "run/best.pth", "data/annotations/val.json"):
+    for name in ("curves.png", "eval/pictures.jpg", "run/checkpoints/best.pth", "data/annotations/val.json"):
         assert (out / name).is_file()
         assert name.split("/")[0] in result.stdout
-    assert f"brs-detr predict {out}/run/best.pth {out}/data/val" in result.stdout
+    assert f"brs-detr predict {out}/run/checkpoints/best.pth {out}/data/val" in result.stdout
     again = invoke("--out", out)  # an earlier demo is replaced
     assert again.exit_code == 0, again.output
 

@@ -39,7 +39,7 @@ def test_train_says_what_to_do_next(tiny_config: Path, shapes: Path, tmp_path: P
     result = invoke(tiny_config, "--data", shapes, "--work-dir", tmp_path / "run", "--epochs", 1, "--seed", 5)
     assert result.exit_code == 0, result.output
     assert "Seed 5." in result.stdout
-    assert f"Next: brs-detr predict {tmp_path / 'run' / 'best.pth'} IMAGE" in result.stdout
+    assert f"Next: brs-detr predict {tmp_path / 'run' / 'checkpoints' / 'best.pth'} IMAGE" in result.stdout
     assert "mmengine" not in result.output
 
 
@@ -48,7 +48,7 @@ def test_default_work_dir_has_the_name_of_the_config(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert invoke(tiny_config, "--data", shapes, "--epochs", 1).exit_code == 0
-    assert (tmp_path / "work_dirs" / "tiny" / "best.pth").is_file()
+    assert (tmp_path / "work_dirs" / "tiny" / "checkpoints" / "best.pth").is_file()
     assert_refused(invoke(tiny_config, "--data", shapes), "already holds a training run")
 
 
@@ -121,11 +121,11 @@ def test_interrupt_says_how_to_resume(tiny_config: Path, shapes: Path, tmp_path:
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     deadline = time.monotonic() + 60
-    while not (run / "last.pth").exists() and process.poll() is None and time.monotonic() < deadline:
+    while not (run / "checkpoints" / "last.pth").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
-    assert f"The last checkpoint is {run / 'last.pth'}" in stderr
+    assert f"The last checkpoint is {run / 'checkpoints' / 'last.pth'}" in stderr
     assert f"brs-detr train {' '.join(arguments)} --epochs 1000 --resume" in stderr
     assert "Traceback" not in stderr

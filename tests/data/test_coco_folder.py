@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from brs_detr.data.annotations import write_annotations
-from brs_detr.data.coco_folder import find_splits, shared_class_names
+from brs_detr.data.coco_folder import CocoSplit, find_splits, shared_class_names, split_of_file
 from brs_detr.errors import UserError
 
 LAYOUTS = {
@@ -16,6 +16,7 @@ LAYOUTS = {
     "validation spelt out": ({"training": "train", "validation": "valid"}, "annotations/{}.json"),
     "roboflow": ({"train": "train", "valid": "valid"}, "{}/_annotations.coco.json"),
     "files at the top": ({"train": "train", "val": "val"}, "{}.json"),
+    "a folder for each split": ({"train": "train/images", "val": "val/images"}, "{}/labels.json"),
 }
 
 
@@ -49,7 +50,7 @@ def test_files_for_other_tasks_are_passed_over(tmp_path: Path) -> None:
 def test_an_unknown_layout_says_what_is_there_and_what_is_understood(tmp_path: Path) -> None:
     (tmp_path / "labels").mkdir()
     (tmp_path / "data.yaml").touch()
-    with pytest.raises(UserError, match=r"holds data.yaml, labels/\.(?s:.*)Roboflow"):
+    with pytest.raises(UserError, match=r"holds data.yaml, labels/ \(empty\)\.(?s:.*)Roboflow"):
         find_splits(tmp_path)
 
 
@@ -72,6 +73,41 @@ def test_two_files_for_one_split_are_refused(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     with pytest.raises(UserError, match="Two annotation files for the split train"):
         find_splits(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["annotations/instances_default.json", "result.json", "_annotations.coco.json"])
+def test_one_file_of_any_name_is_a_data_set_without_splits(tmp_path: Path, name: str) -> None:
+    (tmp_path / "images").mkdir()
+    write_file(tmp_path / name)
+    write_annotations(tmp_path / "other.json", {"images": [], "annotations": []})
+    assert find_splits(tmp_path) == {"all": CocoSplit("all", tmp_path / name, tmp_path / "images")}
+    assert split_of_file(tmp_path / name) == find_splits(tmp_path)["all"]
+
+
+def test_key_points_beside_instances_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for stem in ("instances_default", "person_keypoints_default"):
+        write_file(tmp_path / "annotations" / f"{stem}.json")
+    assert find_splits(tmp_path)["all"].annotation_file.stem == "instances_default"
+
+
+def test_several_files_of_any_name_have_to_be_chosen_from(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for stem in ("one", "annotations/two"):
+        write_file(tmp_path / f"{stem}.json")
+    with pytest.raises(UserError, match=r"none is named after a split: annotations/two\.json, one\.json\.\n  Give the"):
+        find_splits(tmp_path)
+    assert split_of_file(tmp_path / "one.json").image_dir == tmp_path / "images"
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("instances_val.json", "val"), ("annotations/Train.json", "train"), ("valid/x.json", "val"), ("x.json", "all")],
+)
+def test_a_file_is_the_split_that_it_or_its_folder_is_named_after(tmp_path: Path, file: str, name: str) -> None:
+    (tmp_path / "images").mkdir()
+    write_file(tmp_path / file)
+    assert split_of_file(tmp_path / file).name == name
 
 
 def make_two(folder: Path, train: str, val: str) -> None:

@@ -48,5 +48,5 @@ def test_two_processes_train_on_the_cpu(tiny_config: Path, shapes: Path, tmp_pat
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("Seed 4.") == 1  # the second process is silent
-    meta = torch.load(tmp_path / "run" / "best.pth", weights_only=True)["meta"]
+    meta = torch.load(tmp_path / "run" / "checkpoints" / "best.pth", weights_only=True)["meta"]
     assert meta["iter"] == 2  # 6 pictures, 2 processes with 2 each: 1.5 batches

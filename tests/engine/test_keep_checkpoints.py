@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import torch
 from mmengine import Config
 
 from brs_detr.engine.keep_checkpoints import KeepLastAndBest
+from brs_detr.engine.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -22,11 +24,13 @@ def runner(tmp_path: Path) -> SimpleNamespace:
         epoch=1,
         iter=0,
         seed=3,
+        call_hook=lambda name, checkpoint: None,
+        val_loop=SimpleNamespace(evaluator=SimpleNamespace(metrics=[SimpleNamespace(predictions=[{"score": 0.5}])])),
     )
 
 
 def saved(runner: SimpleNamespace) -> dict:
-    return torch.load(Path(runner.work_dir) / "best.pth", weights_only=True)
+    return torch.load(RunFolder(Path(runner.work_dir)).best, weights_only=True)
 
 
 def test_only_a_better_ap_is_kept(runner: SimpleNamespace) -> None:
@@ -40,7 +44,9 @@ def test_only_a_better_ap_is_kept(runner: SimpleNamespace) -> None:
     assert saved(runner)["state_dict"]["weight"].item() == 2
     assert saved(runner)["meta"]["metrics"] == {"coco/AP": 0.5}
     assert saved(runner)["meta"]["dataset_meta"] == {"classes": ["cat", "dog"]}
-    assert [path.name for path in Path(runner.work_dir).iterdir()] == ["best.pth"]
+    assert json.loads(RunFolder(Path(runner.work_dir)).predictions.read_text()) == [{"score": 0.5}]
+    files = sorted(path.relative_to(runner.work_dir).as_posix() for path in Path(runner.work_dir).rglob("*.*"))
+    assert files == ["checkpoints/best.pth", "predictions.json"]
 
 
 def test_resumed_run_does_not_replace_a_better_one(runner: SimpleNamespace) -> None:
@@ -54,7 +60,7 @@ def test_resumed_run_does_not_replace_a_better_one(runner: SimpleNamespace) -> N
 
 def test_evaluation_without_the_metric(runner: SimpleNamespace) -> None:
     KeepLastAndBest().after_val_epoch(runner, {"other": 1.0})
-    assert not (Path(runner.work_dir) / "best.pth").exists()
+    assert not RunFolder(Path(runner.work_dir)).best.exists()
 
 
 def test_failing_write_keeps_the_old_file(runner: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,3 +75,17 @@ def test_failing_write_keeps_the_old_file(runner: SimpleNamespace, monkeypatch: 
     with pytest.raises(OSError, match="No space"):
         keeper.after_val_epoch(runner, {"coco/AP": 0.6})
     assert saved(runner)["meta"]["metrics"] == {"coco/AP": 0.5}
+
+
+def test_the_weights_that_were_evaluated_are_kept(runner: SimpleNamespace) -> None:
+    """mmengine's moving mean has left the model again when an evaluation ends; it hands itself to what is saved."""
+
+    def put_mean(name: str, checkpoint: dict) -> None:
+        assert name == "before_save_checkpoint"
+        checkpoint["ema_state_dict"] = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {"weight": torch.full((1, 1), 7.0)}
+
+    runner.call_hook = put_mean
+    KeepLastAndBest().after_val_epoch(runner, {"coco/AP": 0.5})
+    assert saved(runner)["state_dict"] == {"weight": torch.full((1, 1), 7.0)}
+    assert saved(runner).keys() == {"meta", "state_dict"}

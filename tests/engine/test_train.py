@@ -31,7 +31,7 @@ def copy_of(run: TrainedRun, folder: Path) -> Path:
 
 def test_run_folder_explains_itself(trained: TrainedRun, shapes: Path, tiny_config: Path) -> None:
     names = {path.name for path in trained.work_dir.iterdir()}
-    assert names == {"best.pth", "last.pth", "config.py", "run.json", "train.log", "vis_data"}
+    assert names == {"checkpoints", "config.py", "metrics.csv", "predictions.json", "run.json", "train.log", "vis_data"}
     record = json.loads((trained.work_dir / "run.json").read_text())
     assert (record["config"], record["data"], record["seed"]) == (str(tiny_config), str(shapes), 1)
     history = read_scalars(trained.work_dir / "vis_data" / "scalars.json")

@@ -1,0 +1,99 @@
+"""`brs-detr check`: what is wrong with a data set."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import brs_detr
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from brs_detr.data.data_report import DataReport
+    from brs_detr.data.fix import Changes
+
+_ERRORS_FOUND = 2
+
+
+class _Size(click.ParamType):
+    """Two numbers of pixels, as in 1333x800."""
+
+    name = "WxH"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """The two numbers."""
+        match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", str(value).strip(), re.IGNORECASE)
+        if match is None:
+            self.fail(f"{value!r} is no size such as 1333x800.", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+@click.command("check", short_help="Find what is wrong with a data set, before training.")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Where to write. [default: checks/NAME of the data]")
+@click.option(
+    "--size",
+    type=_Size(),
+    default="1333x800",
+    show_default=True,
+    help="Largest long and short side that images are resized to for training; decides which boxes are tiny.",
+)
+@click.option("--fix", type=click.Path(path_type=Path), metavar="DIR", help="Write a mended copy in COCO format here.")
+@click.option("--link", is_flag=True, help="With --fix: hard-link the images instead of copying them.")
+def command(data: Path, out: Path | None, size: tuple[int, int], fix: Path | None, link: bool) -> None:
+    """Check DATA, a folder in COCO, Pascal VOC or YOLO format: annotations, images, boxes, classes and splits.
+
+    Prints what is wrong with examples and cures, and writes check.html, a page with drawn samples and histograms, and
+    check.json. Exits with code 2 when there are errors, for which `brs-detr train` refuses the data in the same words.
+
+    \b
+    Examples:
+      brs-detr check my_data
+      brs-detr check my_data --size 448x256
+      brs-detr check my_data --fix my_mended_data
+    """
+    from brs_detr.data.check_source import check_source
+    from brs_detr.data.fix import fix_source
+    from brs_detr.data.source import open_source
+    from brs_detr.engine.console import make_console
+    from brs_detr.engine.progress import counter
+    from brs_detr.report.check_page import write_check
+    from brs_detr.report.check_table import class_table, findings_table, verdict
+
+    console = make_console()
+    if not console.is_terminal:
+        console.width = 160  # a file or a pipe has no width of its own
+
+    def check(folder: Path) -> DataReport:
+        with counter("looking at images", console) as progress:
+            return check_source(open_source(folder), resized_to=size, progress=progress)
+
+    report = check(data)
+    page = write_check(report, out or Path("checks") / (data.resolve().name or "data"), brs_detr.__version__)
+    if report.placed_findings:
+        console.print(findings_table(report))
+    console.print(class_table(report))
+    console.print(f"Page: {page}")
+    console.print(verdict(report))
+    if fix is not None:
+        _print_changes(fix_source(report, fix, link), console)
+        report = check(fix)
+        if report.placed_findings:
+            console.print("Left in the copy, for you to decide:")
+            console.print(findings_table(report))
+        console.print(f"Written to {fix}. {verdict(report)}")
+    if report.of_severity("error"):
+        sys.exit(_ERRORS_FOUND)
+
+
+def _print_changes(changes: Changes, console: Console) -> None:
+    for split, done in changes.items():
+        for what, count in done.items():
+            console.print(f"{split:<6}{count:>7}  {what}")
+    if not any(changes.values()):
+        console.print("There was nothing to mend.")

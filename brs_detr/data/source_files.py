@@ -1,0 +1,103 @@
+"""All files of a data set folder, listed once for every reader that looks at them."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from brs_detr.data.images import SUFFIXES
+
+_MAX_NAMES = 8
+_OUTPUTS = {"run.json", "predictions.json"}
+"""Files that show that a folder was written by this package, so that its pictures are no data."""
+
+
+@dataclass(frozen=True)
+class FolderFiles:
+    """The files below a folder.
+
+    Args:
+        root: the folder.
+        paths: relative to it, sorted; hidden files and folders are left out.
+    """
+
+    root: Path
+    paths: tuple[Path, ...]
+
+    @cached_property
+    def images(self) -> tuple[Path, ...]:
+        """Paths of the images, told by their suffix."""
+        return tuple(path for path in self.paths if is_image(path))
+
+    def ending(self, *suffixes: str) -> tuple[Path, ...]:
+        """Paths with one of the suffixes, which are given in lower case with a dot."""
+        return tuple(path for path in self.paths if path.suffix.lower() in suffixes)
+
+
+def list_files(root: Path) -> FolderFiles:
+    """List the files below a folder, through links, in an order that does not depend on the disk.
+
+    Folders that hold a training run or predictions are passed over.
+    """
+    return FolderFiles(root, tuple(sorted(_walk(root))))
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file has the suffix of an image."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def describe_folder(root: Path) -> str:
+    """What a folder holds, in one line for a message: its entries, with the kinds of files in each folder."""
+    entries = [_describe_entry(entry) for entry in sorted(root.iterdir()) if not entry.name.startswith(".")]
+    if not entries:
+        return "nothing"
+    more = f" and {len(entries) - _MAX_NAMES} more" if len(entries) > _MAX_NAMES else ""
+    return ", ".join(entries[:_MAX_NAMES]) + more
+
+
+def common_folder(paths: Iterable[Path], otherwise: Path) -> Path:
+    """The innermost folder that holds all files, or `otherwise` where there are none."""
+    folders = {path.parent for path in paths}
+    if len({folder.is_absolute() for folder in folders}) == 2:
+        folders = {folder.absolute() for folder in folders}
+    return Path(os.path.commonpath(folders)) if folders else otherwise
+
+
+def name_below(path: Path, folder: Path) -> str:
+    """A path as it reads in a message or a `file_name`: relative to a folder where it lies below it, with slashes."""
+    try:
+        return path.relative_to(folder).as_posix()
+    except ValueError:
+        return path.as_posix()
+
+
+def _describe_entry(entry: Path) -> str:
+    if not entry.is_dir():
+        return entry.name
+    kinds = Counter(path.suffix or path.name for path in _walk(entry)).most_common(3)
+    inside = ", ".join(f"{count} {suffix}" for suffix, count in kinds)
+    return f"{entry.name}/ ({inside or 'empty'})"
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    for folder, below, names in os.walk(root, followlinks=True):
+        place = Path(folder).relative_to(root)
+        if place.parts and not _OUTPUTS.isdisjoint(names):
+            below.clear()
+            continue
+        below[:] = [name for name in below if not _is_hidden(name) and not _leads_back(Path(folder, name))]
+        yield from (place / name for name in names if not _is_hidden(name))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _leads_back(folder: Path) -> bool:
+    """Whether a folder is a link to one that it lies in."""
+    return folder.is_symlink() and folder.resolve() in [folder.parent.resolve(), *folder.parent.resolve().parents]

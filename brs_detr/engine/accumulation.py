@@ -1,0 +1,21 @@
+"""Gradient accumulation that ends with the epoch."""
+
+from __future__ import annotations
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import nn
+
+
+class CloseAccumulation(Hook):
+    """Make a step with what is left at the end of each epoch, weighed by the number of batches that are left.
+
+    mmengine lets the last batches of an epoch wait for those of the next one. Nothing gets lost that way either, but
+    what waits is in no checkpoint: a run that is resumed would go on without it. And a set that is smaller than the
+    effective batch would see steps in some epochs only.
+    """
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Count anew, to the end of this epoch."""
+        no_module = nn.Module()  # its warning about BatchNorm has been logged once
+        runner.optim_wrapper.initialize_count_status(no_module, 0, len(runner.train_dataloader))

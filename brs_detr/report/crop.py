@@ -1,0 +1,70 @@
+"""Cut objects out of their pictures, with some of what is around them and their box drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+from PIL import Image, ImageDraw, ImageOps
+
+from brs_detr.report.palette import Rgb
+
+_CONTEXT = 1.7  # side of the window by the longer side of the box
+_TIGHT = 1.1  # the least of it, where the box is nearly as large as the picture
+_GREY = (128, 128, 128)
+_HALO = (0, 0, 0, 90)
+
+
+def load_upright(path: str | Path) -> Image.Image:
+    """A picture in RGB, turned as its EXIF data ask for: what training sees."""
+    with Image.open(path) as file:
+        return ImageOps.exif_transpose(file).convert("RGB")
+
+
+def crop_box(
+    picture: Image.Image, box_xyxy: ArrayLike, colour: Rgb, side: int = 160, min_window: float = 48
+) -> Image.Image:
+    """A square view of a box and its surroundings.
+
+    Args:
+        picture: in RGB.
+        box_xyxy: [4] corners in pixels; it may be empty or lie outside of the picture, where all is grey.
+        colour: of the outline.
+        side: of the result in pixels.
+        min_window: pixels of the picture that are shown at least in each direction.
+    """
+    x1, y1, x2, y2 = np.asarray(box_xyxy, dtype=float).tolist()
+    length = max(x2 - x1, y2 - y1)
+    window = max(min(_CONTEXT * length, max(picture.size)), _TIGHT * length, min_window)
+    left, right = _window((x1 + x2) / 2, window, picture.width, (x1, x2))
+    top, bottom = _window((y1 + y2) / 2, window, picture.height, (y1, y2))
+    view = Image.new("RGB", (side, side), _GREY)
+    scale = side / window
+    inside = (max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height))
+    if inside[2] > inside[0] and inside[3] > inside[1]:
+        size = tuple(max(1, round((inside[i + 2] - inside[i]) * scale)) for i in (0, 1))
+        part = picture.resize(size, Image.Resampling.LANCZOS, inside)
+        view.paste(part, (round((inside[0] - left) * scale), round((inside[1] - top) * scale)))
+    frame = [round((value - start) * scale) for value, start in zip((x1, y1, x2, y2), (left, top) * 2, strict=True)]
+    _outline(view, frame, colour)
+    return view
+
+
+def _window(centre: float, length: float, limit: int, box: tuple[float, float]) -> tuple[float, float]:
+    """Begin and end of a stretch around the centre, moved into the picture as long as the box stays in it."""
+    start = centre - length / 2
+    if length <= limit and box[0] >= 0 and box[1] <= limit:
+        start = min(max(start, 0.0), limit - length)
+    return start, start + length
+
+
+def _outline(view: Image.Image, frame: list[int], colour: Rgb) -> None:
+    x1, y1, x2, y2 = frame
+    x1, x2 = min(x1, x2), max(x1, x2)
+    y1, y2 = min(y1, y2), max(y1, y2)
+    canvas = ImageDraw.Draw(view, "RGBA")
+    if x2 - x1 < 4 or y2 - y1 < 4:  # too small to be seen as a box
+        x1, y1, x2, y2 = x1 - 4, y1 - 4, x2 + 4, y2 + 4
+    canvas.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=_HALO, width=5)
+    canvas.rectangle((x1, y1, x2, y2), outline=colour, width=3)
