@@ -10,12 +10,15 @@ from typing import Any, Protocol, TypeVar
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from brs_detr.engine.keep_checkpoints import KeepLastAndBest
+from brs_detr.engine.memory import peak_memory_mb
+from brs_detr.report.live import training_panel
 
 Item = TypeVar("Item", covariant=True)
+Bar = TypeVar("Bar", bound=Progress)
 
 
 class SizedIterable(Protocol[Item]):
@@ -26,6 +29,7 @@ class SizedIterable(Protocol[Item]):
 
 
 _SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_PANELS = 1.0
 
 
 def track(items: SizedIterable[Item], what: str, console: Console) -> Iterator[Item]:
@@ -33,7 +37,7 @@ def track(items: SizedIterable[Item], what: str, console: Console) -> Iterator[I
     if not console.is_terminal:
         yield from items
         return
-    with _bar(console) as bar:
+    with _bar(console, Progress) as bar:
         task = bar.add_task(what, total=len(items), note="")
         for item in items:
             yield item
@@ -46,13 +50,13 @@ def counter(what: str, console: Console) -> Iterator[Callable[[int, int], None]]
     if not console.is_terminal:
         yield lambda done, total: None
         return
-    with _bar(console) as bar:
+    with _bar(console, Progress) as bar:
         task = bar.add_task(what, total=None, note="")
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _bar(console: Console) -> Progress:
-    return Progress(
+def _bar(console: Console, kind: type[Bar]) -> Bar:
+    return kind(
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
@@ -64,8 +68,21 @@ def _bar(console: Console) -> Progress:
     )
 
 
+class _LiveView(Progress):
+    """A bar with a panel above it."""
+
+    panel: RenderableType = ""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """The panel, then the bars."""
+        yield self.panel
+        yield from super().get_renderables()
+
+
 class TrainingProgress(Hook):
-    """Show where a training run is: epoch, iteration, loss, learning rate, images/s, time left, AP.
+    """Show where a training run is: epoch, iteration, losses by head, learning rate, images/s, memory, time left, AP.
+
+    What it shows, mmengine has brought to the host already: nothing waits for the GPU because of it.
 
     Use it as a context manager around `runner.train()`, so that the terminal is given back whatever happens.
 
@@ -79,10 +96,11 @@ class TrainingProgress(Hook):
     def __init__(self, console: Console, keeper: KeepLastAndBest) -> None:
         self.console = console
         self.keeper = keeper
-        self.bar = _bar(console)
+        self.bar = _bar(console, _LiveView)
         self.tasks: dict[str, TaskID] = {}
+        self.aps: list[float] = []
         self.first_iter = 0
-        self.started = self.last_line = 0.0
+        self.started = self.last_line = self.last_panel = 0.0
 
     def __enter__(self) -> TrainingProgress:
         if is_main_process():
@@ -106,6 +124,9 @@ class TrainingProgress(Hook):
         epoch = f"epoch {runner.epoch + 1}/{runner.max_epochs}"
         note = self._note(runner, len(data_batch["inputs"]) * get_world_size())
         self.bar.update(self.tasks["train"], completed=done, description=epoch, note=note)
+        if self.console.is_terminal and time.monotonic() - self.last_panel > _SECONDS_BETWEEN_PANELS:
+            self.bar.panel = training_panel(recent_losses(runner), self.aps, self.keeper.best, self.keeper.best_epoch)
+            self.last_panel = time.monotonic()
         is_last = batch_idx + 1 == len(runner.train_dataloader)
         if not self.console.is_terminal and (is_last or time.monotonic() - self.last_line > _SECONDS_BETWEEN_LINES):
             eta = self._eta(done, runner.max_iters)
@@ -125,6 +146,7 @@ class TrainingProgress(Hook):
         self.bar.remove_task(self.tasks["val"])
         found = {key.rpartition("/")[2]: value for key, value in (metrics or {}).items()}
         if "AP" in found:
+            self.aps.append(found["AP"])
             self._print(
                 f"epoch {runner.epoch}/{runner.max_epochs}  AP {found['AP']:.3f}  AP50 {found['AP50']:.3f}"
                 f"  best AP {self.keeper.best:.3f} (epoch {self.keeper.best_epoch})"
@@ -134,7 +156,7 @@ class TrainingProgress(Hook):
         loss = runner.message_hub.get_scalar("train/loss").mean(50)
         lr = next(iter(runner.optim_wrapper.get_lr().values()))[-1]
         speed = batch_size / runner.message_hub.get_scalar("train/time").mean(50)
-        return f"loss {loss:.3f}  lr {lr:.1e}  {speed:.1f} images/s"
+        return f"loss {loss:.3f}  lr {lr:.1e}  {speed:.1f} images/s  {peak_memory_mb() / 1024:.1f} GiB"
 
     def _eta(self, done: int, total: int) -> str:
         seconds = (time.monotonic() - self.started) / max(done - self.first_iter, 1) * (total - done)
@@ -144,3 +166,13 @@ class TrainingProgress(Hook):
     def _print(self, line: str) -> None:
         if is_main_process():
             self.console.print(line)
+
+
+def recent_losses(runner: Runner) -> dict[str, float]:
+    """Each loss by its name in the log, the mean of the last 50 iterations."""
+    scalars = runner.message_hub.log_scalars
+    return {
+        name.removeprefix("train/"): float(buffer.mean(50))
+        for name, buffer in scalars.items()
+        if name.startswith("train/") and "loss_" in name
+    }

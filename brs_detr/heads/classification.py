@@ -17,12 +17,14 @@ class ClassificationTargets:
         weights: ``[..., N]`` weight of each prediction; 0 leaves it out.
         quality: ``[..., N]`` IoU of each positive with its object, in [0, 1], detached; anything elsewhere.
         avg_factor: ``[...]`` what a loss that is a sum over predictions is divided by.
+        group: which of the groups of a head that has several they are.
     """
 
     labels: Tensor
     weights: Tensor
     quality: Tensor
     avg_factor: Tensor | float
+    group: str = ""
 
 
 class ClassificationLossMixin:

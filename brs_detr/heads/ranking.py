@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from brs_detr.heads.classification import ClassificationTargets
+from brs_detr.heads.ranking_memory import Ranked, RankingMemory
 from brs_detr.losses import RankSortLossOutput, ranking_targets, self_balancing_weight
 
 
@@ -20,13 +21,17 @@ class RankingLossMixin:
     Args:
         zero_iou_is_negative: treat a positive whose box does not touch its object as a negative, as the official
             code does by accident: such a query is pushed down as if it were background.
+        ranking_memory: batches before this one to rank among as well, for gradient accumulation: one less than are
+            accumulated (see `RankingMemory`).
     """
 
     loss_cls: Any  # one of brs_detr.heads.ranking_loss
+    training: bool
 
-    def __init__(self, *args: Any, zero_iou_is_negative: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, zero_iou_is_negative: bool = False, ranking_memory: int = 0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.zero_iou_is_negative = zero_iou_is_negative
+        self.memory = RankingMemory(ranking_memory)
 
     def classification_loss(self, logits: Tensor, targets: ClassificationTargets) -> dict[str, Tensor]:
         """Rank ``logits [..., N, C]`` of all classes of a layer together, sorted by the IoU of the positives."""
@@ -37,15 +42,22 @@ class RankingLossMixin:
             weights=targets.weights,
             zero_iou_is_negative=self.zero_iou_is_negative,
         )
-        loss = self.loss_cls(logits.flatten(-2), quality.flatten(-2), max_positives=logits.shape[-2])
-        if isinstance(loss, RankSortLossOutput):
-            return {"loss_rank": loss.rank, "loss_sort": loss.sort}
-        return {"loss_rank": loss}
+        ranked, num_batches = Ranked(logits.flatten(-2), quality.flatten(-2), max_positives=logits.shape[-2]), 1
+        if self.memory.num_batches and self.training:
+            ranked, num_batches = self.memory.join(targets.group, ranked)
+        loss = self.loss_cls(ranked.logits, ranked.quality, max_positives=ranked.max_positives)
+        named = {"rank": loss.rank, "sort": loss.sort} if isinstance(loss, RankSortLossOutput) else {"rank": loss}
+        return {f"loss_{name}": _times(value, num_batches) for name, value in named.items()}
 
     def weigh_box_losses(self, box_losses: dict[str, Tensor], classification: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scale every box loss to the value of its layer's ranking losses, without a gradient through the scale."""
         ranking = torch.stack(list(classification.values())).sum(0)
         return {name: loss * self_balancing_weight(ranking, loss) for name, loss in box_losses.items()}
+
+
+def _times(loss: Tensor, factor: int) -> Tensor:
+    """The same value with a gradient that is larger by a factor."""
+    return loss if factor == 1 else loss + (factor - 1) * (loss - loss.detach())
 
 
 def constant_losses(losses: dict[str, Tensor], is_constant: Tensor, value: float) -> dict[str, Tensor]:

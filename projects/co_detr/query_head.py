@@ -109,7 +109,7 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
         gt = [sample.gt_instances for sample in samples]
         objects = [class_agnostic(instances) for instances in gt]
         enc_boxes = proposals.box_logits.sigmoid()
-        enc_losses = self.matched_losses(proposals.logits[None], enc_boxes[None], objects, samples)
+        enc_losses = self.matched_losses(proposals.logits[None], enc_boxes[None], objects, samples, "encoder")
         queries = self.transformer.select_queries(proposals, self.query_embedding.weight)
         losses = self.matched_losses(*self.decode(queries, encoded), gt, samples)
         return {f"enc_{name}": loss for name, loss in name_layers(enc_losses).items()} | name_layers(losses)
@@ -121,10 +121,13 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
         aux = positives_to_queries(head_samples, image_sizes(samples), self.num_classes, self.max_auxiliary_queries)
         queries = self.transformer.embed_auxiliary_queries(aux.boxes, aux.feats, head_index)
         logits, boxes = self.decode(queries, encoded)
-        losses = self.layer_losses(logits, boxes, auxiliary_targets(aux, num_layers=len(logits)), samples)
+        targets = auxiliary_targets(aux, num_layers=len(logits))
+        losses = self.layer_losses(logits, boxes, targets, samples, f"auxiliary {head_index}")
         return {f"{name}_aux{head_index}": loss for name, loss in name_layers(losses).items()}
 
-    def matched_losses(self, logits: Tensor, boxes: Tensor, gt: InstanceList, samples: SampleList) -> dict[str, Tensor]:
+    def matched_losses(
+        self, logits: Tensor, boxes: Tensor, gt: InstanceList, samples: SampleList, group: str = "decoder"
+    ) -> dict[str, Tensor]:
         """Match the predictions of each layer with objects one to one, then score them (see `layer_losses`)."""
         num_layers, metas = len(logits), [sample.metainfo for sample in samples]
         matched = self.get_targets(
@@ -134,10 +137,10 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
             torch.cat(images).unflatten(0, (num_layers, -1)) for images in matched[:4]
         )
         targets = QueryTargets(labels, weights, target_boxes, box_weights[..., 0] > 0)
-        return self.layer_losses(logits, boxes, targets, samples)
+        return self.layer_losses(logits, boxes, targets, samples, group)
 
     def layer_losses(
-        self, logits: Tensor, boxes: Tensor, targets: QueryTargets, samples: SampleList
+        self, logits: Tensor, boxes: Tensor, targets: QueryTargets, samples: SampleList, group: str
     ) -> dict[str, Tensor]:
         """Classification, L1 and GIoU losses of L layers, ``[L]`` each.
 
@@ -146,6 +149,7 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
             boxes: ``[L, B, Q, 4]`` (cx, cy, w, h), normalised.
             targets: of the layers.
             samples: of the batch.
+            group: what the predictions are called among those of this head.
         """
         scale = boxes.new_tensor([(w, h, w, h) for h, w in image_sizes(samples)])
         scale = scale.repeat_interleave(boxes.shape[2], dim=0)  # [B*Q, 4]
@@ -161,6 +165,7 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
                 targets.weights,
                 bbox_overlaps(boxes_xyxy.detach(), target_boxes_xyxy, is_aligned=True),
                 synced_positives if self.sync_cls_avg_factor else num_positives.clamp(min=1),
+                group,
             ),
         )
         counted = targets.is_positive, synced_positives
