@@ -15,6 +15,7 @@ def register() -> None:
 
     from brs_detr.heads import ranking_loss
     from brs_detr.heads.bbox_head import RankingShared2FCBBoxHead
+    from brs_detr.heads.deformable_detr import AnyWidthDeformableDETR
     from brs_detr.heads.rpn_head import RankingRPNHead
 
     for cls in (
@@ -24,5 +25,6 @@ def register() -> None:
         ranking_loss.BucketedRankSortLoss,
         RankingRPNHead,
         RankingShared2FCBBoxHead,
+        AnyWidthDeformableDETR,
     ):
         MODELS.register_module(module=cls, force=True)

@@ -15,7 +15,7 @@ ffn = dict(embed_dims=width, feedforward_channels=512, ffn_drop=0.0)
 # The sizes are those of the small Co-Deformable-DETR.
 model = dict(
     _delete_=True,
-    type="DeformableDETR",
+    type="AnyWidthDeformableDETR",
     num_queries=100,
     num_feature_levels=4,
     with_box_refine=True,

@@ -7,7 +7,9 @@ import json
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
 from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
 
 from brs_detr.engine.config import list_configs, load_config
 from co_detr.official_checkpoint import rename_key
@@ -54,6 +56,21 @@ def test_the_small_baselines_are_of_one_size():
         assert shapes(baseline.decoder) == shapes(head.transformer.decoder)
         assert shapes(baseline.bbox_head) == shapes(head, "cls_branches", "reg_branches")
         assert baseline.num_queries == head.query_embedding.num_embeddings
+
+
+def test_the_baseline_of_mmdet_trains_and_predicts_in_its_width():
+    model_config = load_config("deformable-detr_r18_1xb4-12e_coco").model
+    init_default_scope("mmdet")
+    model = MODELS.build(model_config)
+    size = (64, 96)
+    meta = dict(img_shape=size, batch_input_shape=size, ori_shape=size, scale_factor=(1.0, 1.0))
+    boxes = torch.tensor([[4.0, 4.0, 40.0, 30.0], [20.0, 10.0, 60.0, 60.0]])
+    objects = [InstanceData(bboxes=boxes[:n], labels=torch.zeros(n, dtype=torch.long)) for n in (2, 0)]
+    images, samples = torch.randn(2, 3, *size), [DetDataSample(metainfo=meta, gt_instances=gt) for gt in objects]
+    total, _ = model.parse_losses(model.loss(images, samples))
+    total.backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
+    assert len(model.eval().predict(images, samples)[0].pred_instances) == 100
 
 
 @pytest.mark.parametrize("name", TABLE_5 + BASELINES)

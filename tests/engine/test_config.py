@@ -20,7 +20,7 @@ def test_every_shipped_config_has_a_name_of_its_own_and_a_description() -> None:
 @pytest.mark.parametrize("name", [entry.name for entry in list_configs()])
 def test_every_shipped_config_loads(name: str) -> None:
     config = load_config(name)
-    assert config.model.type in ("CoDETR", "DeformableDETR")
+    assert config.model.type in ("CoDETR", "AnyWidthDeformableDETR")
     assert config.train_dataloader.dataset.type == "CocoFolderDataset"
     assert "filter_cfg" not in config.train_dataloader.dataset  # images without objects stay
 
