@@ -1,0 +1,116 @@
+"""Does it matter over how many images a ranking loss ranks? What gradient accumulation changes, measured.
+
+`python benchmarks/ranking_scope.py` trains the demo's model from the same seeds three times:
+
+- `batch`: all images of a batch are ranked together.
+- `image`: each image is ranked for itself, and the losses are averaged: what accumulation of single images does.
+- `memory`: likewise, but with the last images in memory (`ranking_memory`).
+
+Everything else, the normalisation layers included, sees the same batch. The result goes to `benchmarks/results`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from brs_detr.engine.registry import register
+
+register()  # before anything of mmdet is imported
+
+from brs_detr.bench.environment import describe_environment  # noqa: E402
+from brs_detr.data.shapes import make_shapes  # noqa: E402
+from brs_detr.engine.evaluate import evaluate  # noqa: E402
+from brs_detr.engine.train import train  # noqa: E402
+from brs_detr.heads.bbox_head import RankingShared2FCBBoxHead  # noqa: E402
+from brs_detr.heads.classification import ClassificationTargets  # noqa: E402
+from brs_detr.heads.ranking import RankingLossMixin  # noqa: E402
+from brs_detr.heads.ranking_memory import RankingMemory  # noqa: E402
+
+CONFIG = "brs-co-deformable-detr_r18_1xb4-4e_shapes"
+SCOPES = ("batch", "image", "memory")
+
+
+@contextmanager
+def ranking_image_by_image(batch_size: int, num_remembered: int) -> Iterator[None]:
+    """Rank each image for itself in every head, or among the last ones, and take the mean of the losses."""
+    whole, box_head_loss = RankingLossMixin.classification_loss, RankingShared2FCBBoxHead.loss
+    proposals: list[int] = []  # an image, of the RoI head: the only one where they differ
+
+    def by_image(self: RankingLossMixin, logits: Tensor, targets: ClassificationTargets) -> dict[str, Tensor]:
+        if self.memory.num_batches != num_remembered:
+            self.memory = RankingMemory(num_remembered)
+        sizes = proposals or [logits.shape[-2] // batch_size] * batch_size
+        fields = targets.labels, targets.weights, targets.quality
+        parts = zip(logits.split(sizes, -2), *(field.split(sizes, -1) for field in fields), strict=True)
+        losses = [
+            whole(self, part, ClassificationTargets(*rest, targets.avg_factor, targets.group)) for part, *rest in parts
+        ]
+        return {name: torch.stack([loss[name] for loss in losses]).mean(0) for name in losses[0]}
+
+    def with_sizes(self: Any, cls_score: Tensor, bbox_pred: Tensor, rois: Tensor, *args: Any, **kwargs: Any) -> Any:
+        proposals[:] = torch.bincount(rois[:, 0].long(), minlength=batch_size).tolist()
+        try:
+            return box_head_loss(self, cls_score, bbox_pred, rois, *args, **kwargs)
+        finally:
+            proposals.clear()
+
+    RankingLossMixin.classification_loss, RankingShared2FCBBoxHead.loss = by_image, with_sizes  # type: ignore
+    try:
+        yield
+    finally:
+        RankingLossMixin.classification_loss, RankingShared2FCBBoxHead.loss = whole, box_head_loss  # type: ignore
+
+
+def measure(scope: str, seed: int, args: argparse.Namespace, data: Path, folder: Path) -> dict[str, Any]:
+    """Train in one scope and measure the last checkpoint."""
+    overrides = [f"train_dataloader.batch_size={args.batch_size}", f"train_cfg.val_interval={args.epochs}"]
+
+    def run() -> Path:
+        work_dir = folder / f"{scope}{seed}"
+        return train(CONFIG, data, work_dir, seed=seed, epochs=args.epochs, overrides=overrides).last_checkpoint
+
+    if scope == "batch":
+        checkpoint = run()
+    else:
+        with ranking_image_by_image(args.batch_size, args.batch_size - 1 if scope == "memory" else 0):
+            checkpoint = run()
+    metrics = evaluate(checkpoint, data, "val").metrics
+    return {"scope": scope, "seed": seed, "AP": metrics["AP"], "AP50": metrics["AP50"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scopes", nargs="+", choices=SCOPES, default=SCOPES)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--train-images", type=int, default=600)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/ranking_scope.json"))
+    args = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    setting = {key: getattr(args, key) for key in ("batch_size", "epochs", "train_images")}
+    result: dict[str, Any] = {"environment": describe_environment(device), "config": CONFIG, **setting, "records": []}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_shapes(folder / "data", args.train_images, 200, (160, 160), seed=0)
+        for seed in args.seeds:
+            for scope in args.scopes:
+                result["records"].append(measure(scope, seed, args, folder / "data", folder))
+                args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    for scope in args.scopes:
+        aps = [record["AP"] for record in result["records"] if record["scope"] == scope]
+        print(f"{scope:<8} AP {statistics.mean(aps):.3f}  from {min(aps):.3f} to {max(aps):.3f}")
+
+
+if __name__ == "__main__":
+    main()
