@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 _ERRORS_FOUND = 2
 
 
-class _Size(click.ParamType):
-    """Two numbers of pixels, as in 1333x800."""
+class Size(click.ParamType):
+    """Two numbers of pixels, as in 1333x800, in either order."""
 
-    name = "WxH"
+    name = "LONGxSHORT"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         """The two numbers."""
@@ -38,7 +38,7 @@ class _Size(click.ParamType):
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write. [default: checks/NAME of the data]")
 @click.option(
     "--size",
-    type=_Size(),
+    type=Size(),
     default="1333x800",
     show_default=True,
     help="Largest long and short side that images are resized to for training; decides which boxes are tiny.",
@@ -74,7 +74,8 @@ def command(data: Path, out: Path | None, size: tuple[int, int], fix: Path | Non
             return check_source(open_source(folder), resized_to=size, progress=progress)
 
     report = check(data)
-    page = write_check(report, out or Path("checks") / (data.resolve().name or "data"), brs_detr.__version__)
+    out = out or Path("checks") / (report.source.folder.resolve().name or "data")
+    page = write_check(report, out, brs_detr.__version__)
     if report.placed_findings:
         console.print(findings_table(report))
     console.print(class_table(report))

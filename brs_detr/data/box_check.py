@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from brs_detr.data.annotation_check import box_example
 from brs_detr.data.box_table import BoxTable
@@ -69,7 +69,7 @@ def find_repeats(boxes: BoxTable) -> tuple[dict[int, int], dict[int, int]]:
     return repeated, conflicting
 
 
-def _examples(boxes: BoxTable, mask: NDArray[np.bool_], remark: Callable[[int], str] = lambda at: "") -> list[Example]:
+def _examples(boxes: BoxTable, mask: ArrayLike, remark: Callable[[int], str] = lambda at: "") -> list[Example]:
     return [box_example(boxes.annotations[at], boxes.images[at], remark(at)) for at in np.flatnonzero(mask).tolist()]
 
 

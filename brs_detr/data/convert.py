@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,6 +12,7 @@ from brs_detr.data.check import find_faults, merged
 from brs_detr.data.cleaning import clean_annotations
 from brs_detr.data.findings import NO_BOX, Finding, Findings
 from brs_detr.data.fresh_folder import fresh_folder
+from brs_detr.data.placing import place_file, require_apart
 from brs_detr.data.source import DataSource, SourceSplit, open_source
 from brs_detr.data.source_dataset import plain
 from brs_detr.data.splits import require_same_names
@@ -74,7 +73,7 @@ def convert(
             not empty.
     """
     opened = open_source(source)
-    _require_apart(opened, Path(folder).resolve())
+    require_apart(opened, Path(folder).resolve())
     steps = _Steps(progress, 2 * sum(len(split.read().dataset["images"]) for split in opened.splits.values()))
     findings = _checked(opened, steps)
     splits: dict[str, ConvertedSplit] = {}
@@ -120,21 +119,13 @@ def _cleaned(split: SourceSplit) -> dict[str, Any]:
     return clean_annotations(dataset, split.file)[0]
 
 
-def _require_apart(source: DataSource, folder: Path) -> None:
-    """Refuse to write into the source, or around it or its images, where `overwrite` would delete them."""
-    whole = source.folder.resolve()
-    inner = [whole, *(split.image_dir.resolve() for split in source.splits.values())]
-    if whole in folder.parents or any(folder in (path, *path.parents) for path in inner):
-        raise UserError(f"{folder} and the source {whole} lie within each other.", "Choose a folder beside the source.")
-
-
 def _write(dataset: dict[str, Any], split: SourceSplit, folder: Path, link: bool, steps: _Steps) -> None:
     """Write one split. What is written is a data set by itself, so that it does not say where each entry came from."""
     names = _names_inside(dataset, split)
     for image in dataset["images"]:
         target = folder / split.name / names[image["file_name"]]
         target.parent.mkdir(parents=True, exist_ok=True)
-        _place(split.image_dir / image["file_name"], target, link)
+        place_file(split.image_dir / image["file_name"], target, link)
         steps()
     images = [{**_without_source(image), "file_name": names[image["file_name"]]} for image in dataset["images"]]
     annotations = [_plainly(annotation) for annotation in dataset["annotations"]]
@@ -165,13 +156,3 @@ def _without_source(entry: dict[str, Any]) -> dict[str, Any]:
 def _plainly(annotation: dict[str, Any]) -> dict[str, Any]:
     box_xywh = [plain(number) for number in annotation["bbox"]]
     return {**_without_source(annotation), "bbox": box_xywh, "area": plain(annotation["area"])}
-
-
-def _place(source: Path, target: Path, link: bool) -> None:
-    if link:
-        try:
-            os.link(source.resolve(), target)
-            return
-        except OSError:  # another disk, or one without hard links
-            pass
-    shutil.copyfile(source, target)

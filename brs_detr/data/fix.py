@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,6 +15,7 @@ from brs_detr.data.findings import DUPLICATE_ID, MALFORMED, Finding
 from brs_detr.data.fresh_folder import fresh_folder
 from brs_detr.data.images import ORIENTATION
 from brs_detr.data.mend import MendedSplit, mend_split
+from brs_detr.data.placing import place_file, require_apart
 from brs_detr.data.source import open_source
 from brs_detr.data.split_check import find_odd_splits
 from brs_detr.data.twins import decoded_pictures, same_pictures
@@ -44,7 +43,7 @@ def fix_source(report: DataReport, folder: str | Path, link: bool = False) -> Ch
         UserError: something cannot be mended, `folder` is not empty, or lies within the data set.
     """
     folder = Path(folder)
-    _require_apart(report.source.folder.resolve(), folder.resolve())
+    require_apart(report.source, folder.resolve())
     _require_mendable(report)
     leaked = _leaked_ids(report)
     mended = {name: mend_split(part, leaked[name], report.class_names) for name, part in report.splits.items()}
@@ -53,13 +52,6 @@ def fix_source(report: DataReport, folder: str | Path, link: bool = False) -> Ch
             _write(split, partial, name, link)
         _require_good(partial, folder)
     return {name: split.changes for name, split in mended.items()}
-
-
-def _require_apart(source: Path, folder: Path) -> None:
-    if source == folder or source in folder.parents or folder in source.parents:
-        raise UserError(
-            f"{folder} and the data set {source} lie within each other.", "Choose a folder beside the data set."
-        )
 
 
 def _require_mendable(report: DataReport) -> None:
@@ -99,7 +91,7 @@ def _write(split: MendedSplit, folder: Path, name: str, link: bool) -> None:
         if file in split.sideways:
             _save_unturned(file, target)
         else:
-            _place(file, target, link)
+            place_file(file, target, link)
         image["file_name"] = inside
     (folder / name).mkdir(exist_ok=True)
     write_annotations(folder / "annotations" / f"{name}.json", split.dataset)
@@ -118,23 +110,16 @@ def _names_inside(images: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _save_unturned(file: Path, target: Path) -> None:
-    """Save a JPEG without the rotation in its EXIF data, with the same tables, so that hardly a pixel changes."""
+    """Save an image without the rotation in its EXIF data; a JPEG with its own tables: hardly a pixel changes."""
     from PIL import Image
 
     with Image.open(file) as image:
         exif = image.getexif()
         del exif[ORIENTATION]
-        image.save(target, format="JPEG", quality="keep", subsampling="keep", exif=exif)
-
-
-def _place(file: Path, target: Path, link: bool) -> None:
-    if link:
-        try:
-            os.link(file.resolve(), target)
-            return
-        except OSError:  # another disk, or one without hard links
-            pass
-    shutil.copyfile(file, target)
+        if image.format in ("JPEG", "MPO"):
+            image.save(target, format="JPEG", quality="keep", subsampling="keep", exif=exif)
+        else:
+            image.save(target, format=image.format, lossless=True, exif=exif)
 
 
 def _require_good(partial: Path, folder: Path) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from brs_detr.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
@@ -73,15 +76,35 @@ def read_header(path: str | Path) -> ImageHeader:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            orientation = image.getexif().get(ORIENTATION, 1) if image.format in ("JPEG", "MPO") else 1
-            if not _ends_well(Path(path), image.format):
+            image_format, orientation = image.format, _orientation(image)
+            if not _ends_well(Path(path), image_format):
                 image.load()
+        size = _upright_size(Path(path), image_format, orientation, (height, width))
     except FileNotFoundError:
         raise UnreadableImage.of(path, "there is no such file") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UnreadableImage.of(path, _first_line(error)) from error
-    lies = orientation in _LYING
-    return ImageHeader((width, height) if lies else (height, width), (height, width), orientation in _TURNED)
+    return ImageHeader(size, (height, width), orientation in _TURNED)
+
+
+def _orientation(image: Image) -> Any:
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1  # Pillow would decode the whole image to look for it at the end
+    return image.getexif().get(ORIENTATION, 1)
+
+
+def _upright_size(path: Path, image_format: str | None, orientation: Any, stored: tuple[int, int]) -> tuple[int, int]:
+    """Size (h, w) as loaded. Of JPEG every OpenCV turns the image; of other formats that depends on its version."""
+    if orientation in _LYING and image_format in ("JPEG", "MPO"):
+        return stored[1], stored[0]
+    if orientation not in _TURNED or image_format in ("JPEG", "MPO"):
+        return stored
+    import cv2
+
+    loaded = cv2.imread(str(path))
+    if loaded is None:
+        raise OSError("OpenCV cannot turn it as its EXIF data ask")
+    return loaded.shape[0], loaded.shape[1]
 
 
 def _ends_well(path: Path, image_format: str | None) -> bool:

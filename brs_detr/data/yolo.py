@@ -11,7 +11,7 @@ from typing import NamedTuple
 from brs_detr.data.findings import UNREADABLE_IMAGE, FaultKind
 from brs_detr.data.images import UnreadableImage
 from brs_detr.data.source_dataset import SourceImage, SourceObject, make_dataset
-from brs_detr.data.source_faults import LABEL_WITHOUT_IMAGE, Fault, findings_of
+from brs_detr.data.source_faults import BROKEN_LABEL_FILE, LABEL_WITHOUT_IMAGE, Fault, findings_of
 from brs_detr.data.source_files import FolderFiles, common_folder, list_files, name_below
 from brs_detr.data.source_names import name_faults
 from brs_detr.data.source_sizes import ImageSize, read_sizes
@@ -58,6 +58,11 @@ class _Labelled(NamedTuple):
     rows: list[YoloRow]
     faults: list[Fault]
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether the label file could be read; if not, the image is not one without objects."""
+        return all(kind != BROKEN_LABEL_FILE for kind, _ in self.faults)
+
 
 class _YoloReader:
     """Reads the labels of all splits, because names that are missing are made up for the whole data set."""
@@ -95,7 +100,7 @@ class _YoloReader:
 
     def _read(self, name: str, image_dir: Path) -> SplitContent:
         entries = self._labelled[name]
-        images, unreadable = self._images(entries)
+        images, unreadable = self._images([entry for entry in entries if entry.is_readable])
         faults = itertools.chain(
             self._faults_of_all() if name == next(iter(self.folder.splits)) else (),
             self.folder.splits[name].faults,

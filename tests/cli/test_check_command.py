@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from broken_data import ERRORS, make_broken
 from click.testing import CliRunner
-from good_data import write_good_coco, write_good_voc
+from good_data import write_good_coco, write_good_voc, write_good_yolo
 
 from brs_detr.cli import main
 
@@ -28,6 +28,12 @@ def test_good_data_are_ready_to_train(tmp_path: Path, monkeypatch: pytest.Monkey
     record = json.loads((tmp_path / "checks" / "blood" / "check.json").read_text())
     assert record["findings"] == [] or {finding["severity"] for finding in record["findings"]} == {"note"}
     assert record["resized_to"] == [1333, 800]
+
+
+def test_a_file_stands_for_its_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_good_yolo(tmp_path / "bees")
+    assert "Page: checks/bees/check.html" in run("bees/data.yaml")[1]
 
 
 def test_errors_end_with_exit_code_2_and_one_line(tmp_path: Path) -> None:

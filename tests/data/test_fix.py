@@ -174,6 +174,21 @@ def test_a_sideways_image_is_saved_the_way_it_was_annotated(good: Path) -> None:
     assert (target / "train" / "t03.jpg").stat().st_nlink == 1 and (target / "train" / "t02.jpg").stat().st_nlink == 2
 
 
+def test_a_sideways_png_keeps_every_pixel(good: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = good / "train" / "t11.png"
+    before = Image.open(path).copy()
+    before.save(path, exif=exif)
+    target, changes = fix(good)
+    mended = Image.open(target / "train" / "t11.png")
+    assert mended.tobytes() == before.tobytes()
+    if changes["train"]:  # where OpenCV turns it
+        assert changes["train"] == {"images saved without their EXIF rotation": 1}
+        assert 0x0112 not in mended.getexif()
+    assert check(target).of_severity("error") == []
+
+
 def test_images_from_other_folders_get_a_name_of_their_own(good: Path) -> None:
     (good / "elsewhere").mkdir()
     shutil.copy(good / "val" / "v00.jpg", good / "elsewhere" / "t00.jpg")
@@ -195,6 +210,14 @@ def test_images_are_copied_where_links_cannot_be_made(good: Path, monkeypatch: p
     target, _ = fix(good, link=True)
     assert not (target / "train" / "t00.jpg").samefile(good / "train" / "t00.jpg")
     assert listing(target / "train") == listing(good / "train")
+
+
+@pytest.mark.parametrize("name", ["YOLO: damaged text", "VOC: broken XML"])
+def test_an_image_whose_labels_cannot_be_read_is_left_out(tmp_path: Path, name: str) -> None:
+    make_broken(tmp_path / "set", name)
+    target, changes = fix(tmp_path / "set")
+    assert changes["train"] == {"left out: annotation file that cannot be read": 1}
+    assert len(read_annotations(target / "annotations" / "train.json")["images"]) == 11
 
 
 def test_the_copy_must_lie_beside_the_original_in_a_free_folder(good: Path) -> None:

@@ -36,3 +36,10 @@ def test_train_refuses_an_error_in_the_words_of_the_check(tmp_path: Path, tiny_c
 def test_train_takes_what_is_no_error(tmp_path: Path, tiny_config: Path, name: str) -> None:
     make_broken(tmp_path / "set", name)
     assert "NoSuchModel" in complaint(tiny_config, tmp_path / "set", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["zero-area box", "YOLO: label without image"])
+def test_data_with_warnings_are_trained_on(tmp_path: Path, tiny_config: Path, name: str) -> None:
+    make_broken(tmp_path / "set", name)
+    run = train(tiny_config, tmp_path / "set", tmp_path / "run", epochs=1, seed=0)
+    assert run.best_checkpoint.exists() and run.best_ap >= 0
