@@ -191,5 +191,6 @@ class _QuietLog:
 
 _LOG_NOISE = {
     "mmengine.optim.optimizer.default_constructor": r"^paramwise_options -- |is skipped since its requires_grad=False$",
+    "mmengine.runner.checkpoint": r"^Loads checkpoint by ",
     "mmengine.fileio.file_client": r'^"(FileClient|HardDiskBackend)" ',
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
@@ -14,6 +16,10 @@ class CloseAccumulation(Hook):
     what waits is in no checkpoint: a run that is resumed would go on without it. And a set that is smaller than the
     effective batch would see steps in some epochs only.
     """
+
+    def before_train(self, runner: Runner) -> None:
+        """Silence PyTorch, which takes it for a mistake that the learning rate moves with every batch."""
+        warnings.filterwarnings("ignore", r"Detected call of `scheduler\.step\(\)` before", UserWarning)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Count anew, to the end of this epoch."""

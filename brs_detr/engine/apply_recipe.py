@@ -26,7 +26,7 @@ _MEAN_REACH = 0.05
 
 
 def needed_queries(config: Config, tuning: Tuning) -> int | None:
-    """Queries of the model: half as many again as there are objects in the fullest image, or as many as it has.
+    """Queries of the model: what it has, or half as many again as there are objects in the fullest image.
 
     Returns:
         None for a detector without queries.
@@ -34,7 +34,9 @@ def needed_queries(config: Config, tuning: Tuning) -> int | None:
     holder = _query_holder(config.model)
     if holder is None:
         return None
-    return tuning.recipe.queries or max(holder["num_queries"], math.ceil(1.5 * tuning.facts.max_objects / 50) * 50)
+    if tuning.recipe.queries is not None:
+        return tuning.recipe.queries
+    return max(holder["num_queries"], _in_fifties(1.5 * tuning.facts.max_objects))
 
 
 def resolution_for(config: Config, recipe: Recipe) -> tuple[int, int] | None:
@@ -109,7 +111,12 @@ def _set_queries(config: Config, tuning: Tuning) -> None:
     holder["num_queries"] = queries
     test_cfg = config.model.test_cfg.get("query", config.model.test_cfg)
     if "max_per_img" in test_cfg:
-        test_cfg["max_per_img"] = max(test_cfg["max_per_img"], math.ceil(tuning.facts.max_objects / 50) * 50)
+        test_cfg["max_per_img"] = max(test_cfg["max_per_img"], _in_fifties(tuning.facts.max_objects))
+
+
+def _in_fifties(number: float) -> int:
+    """Rounded up to a multiple of 50; nothing below 50 asks for more than a model has."""
+    return math.ceil(number / 50) * 50 if number > 50 else 0
 
 
 def _query_holder(model: MutableMapping[str, Any]) -> MutableMapping[str, Any] | None:
@@ -141,8 +148,7 @@ def _hooks(tuning: Tuning) -> list[dict[str, Any]]:
     if recipe.ema:
         hooks.append(_mean_hook(tuning.iterations))
     if recipe.patience:
-        stop = {"type": "EarlyStoppingHook", "monitor": "coco/AP", "rule": "greater", "min_delta": 0.001}
-        hooks.append({**stop, "patience": recipe.patience})
+        hooks.append({"type": "StopEarly", "patience": recipe.patience})
     return hooks
 
 

@@ -38,10 +38,10 @@ class BatchPlan:
         return math.ceil(self.iterations / self.accumulation)
 
     def __str__(self) -> str:
-        parts = [f"batch {self.batch}"]
+        parts = [str(self.batch)]
         parts += [f"{self.accumulation} accumulated"] * (self.accumulation > 1)
         parts += [f"{self.processes} processes"] * (self.processes > 1)
-        return f"{self.effective} images: {' x '.join(parts)}"
+        return f"{self.effective} images" + (f": {' x '.join(parts)}" if len(parts) > 1 else "")
 
 
 def plan_batch(batch: int, effective: int, processes: int, num_images: int, is_asked: bool = False) -> BatchPlan:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brs_detr.engine.coco_ap import FALLBACK_THRESHOLD
+from brs_detr.analysis.coco_ap import FALLBACK_THRESHOLD
 from brs_detr.engine.config_text import parse_config_text
 from brs_detr.engine.run_folder import checkpoint_file
 from brs_detr.errors import UserError

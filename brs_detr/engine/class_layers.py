@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,21 +48,17 @@ def find_class_layers(model_config: Mapping[str, Any]) -> dict[str, ClassLayer]:
 
 
 def _shapes(model_config: Mapping[str, Any], num_classes: int) -> dict[str, torch.Size]:
+    from mmengine import ConfigDict
     from mmengine.registry import MODELS
 
     from brs_detr.engine.folder_data import set_num_classes
 
-    config = _copied({**model_config, "backbone": _STAND_IN})  # the backbone knows no classes, and may want memory
+    stand_in = {**model_config, "backbone": _STAND_IN}  # the backbone knows no classes, and may want memory
+    config = ConfigDict(copy.deepcopy(stand_in))
     set_num_classes(config, num_classes)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         model: nn.Module = MODELS.build(config)
     return {name: value.shape for name, value in model.state_dict().items()}
-
-
-def _copied(node: Any) -> Any:
-    if isinstance(node, Mapping):
-        return {key: _copied(value) for key, value in node.items()}
-    return type(node)(map(_copied, node)) if isinstance(node, (list, tuple)) else node
 
 
 def carry_rows(

@@ -15,7 +15,7 @@ from rich.console import Console
 from brs_detr.data.annotations import read_class_names
 from brs_detr.data.coco_folder import CocoSplit
 from brs_detr.engine.checkpoint import build_model, read_checkpoint
-from brs_detr.engine.coco_ap import ClassAP
+from brs_detr.analysis.coco_ap import ClassAP
 from brs_detr.engine.console import make_console
 from brs_detr.engine.folder_data import check_data, open_split, split_of, use_split
 from brs_detr.engine.loaders import build_loader
@@ -34,7 +34,7 @@ class Evaluation:
     """Result of `evaluate`.
 
     Args:
-        metrics: `AP`, `AP50`, ..., see `brs_detr.engine.coco_ap.CocoAP`.
+        metrics: `AP`, `AP50`, ..., see `brs_detr.analysis.coco_ap.CocoAP`.
         per_class: AP of each class.
         predictions: COCO result entries, with image and category ids of the annotation file.
         split: what was evaluated on.

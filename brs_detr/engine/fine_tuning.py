@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from rich.console import Console
 
-from brs_detr.engine.apply_recipe import apply_recipe, needed_queries, resolution_for
-from brs_detr.engine.batch_plan import BatchPlan, plan_batch
-from brs_detr.engine.class_layers import find_class_layers, shared_classes
 from brs_detr.engine.config import load_config
 from brs_detr.engine.console import make_console
-from brs_detr.engine.distributed import num_processes
-from brs_detr.engine.folder_data import inner_dataset, split_of
-from brs_detr.engine.load_table import load_table, remade_layers
-from brs_detr.engine.load_weights import ClassChange, LoadAccount, load_weights
 from brs_detr.engine.model_names import default_model, find_model
-from brs_detr.engine.overrides import apply_overrides
-from brs_detr.engine.recipe import RECIPES, Recipe, Start, change_recipe, size_of
-from brs_detr.engine.recipe_table import recipe_rows, recipe_table
-from brs_detr.engine.train import Job, Preparation, TrainedRun, run_job
-from brs_detr.engine.training_facts import TrainingFacts, measure_facts
-from brs_detr.engine.tuning import Tuning
+from brs_detr.engine.run_folder import RunFolder
+from brs_detr.engine.run_record import read_record
+from brs_detr.engine.starting_weights import choose_weights, no_weights
+from brs_detr.engine.train import Job, TrainedRun, require_resumable, run_job
+from brs_detr.engine.tuner import TUNING, Tuner
 from brs_detr.engine.tuning_overrides import split_assignments
-from brs_detr.engine.weights_file import Weights, read_weights
 from brs_detr.errors import UserError
-
-if TYPE_CHECKING:
-    from mmengine import Config
-    from torch import nn
-
-NO_WEIGHTS = "none"
-_CPU_BATCH = 4
 
 
 def default_tuning_dir(data: str | Path, model: str | None) -> Path:
@@ -49,7 +32,7 @@ def finetune(
     model: str | None = None,
     work_dir: str | Path | None = None,
     *,
-    weights: str | Path | None = None,
+    weights: str | None = None,
     batch: int | Literal["auto"] | None = None,
     settings: Mapping[str, Any] | None = None,
     overrides: Iterable[str] = (),
@@ -57,7 +40,6 @@ def finetune(
     amp: bool = False,
     seed: int | None = None,
     services: Iterable[str] = (),
-    with_report: bool = True,
     console: Console | None = None,
 ) -> TrainedRun:
     """Train a detector on a data set by the recipe for its size.
@@ -73,11 +55,10 @@ def finetune(
             model's config says.
         settings: values for the recipe, by name of the field of `brs_detr.engine.recipe.Recipe`.
         overrides: assignments `key=value` for the recipe, or for the config of the model.
-        resume: go on from `last.pth` in `work_dir`.
+        resume: go on from `last.pth` in `work_dir`, with the model, recipe and batch of that run.
         amp: run the forward pass in bfloat16.
         seed: of every random choice; by default one is drawn, printed and stored.
         services: that losses and metrics are sent to, of `brs_detr.engine.loggers.SERVICES`.
-        with_report: write `report.html` in the end.
         console: where progress is shown; by default the first process prints to standard output.
 
     Raises:
@@ -85,19 +66,37 @@ def finetune(
             nothing to resume.
     """
     console = console or make_console()
-    name, reason = (model, "") if model else default_model()
-    config_name = find_model(name)
-    console.print(f"Model {name}: {config_name}{f' ({reason})' if reason else ''}", markup=False)
+    place = Path(work_dir or default_tuning_dir(data, model))
+    record = _resumed_record(place) if resume else None
+    if record is not None:
+        model, amp = model or record["config"], amp or record["amp"]
+        overrides = dict.fromkeys((*record["overrides"], *overrides))
+    config_name = _choose_model(model, console)
     assigned, assignments = split_assignments(overrides)
     config = load_config(config_name, assignments)
-    tuner = FineTuning(
-        weights=find_weights(config, str(weights) if weights is not None else None),
-        batch=batch,
-        settings={**assigned, **(settings or {})},
-        assignments=tuple(assignments),
-        amp=amp,
-        console=console,
-    )
-    place = Path(work_dir or default_tuning_dir(data, model))
-    job = Job(config_name, data, place, resume, amp, seed, tuple(overrides), tuple(services), with_report)
+    if record is None:
+        decided, starting = None, choose_weights(config, weights)
+    else:
+        decided = record[TUNING]
+        starting = no_weights(config, decided["start"], decided["weights"])
+    values = {**assigned, **(settings or {})}
+    tuner = Tuner(starting, batch, values, tuple(assignments), amp, console, decided)
+    job = Job(config_name, data, place, resume, amp, seed, tuple(overrides), tuple(services))
     return run_job(job, config, console, tuner)
+
+
+def _choose_model(asked: str | None, console: Console) -> str:
+    name, reason = (asked, "") if asked else default_model()
+    config_name = find_model(name)
+    console.print(f"Model {name}: {config_name}{f' ({reason})' if reason else ''}", markup=False)
+    return config_name
+
+
+def _resumed_record(work_dir: Path) -> dict[str, Any]:
+    """The record of a fine-tuning that is resumed."""
+    run = RunFolder(work_dir)
+    require_resumable(run)
+    record = read_record(run)
+    if TUNING not in record:
+        raise UserError(f"{work_dir} was not trained by finetune.", "Go on with `brs-detr train ... --resume`.")
+    return record

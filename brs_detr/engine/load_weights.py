@@ -69,8 +69,8 @@ def load_weights(
 ) -> LoadAccount:
     """Load everything that fits by name and shape.
 
-    The weights may be those of the model, or of its backbone alone (torchvision's, timm's and Swin's own names), or have
-    names that the model can translate by its method `own_names(state_dict)`.
+    They may be those of the model, or of its backbone alone (names of torchvision, timm or the official Swin), or have
+    names that the model translates by its method `own_names(state_dict)`.
 
     Args:
         model: with its weights initialised; changed in place.

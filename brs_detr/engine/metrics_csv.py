@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.visualization.vis_backend import BaseVisBackend
 
-from brs_detr.engine.coco_ap import METRIC_NAMES
+from brs_detr.analysis.coco_ap import METRIC_NAMES
 from brs_detr.engine.memory import peak_memory_mb
 from brs_detr.engine.run_folder import RunFolder, write_whole
 

@@ -8,13 +8,30 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.logging import MMLogger
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
 
 
 class QuietRunner(Runner):
     """A Runner that prints nothing and writes flat into its work dir: `train.log`, `config.py`, `vis_data/`."""
 
     _log_dir: str
+    _is_initialised = False
+
+    @property
+    def bare_model(self) -> nn.Module:
+        """The model without the wrapper for several processes."""
+        return self.model.module if is_model_wrapper(self.model) else self.model
+
+    def initialise_model(self) -> None:
+        """Give the model its random weights now: some models of mmdet draw them anew at every call."""
+        if not self._is_initialised:
+            super()._init_model_weights()
+            self._is_initialised = True
+
+    def _init_model_weights(self) -> None:
+        self.initialise_model()
 
     def build_logger(self, log_level: int | str = "INFO", log_file: str | None = None, **kwargs: Any) -> MMLogger:
         """Log to `train.log` alone; a run that is resumed appends to it."""

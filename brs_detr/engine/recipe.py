@@ -145,6 +145,11 @@ def change_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     return replace(recipe, **{name: _plain(value) for name, value in changes.items()})
 
 
+def read_recipe(values: Mapping[str, Any]) -> Recipe:
+    """The recipe that was written to JSON as a dictionary, where tuples have become lists."""
+    return Recipe(**{name: _plain(value) for name, value in values.items()})
+
+
 def _require_kind(name: str, value: Any, annotation: Any) -> None:
     kinds = {"int": (int,), "float": (int, float), "bool": (bool,), "tuple": (tuple, list)}
     kind = next((kind for kind in kinds if str(annotation).startswith(kind)), None)

@@ -61,7 +61,7 @@ def recipe_rows(tuning: Tuning, resolution: tuple[int, int] | None, queries: int
         Row("frozen", _frozen(recipe.frozen_stages), _why(tuning, "frozen_stages")),
         Row("image size", _size(recipe, resolution), _why(tuning, "resolution", "multi_scale")),
         Row("augmentation", _augmentation(recipe), _why(tuning, "crop", "colour", "flip", "mosaic")),
-        Row("queries", str(queries), f"the fullest image has {tuning.facts.max_objects} objects"),
+        Row("queries", str(queries), f"at most {tuning.facts.max_objects} objects an image"),
         Row("moving mean", "yes" if recipe.ema else "no", _why(tuning, "ema")),
         Row("evaluation", "every epoch" if interval == 1 else f"every {interval} epochs", ""),
         Row("early stop", _patience(recipe.patience), _why(tuning, "patience")),
@@ -140,8 +140,10 @@ def _why_epochs(tuning: Tuning) -> str:
 
 
 def _backbone(recipe: Recipe) -> str:
-    decay = f", each stage {recipe.layer_decay:g} of the next" if recipe.layer_decay < 1 else ""
-    return f"learns at {recipe.backbone_lr:g} of that{decay}"
+    if recipe.backbone_lr == 1 and recipe.layer_decay == 1:
+        return "the same"
+    decay = f", {recipe.layer_decay:g} a stage" if recipe.layer_decay < 1 else ""
+    return f"{recipe.backbone_lr:g} of that{decay}"
 
 
 def _frozen(stages: int) -> str:
@@ -153,7 +155,7 @@ def _frozen(stages: int) -> str:
 def _size(recipe: Recipe, resolution: tuple[int, int] | None) -> str:
     low, high = recipe.multi_scale
     inside = "as they are" if resolution is None else f"{resolution[0]} x {resolution[1]}"
-    return f"{inside}, short side {low:g} to {high:g} of that"
+    return f"{inside}, {low:g} to {high:g} of it"
 
 
 def _augmentation(recipe: Recipe) -> str:
@@ -162,4 +164,4 @@ def _augmentation(recipe: Recipe) -> str:
 
 
 def _patience(patience: int) -> str:
-    return f"after {patience} evaluations without a better AP" if patience else "no"
+    return f"after {patience} without a better AP" if patience else "no"

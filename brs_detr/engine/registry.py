@@ -19,12 +19,17 @@ def register() -> None:
     from brs_detr.data import registry
 
     registry.register()
-    from mmengine.registry import METRICS, OPTIM_WRAPPERS, VISBACKENDS
+    from mmengine.registry import HOOKS, METRICS, OPTIM_WRAPPERS, VISBACKENDS
 
+    from brs_detr.engine.accumulation import CloseAccumulation
     from brs_detr.engine.autocast import AutocastOptimWrapper
+    from brs_detr.engine.close_mosaic import CloseMosaic
     from brs_detr.engine.coco_metric import CocoAPMetric
+    from brs_detr.engine.early_stopping import StopEarly
     from brs_detr.engine.metrics_csv import MetricsCsv
 
+    for hook in (CloseAccumulation, CloseMosaic, StopEarly):
+        HOOKS.register_module(module=hook, force=True)
     METRICS.register_module(module=CocoAPMetric, force=True)
     OPTIM_WRAPPERS.register_module(module=AutocastOptimWrapper, force=True)
     VISBACKENDS.register_module(module=MetricsCsv, force=True)

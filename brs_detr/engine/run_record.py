@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import brs_detr
 from brs_detr.data.annotations import read_annotations
 from brs_detr.data.coco_folder import CocoSplit
+from brs_detr.engine.folder_data import inner_dataset
 from brs_detr.engine.run_folder import RunFolder, write_whole
 from brs_detr.errors import UserError
 
@@ -59,7 +60,7 @@ def describe_run(
         "config_hash": hashlib.sha256(config.pretty_text.encode()).hexdigest(),
         "data": data,
         "data_hash": data_hash(contents),
-        "class_names": list(config.train_dataloader.dataset.get("metainfo", {}).get("classes", ())),
+        "class_names": list(inner_dataset(config, "train").get("metainfo", {}).get("classes", ())),
         "splits": {phase: _count(*content) for phase, content in contents.items()},
         "seed": seed,
         "amp": amp,

@@ -24,11 +24,13 @@ from brs_detr.engine.registry import explain_unknown_option, explain_unknown_typ
 from brs_detr.engine.run_folder import RunFolder
 from brs_detr.engine.run_record import describe_run, end_record, read_record, write_record
 from brs_detr.engine.schedule import set_epochs
+from brs_detr.engine.starting_weights import fetch_weights
 from brs_detr.errors import UserError
 
 if TYPE_CHECKING:
     from mmengine import Config
-    from mmengine.runner import Runner
+
+    from brs_detr.engine.quiet_runner import QuietRunner
 
 _run_numbers = itertools.count()
 
@@ -75,6 +77,20 @@ class Job:
     seed: int | None = None
     overrides: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
+
+
+class Preparation:
+    """What is done between the finding of the data and the training: nothing, unless a subclass says so."""
+
+    def prepare_config(self, config: Config) -> None:
+        """Change the config, which knows the data by now."""
+
+    def prepare_runner(self, runner: QuietRunner) -> None:
+        """Change the model of a run that is not resumed, such as by loading weights."""
+
+    def facts(self) -> dict[str, Any]:
+        """What `run.json` should tell of it, as plain values."""
+        return {}
 
 
 def default_work_dir(config: str | Path) -> Path:
@@ -124,22 +140,25 @@ def train(
     resolved = load_config(find_config(config), overrides)
     if epochs is not None:
         set_epochs(resolved, epochs)
+    if not resume:
+        fetch_weights(resolved)
     job = Job(str(config), data, work_dir, resume, amp, seed, tuple(overrides), tuple(services))
     return run_job(job, resolved, console)
 
 
-def run_job(job: Job, config: Config, console: Console) -> TrainedRun:
+def run_job(job: Job, config: Config, console: Console, preparation: Preparation | None = None) -> TrainedRun:
     """Train a resolved config.
 
     Args:
         job: what to do.
         config: changed in place.
         console: where progress is shown.
+        preparation: what else is done before.
 
     Raises:
         UserError: see `train`.
     """
-    run = RunFolder(job.work_dir)
+    run, preparation = RunFolder(job.work_dir), preparation or Preparation()
     _require_usable(run, job.resume)
     with _removed_on_failure(job.work_dir):
         if job.data is not None:
@@ -147,19 +166,24 @@ def run_job(job: Job, config: Config, console: Console) -> TrainedRun:
         else:
             use_config_data(config)
             check_data(config, ("train", "val"), console)
-        mend_workers(config)
         join_processes(config)
         seed = _choose_seed(job.seed, run if job.resume else None)
+        preparation.prepare_config(config)
+        mend_workers(config)
         _prepare_for_runner(config, job, seed)
-        record = _describe(job, config, seed)
+        record = {**_describe(job, config, seed), **preparation.facts()}
         runner = _build_runner(config)
+        if not job.resume:
+            preparation.prepare_runner(runner)
     write_record(run, record)
     console.print(f"Seed {seed}. Writing to {job.work_dir}/ (log: train.log)")
     best_ap = _fit(runner, run, record, console)
+    if getattr(runner.train_loop, "stop_training", False):
+        console.print(f"Stopped after epoch {runner.epoch}: the AP had not got better for a while.")
     return TrainedRun(job.work_dir, seed, best_ap)
 
 
-def _fit(runner: Runner, run: RunFolder, record: dict[str, Any], console: Console) -> float:
+def _fit(runner: QuietRunner, run: RunFolder, record: dict[str, Any], console: Console) -> float:
     """Train, and write down how it ended."""
     keeper = KeepLastAndBest()
     runner.register_hook(keeper)
@@ -191,7 +215,7 @@ def _describe(job: Job, config: Config, seed: int) -> dict[str, Any]:
     )
 
 
-def _build_runner(config: Config) -> Runner:
+def _build_runner(config: Config) -> QuietRunner:
     from brs_detr.engine.quiet_runner import QuietRunner
 
     try:
@@ -202,13 +226,22 @@ def _build_runner(config: Config) -> Runner:
         raise explain_unknown_option(error) or error from None
 
 
-def _require_usable(run: RunFolder, resume: bool) -> None:
-    holds_run = run.last.exists() or run.best.exists()
-    if resume and not run.last.exists():
+def require_resumable(run: RunFolder) -> None:
+    """Refuse to go on where nothing is.
+
+    Raises:
+        UserError: the folder has no last checkpoint.
+    """
+    if not run.last.exists():
         raise UserError(
             f"There is nothing to resume: no {run.last.name} in {run.last.parent}.", "Start without --resume."
         )
-    if holds_run and not resume:
+
+
+def _require_usable(run: RunFolder, resume: bool) -> None:
+    if resume:
+        require_resumable(run)
+    elif run.last.exists() or run.best.exists():
         raise UserError(
             f"{run.path} already holds a training run.",
             "Add --resume to go on with it, or write elsewhere with --work-dir DIR.",

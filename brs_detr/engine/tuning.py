@@ -9,6 +9,9 @@ from brs_detr.engine.batch_plan import BatchPlan, scaled_learning_rate
 from brs_detr.engine.recipe import RECIPES, Recipe, Size, Start, size_of
 from brs_detr.engine.training_facts import TrainingFacts
 
+TUNED_WIDTH = 128
+"""Of the small model, with which the learning rate for random weights was found."""
+
 
 @dataclass(frozen=True)
 class Tuning:
@@ -20,6 +23,7 @@ class Tuning:
         facts: of the data.
         plan: of the batches.
         asked: settings that the user asked for.
+        width: channels of the model's maps.
     """
 
     recipe: Recipe
@@ -27,6 +31,7 @@ class Tuning:
     facts: TrainingFacts
     plan: BatchPlan
     asked: frozenset[str] = frozenset()
+    width: int = TUNED_WIDTH
 
     @property
     def size(self) -> Size:
@@ -52,8 +57,12 @@ class Tuning:
 
     @property
     def learning_rate(self) -> float:
-        """Of AdamW: what the user asked for, or that of the recipe, scaled to the batch at hand."""
+        """Of AdamW: what the user asked for, or that of the recipe, scaled to the batch at hand.
+
+        From random weights a wide model takes smaller steps: the sum over twice as many inputs moves twice as far.
+        """
         if "learning_rate" in self.asked:
             return self.recipe.learning_rate
         tuned_for = RECIPES[self.size, self.start].effective_batch
-        return scaled_learning_rate(self.recipe.learning_rate, tuned_for, self.plan.effective)
+        rate = scaled_learning_rate(self.recipe.learning_rate, tuned_for, self.plan.effective)
+        return rate * min(1.0, TUNED_WIDTH / self.width) if self.start == "nothing" else rate

@@ -8,7 +8,7 @@ from typing import Any
 
 from brs_detr.engine.overrides import parse_value
 from brs_detr.engine.recipe import Recipe
-from brs_detr.errors import UserError
+from brs_detr.errors import UserError, did_you_mean
 
 _SET_BY_RECIPE = {
     "train_cfg.max_epochs": "--epochs N",
@@ -33,17 +33,21 @@ def split_assignments(assignments: Iterable[str]) -> tuple[dict[str, Any], list[
         Values by setting, and the other assignments.
 
     Raises:
-        UserError: a key of the config is one that the recipe sets; the message names the way to do it.
+        UserError: there is no such setting, or a key of the config is one that the recipe sets; the message names the
+            way to do it.
     """
     settings: dict[str, Any] = {}
     others = []
     names = {field.name for field in fields(Recipe)}
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
-        if separator and key.strip() in names:
-            settings[key.strip()] = parse_value(text.strip())
+        key = key.strip()
+        if separator and key in names:
+            settings[key] = parse_value(text.strip())
+        elif separator and "." not in key:
+            raise UserError(f"--set {key}: the recipe has no such setting.", did_you_mean(key, names))
         else:
-            _require_free(key.strip())
+            _require_free(key)
             others.append(assignment)
     return settings, others
 

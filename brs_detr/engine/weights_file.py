@@ -83,8 +83,32 @@ def _torchvision_urls() -> dict[str, str]:
     return get_torchvision_models()
 
 
+def fetch_named(source: str, otherwise: str) -> None:
+    """Bring the weights that a config names into PyTorch's cache, where mmengine looks for them.
+
+    Args:
+        source: `torchvision://NAME`, an address, or a file.
+        otherwise: what else a user can do.
+
+    Raises:
+        UserError: there are none, or they cannot be fetched.
+    """
+    scheme, _, name = source.rpartition("://")
+    if scheme in ("http", "https"):
+        _cached(source, source, otherwise)
+    elif scheme == "torchvision" and name in _torchvision_urls():
+        _cached(_torchvision_urls()[name], source, otherwise)
+    elif not scheme and not Path(source).is_file():
+        raise UserError(f"There is no file {source}, which the config names.", otherwise)
+
+
 def _fetch(url: str, source: str) -> Any:
-    """The file at an address, out of PyTorch's cache where an earlier run has put it there."""
+    otherwise = "give its path with --weights FILE, or start from random weights: --weights none."
+    return load_plain(_cached(url, source, otherwise))
+
+
+def _cached(url: str, source: str, otherwise: str) -> Path:
+    """The file of an address in PyTorch's cache; fetched unless an earlier run has."""
     import torch
 
     cache = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
@@ -95,9 +119,9 @@ def _fetch(url: str, source: str) -> Any:
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"The weights {source} cannot be fetched: {error}\n  Tried {cache} and {url}.",
-            "Put the file there, or give its path with --weights FILE, or start from random weights: --weights none.",
+            f"Put the file there, or {otherwise}",
         ) from None
-    return load_plain(cache)
+    return cache
 
 
 def _expected_hash(file_name: str) -> str | None:

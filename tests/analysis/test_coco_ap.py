@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from brs_detr.engine.coco_ap import coco_ap
+from brs_detr.analysis.coco_ap import coco_ap
 
 
 def dataset(*boxes: tuple[int, int, list[float]], crowd: int = 0) -> dict[str, Any]:

@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from brs_detr.analysis.matching import read_matching
+from brs_detr.analysis.thresholds import f1_curves
+
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
 
 FALLBACK_THRESHOLD = 0.3  # where nothing was found to measure one on
 
@@ -24,11 +28,15 @@ METRIC_NAMES = (*_STAT_NAMES, "F1", "F1_threshold")
 
 @dataclass(frozen=True)
 class ClassAP:
-    """Average precision of one class and the number of its ground-truth boxes (crowds not counted)."""
+    """Average precision of one class, overall and by size, and the number of its boxes (crowds not counted)."""
 
     name: str
     AP: float
     AP50: float
+    AP75: float
+    AP_small: float
+    AP_medium: float
+    AP_large: float
     num_boxes: int
 
 
@@ -54,6 +62,14 @@ def coco_ap(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]
     Returns:
         The metrics, and the classes in the order of their category ids.
     """
+    return summarize(evaluate_boxes(dataset, predictions))
+
+
+def evaluate_boxes(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]) -> COCOeval:
+    """Match detections with objects by pycocotools.
+
+    Arguments are those of `coco_ap`. In the result the id of a detection is its place among the predictions, from 1.
+    """
     from pycocotools.cocoeval import COCOeval
 
     with redirect_stdout(io.StringIO()):
@@ -61,28 +77,25 @@ def coco_ap(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
+    return evaluation
+
+
+def summarize(evaluation: COCOeval) -> CocoAP:
+    """The numbers of what `evaluate_boxes` returned."""
     metrics = {name: float(value) for name, value in zip(_STAT_NAMES, evaluation.stats, strict=True)}
     metrics["F1"], metrics["F1_threshold"] = _best_f1(evaluation)
     return CocoAP(metrics, _per_class(evaluation))
 
 
-def _best_f1(evaluation: Any) -> tuple[float, float]:
+def _best_f1(evaluation: COCOeval) -> tuple[float, float]:
     """Best F1 of all classes together at IoU 0.5, and the lowest score that is kept for it."""
-    all_sizes = evaluation.params.areaRng[0]
-    images = [image for image in evaluation.evalImgs if image is not None and image["aRng"] == all_sizes]
-    num_boxes = sum(int((~np.asarray(image["gtIgnore"], bool)).sum()) for image in images)
-    if num_boxes == 0:
+    matching = read_matching(evaluation)
+    if not len(matching.objects):
         return -1.0, FALLBACK_THRESHOLD
-    counts = [~np.asarray(image["dtIgnore"][0], bool) for image in images]  # not matched with a crowd
-    scores = np.concatenate([np.asarray(image["dtScores"])[c] for image, c in zip(images, counts, strict=True)])
-    is_true = np.concatenate(
-        [np.asarray(image["dtMatches"][0])[c] > 0 for image, c in zip(images, counts, strict=True)]
-    )
-    if not is_true.any():
+    if not matching.is_true.any():
         return 0.0, FALLBACK_THRESHOLD
-    order = np.argsort(-scores, kind="stable")
-    f1 = 2 * is_true[order].cumsum() / (np.arange(1, len(order) + 1) + num_boxes)
-    return float(f1.max()), float(scores[order[f1.argmax()]])
+    scores, _, _, f1 = f1_curves(matching.scores, matching.is_true, len(matching.objects))
+    return float(f1.max()), float(scores[f1.argmax()])
 
 
 def _detections(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]) -> COCO:
@@ -103,14 +116,25 @@ def _indexed(dataset: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]
 
 
 def _per_class(evaluation: Any) -> list[ClassAP]:
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [IoU threshold, recall, class]: all sizes, 100 boxes
+    precision = evaluation.eval["precision"][..., -1]  # [IoU threshold, recall, class, size]: 100 boxes an image
     ground_truth = evaluation.cocoGt
     table = []
     for place, category in enumerate(evaluation.params.catIds):
         boxes = ground_truth.loadAnns(ground_truth.getAnnIds(catIds=[category], iscrowd=False))
         name = str(ground_truth.cats[category]["name"])
         of_class = precision[:, :, place]
-        table.append(ClassAP(name, _mean(of_class), _mean(of_class[0]), len(boxes)))
+        table.append(
+            ClassAP(
+                name,
+                AP=_mean(of_class[..., 0]),
+                AP50=_mean(of_class[0, ..., 0]),
+                AP75=_mean(of_class[5, ..., 0]),
+                AP_small=_mean(of_class[..., 1]),
+                AP_medium=_mean(of_class[..., 2]),
+                AP_large=_mean(of_class[..., 3]),
+                num_boxes=len(boxes),
+            )
+        )
     return table
 
 

@@ -1,0 +1,94 @@
+"""Detections and objects image by image, with the overlap of each pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST_DETECTIONS = 100  # an image; as COCO counts
+
+
+@dataclass(frozen=True)
+class ImageBoxes:
+    """One image: its D best detections, best first, its G objects and its crowds.
+
+    Args:
+        image: entry of the data set.
+        detections: int [D], places among the COCO results.
+        scores: [D].
+        detection_classes, object_classes: int [D] and [G], places in the categories sorted by id.
+        objects: int [G], annotation ids.
+        ious: [D, G].
+        in_crowd: bool [D], at least half of the detection lies in a crowd.
+    """
+
+    image: Mapping[str, Any]
+    detections: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    detection_classes: NDArray[np.int64]
+    objects: NDArray[np.int64]
+    object_classes: NDArray[np.int64]
+    ious: NDArray[np.float64]
+    in_crowd: NDArray[np.bool_]
+
+
+def boxes_by_image(
+    dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], threshold: float = 0.0
+) -> Iterator[ImageBoxes]:
+    """Every image of a data set.
+
+    Args:
+        dataset: COCO object that went through `brs_detr.data.cleaning.clean_annotations`.
+        predictions: COCO results; those of unknown images or categories are left out.
+        threshold: detections with a lower score are left out.
+    """
+    place_of = {category: place for place, category in enumerate(sorted(c["id"] for c in dataset["categories"]))}
+    found: dict[Any, list[int]] = {}
+    for number, prediction in enumerate(predictions):
+        if prediction["score"] >= threshold and prediction["category_id"] in place_of:
+            found.setdefault(prediction["image_id"], []).append(number)
+    truth: dict[Any, list[Mapping[str, Any]]] = {}
+    for annotation in dataset["annotations"]:
+        truth.setdefault(annotation["image_id"], []).append(annotation)
+    for image in dataset["images"]:
+        scores = np.array([predictions[number]["score"] for number in found.get(image["id"], ())])
+        order = np.argsort(-scores, kind="stable")[:MOST_DETECTIONS]
+        detections = np.array(found.get(image["id"], ()), np.int64)[order]
+        yield _image(image, detections, scores[order], predictions, truth.get(image["id"], []), place_of)
+
+
+def _image(
+    image: Mapping[str, Any],
+    detections: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    predictions: Sequence[Mapping[str, Any]],
+    truth: Sequence[Mapping[str, Any]],
+    place_of: Mapping[int, int],
+) -> ImageBoxes:
+    boxes = [predictions[number]["bbox"] for number in detections]
+    objects = [annotation for annotation in truth if not annotation["iscrowd"]]
+    crowds = [annotation for annotation in truth if annotation["iscrowd"]]
+    return ImageBoxes(
+        image,
+        detections,
+        scores,
+        np.array([place_of[predictions[number]["category_id"]] for number in detections], np.int64),
+        np.array([annotation["id"] for annotation in objects], np.int64),
+        np.array([place_of[annotation["category_id"]] for annotation in objects], np.int64),
+        _ious(boxes, [annotation["bbox"] for annotation in objects], 0),
+        np.any(_ious(boxes, [annotation["bbox"] for annotation in crowds], 1) >= 0.5, axis=1),
+    )
+
+
+def _ious(boxes: Sequence[Any], others: Sequence[Any], is_crowd: int) -> NDArray[np.float64]:
+    """IoU [D, G] of boxes (x, y, w, h); with a crowd, the share of the box that lies in it."""
+    from pycocotools import mask
+
+    if not boxes or not others:
+        return np.zeros((len(boxes), len(others)))
+    columns = [np.asarray(rows, np.float64).reshape(-1, 4) for rows in (boxes, others)]
+    return np.asarray(mask.iou(*columns, [is_crowd] * len(others)), np.float64)
