@@ -16,8 +16,10 @@ NUM_BINS = 10
 class Calibration:
     """Reliability of scores in B bins of equal width (Guo et al., ICML 2017), at IoU 0.5.
 
+    The bins end at the highest score: a ranking loss may leave all scores small.
+
     Args:
-        edges: [B + 1] from 0 to 1.
+        edges: [B + 1] from 0 to the highest score.
         mean_score, precision: [B], NaN in an empty bin.
         counts: int [B] detections.
         error: expected calibration error: mean of ``|precision - mean_score|`` weighted by the counts, NaN without any.
@@ -31,9 +33,10 @@ class Calibration:
 
 
 def calibrate(matching: Matching) -> Calibration:
-    """Sort detections into bins by their score; a score of 1 belongs to the last one."""
-    edges = np.linspace(0, 1, NUM_BINS + 1)
-    bins = np.clip((matching.scores * NUM_BINS).astype(int), 0, NUM_BINS - 1)
+    """Sort detections into bins by their score; the highest score belongs to the last one."""
+    highest = float(matching.scores.max(initial=0)) or 1.0
+    edges = np.linspace(0, highest, NUM_BINS + 1)
+    bins = np.clip((matching.scores / highest * NUM_BINS).astype(int), 0, NUM_BINS - 1)
     counts = np.bincount(bins, minlength=NUM_BINS)
     with np.errstate(invalid="ignore"):
         mean_score = np.bincount(bins, matching.scores, NUM_BINS) / counts

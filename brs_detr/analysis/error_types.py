@@ -80,8 +80,15 @@ def error_types(matching: Matching, images: Sequence[ImageBoxes], num_classes: i
         else:
             count = int((errors.kinds == name).sum())
             mended = _mended_ap(matching, errors, name, num_classes)
-        rows.append(ErrorType(name, what, count, max(mended - base, 0.0) if base == base and mended == mended else 0.0))
+        rows.append(ErrorType(name, what, count, _gain(base, mended)))
     return tuple(rows)
+
+
+def _gain(base: float, mended: float) -> float:
+    """What mending brings; where it leaves no object to be found, all that there was to gain."""
+    if np.isnan(base):
+        return 0.0
+    return max((1.0 if np.isnan(mended) else mended) - base, 0.0)
 
 
 def _sort_errors(matching: Matching, images: Sequence[ImageBoxes]) -> _Errors:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 
 import click
 
-from brs_detr.cli import INTERRUPTED
+from brs_detr.cli.training_session import conclude, resumable
 
 
 @click.command("train", short_help="Train a config on your data or on COCO.")
 @click.argument("config")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder with your data in COCO format.")
+@click.option("--data", type=click.Path(path_type=Path), help="Your data: COCO, Pascal VOC or YOLO.")
 @click.option("--work-dir", type=click.Path(path_type=Path), help="Where to write. [default: work_dirs/CONFIG]")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the work dir.")
 @click.option("--amp", is_flag=True, help="Compute in bfloat16: faster on GPUs and on CPUs that have it.")
@@ -53,14 +51,10 @@ def command(
       brs-detr train my_config.py --set optim_wrapper.optimizer.lr=1e-4 --set train_dataloader.batch_size=8
       torchrun --nproc-per-node 8 -m brs_detr.cli train brs-co-deformable-detr_r50_8xb2-12e_coco
     """
-    from brs_detr.engine.console import make_console
-    from brs_detr.engine.distributed import is_first
-    from brs_detr.engine.report import report_after_training
-    from brs_detr.engine.run_folder import RunFolder
     from brs_detr.engine.train import default_work_dir, train
 
     work_dir = work_dir or default_work_dir(config)
-    try:
+    with resumable(work_dir):
         run = train(
             config,
             data,
@@ -72,25 +66,4 @@ def command(
             overrides=overrides,
             services=services,
         )
-    except KeyboardInterrupt:
-        _say_how_to_resume(work_dir)
-        sys.exit(INTERRUPTED)
-    if is_first():
-        if not no_report:
-            report_after_training(RunFolder(run.work_dir), make_console())
-        if run.best_checkpoint.exists():
-            click.echo(f"Best AP {run.best_ap:.3f}: {run.best_checkpoint}")
-            click.echo(f"Next: brs-detr predict {run.best_checkpoint} IMAGE")
-        else:
-            click.echo(f"Never evaluated. The weights are in {run.last_checkpoint}")
-
-
-def _say_how_to_resume(work_dir: Path) -> None:
-    from brs_detr.engine.run_folder import RunFolder
-
-    last = RunFolder(work_dir).last
-    if not last.exists():
-        click.echo("\nStopped before the first checkpoint.", err=True)
-        return
-    again = shlex.join(argument for argument in sys.argv[1:] if argument != "--resume")
-    click.echo(f"\nStopped. The last checkpoint is {last}. To go on:\n  brs-detr {again} --resume", err=True)
+    conclude(run, with_report=not no_report)

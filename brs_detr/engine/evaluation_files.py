@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from brs_detr.data.annotations import read_annotations
-from brs_detr.data.boxes import xyxy_from_xywh
 from brs_detr.engine.evaluate import Evaluation
 from brs_detr.report.contact_sheet import contact_sheet
-from brs_detr.report.draw import draw_detections
+from brs_detr.report.truth_pictures import draw_truth
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path, num_pictures: int = 8) -> None:
@@ -57,26 +56,13 @@ def truth_and_detections(evaluation: Evaluation, num_pictures: int, score_thresh
         score_threshold: detections with a lower score are left out.
     """
     dataset = read_annotations(evaluation.split.annotation_file)
-    names = {category["id"]: category["name"] for category in dataset["categories"]}
     detections = [entry for entry in evaluation.predictions if entry["score"] >= score_threshold]
     sheet, captions = [], []
     for image in _spread(dataset["images"], num_pictures):
-        with Image.open(evaluation.split.image_dir / image["file_name"]) as file:
-            picture = ImageOps.exif_transpose(file).convert("RGB")
-        for caption, entries in (("truth", dataset["annotations"]), ("detected", detections)):
-            of_image = [entry for entry in entries if entry["image_id"] == image["id"]]
-            sheet.append(_drawn(picture, of_image, names, evaluation.class_names))
-            captions.append(f"{image['file_name']}: {caption}")
+        pair = draw_truth(dataset, detections, image, evaluation.split.image_dir, evaluation.class_names)
+        sheet += [pair.truth, pair.detected]
+        captions += [f"{pair.file_name}: truth", f"{pair.file_name}: detected"]
     return contact_sheet(sheet, columns=4, captions=captions)
-
-
-def _drawn(
-    picture: Image.Image, entries: Sequence[dict[str, Any]], names: dict[int, str], class_names: Sequence[str]
-) -> Image.Image:
-    boxes_xyxy = xyxy_from_xywh([entry["bbox"] for entry in entries])
-    labels = [class_names.index(names[entry["category_id"]]) for entry in entries]
-    scores = [entry["score"] for entry in entries if "score" in entry]
-    return draw_detections(picture, boxes_xyxy, labels, scores or None, class_names=class_names)
 
 
 def _spread(images: Sequence[dict[str, Any]], number: int) -> list[dict[str, Any]]:

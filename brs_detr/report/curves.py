@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from brs_detr.report.figure import INK, colour_of, new_figure, style_axes
 from brs_detr.report.history import History
-from brs_detr.report.palette import class_colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_INK = "#282c34"
-_GRID = "#e4e6ea"
 _METRICS = {"AP50": ("AP50", "bbox_mAP_50"), "AP": ("AP", "bbox_mAP")}
 
 
@@ -27,16 +25,12 @@ def plot_curves(history: History, path: str | Path, title: str = "") -> None:
         path: picture to write, in a format that its suffix names.
         title: a line above both.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 3.8), dpi=144, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 3.8)
     left, right = figure.subplots(1, 2)
     _plot_loss(left, history.train)
     _plot_metrics(right, history)
     if title:
-        figure.suptitle(title, x=0.01, ha="left", color=_INK, fontsize=11, fontweight="bold")
+        figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=11, fontweight="bold")
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
@@ -63,7 +57,7 @@ def smooth(values: ArrayLike, weight: float = 0.8) -> NDArray[np.float64]:
 def _plot_loss(axes: Axes, records: list[dict[str, Any]]) -> None:
     steps = [record["step"] for record in records]
     losses = np.array([record["loss"] for record in records], dtype=float)
-    colour = _colour(1)
+    colour = colour_of(1)
     axes.plot(steps, losses, color=colour, alpha=0.3, linewidth=1)
     axes.plot(steps, smooth(losses), color=colour, linewidth=2, marker="o" if len(steps) == 1 else "")
     _style(axes, "training loss", "iteration", steps)
@@ -85,7 +79,7 @@ def _plot_metrics(axes: Axes, history: History) -> None:
         values = [_metric(record, keys) for record in history.val]
         if not np.isfinite(values).any():
             continue
-        colour = _colour(2 - 2 * place)
+        colour = colour_of(2 - 2 * place)
         axes.plot(steps, values, color=colour, linewidth=2, marker="o", markersize=4, clip_on=False)
         last = int(np.flatnonzero(np.isfinite(values))[-1])
         axes.annotate(
@@ -107,20 +101,10 @@ def _metric(record: dict[str, Any], keys: tuple[str, ...]) -> float:
 
 
 def _style(axes: Axes, title: str, x_label: str, steps: list[int]) -> None:
-    axes.set_title(title, loc="left", color=_INK, fontsize=10)
-    axes.set_xlabel(x_label, color=_INK)
-    axes.tick_params(colors=_INK, length=0)
+    style_axes(axes, title, x_label)
     axes.set_xlim(0, 1.02 * max([1, *steps]))
-    axes.grid(color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(_INK)
     axes.locator_params(axis="x", integer=True)
 
 
 def _say_nothing_yet(axes: Axes) -> None:
     axes.text(0.5, 0.5, "nothing recorded", transform=axes.transAxes, ha="center", va="center", color="#9aa0a6")
-
-
-def _colour(label: int) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*class_colour(label))

@@ -63,4 +63,6 @@ def inline_svg(figure: Figure, description: str) -> Markup:
     body = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index(">") + 1 :], flags=re.DOTALL)
     body = re.sub(r' id="(?:figure|axes|patch|line2d|matplotlib\.axis|xtick|ytick|text)_\d+"', "", body)
     viewbox = size[0] if size else ""
-    return Markup(f'<svg class="plot" role="img" aria-label="{escape(description)}" {viewbox}>{body}')  # noqa: S704
+    width = f"max-width: {figure.get_figwidth():g}in"
+    head = f'<svg class="plot" style="{width}" role="img" aria-label="{escape(description)}" {viewbox}>'
+    return Markup(head + body)  # noqa: S704

@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from brs_detr.bench.results import BenchResult, Record
 from brs_detr.bench.table import describe
 from brs_detr.errors import UserError
-from brs_detr.report.palette import class_colour
+from brs_detr.report.figure import INK, colour_of, new_figure, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_INK = "#282c34"
-_GRID = "#e4e6ea"
 
 
 class _Style(NamedTuple):
@@ -24,16 +21,12 @@ class _Style(NamedTuple):
     width: float = 1.6
 
 
-def _hex(label: int) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*class_colour(label))
-
-
 _STYLES = {  # in the order of drawing: the two of ours nearly coincide, the narrow one lies on the wide one
-    "loop": _Style("RS Loss, loop", _hex(2), "s"),
-    "bucketed_matrix": _Style("bucketed, matrices", _hex(0), "D"),
-    "exact": _Style("exact (ours)", _hex(3), "o", 3.8),
-    "bucketed": _Style("bucketed (ours)", _hex(1), "o"),
-    "focal": _Style("focal loss", _hex(4), "^"),
+    "loop": _Style("RS Loss, loop", colour_of(2), "s"),
+    "bucketed_matrix": _Style("bucketed, matrices", colour_of(0), "D"),
+    "exact": _Style("exact (ours)", colour_of(3), "o", 3.8),
+    "bucketed": _Style("bucketed (ours)", colour_of(1), "o"),
+    "focal": _Style("focal loss", colour_of(4), "^"),
     "bce": _Style("BCE", "#6b7280", "v"),
 }
 
@@ -48,28 +41,23 @@ def plot_losses(result: BenchResult, path: str | Path) -> None:
     Raises:
         UserError: nothing of the paper's grid was measured, or the format is unknown.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     require_picture(path)
     columns = _by_percentage(result)
-    figure = Figure(figsize=(1.2 + 2.7 * len(columns), 6.6), dpi=144, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1.2 + 2.7 * len(columns), 6.6)
     grid = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)
     for (above, below), (percentage, records) in zip(grid.T, columns.items(), strict=True):
-        above.set_title(f"{percentage:g} % positives", loc="left", color=_INK, fontsize=10)
+        is_first = above is grid[0, 0]
+        style_axes(above, f"{percentage:g} % positives", "", "time" if is_first else "")
+        style_axes(below, "", "logits", "operations" if is_first else "")
         _plot(above, records, "median_s", "s")
         _plot(below, records, "operations", "")
-        below.set_xlabel("logits", color=_INK)
-    grid[0, 0].set_ylabel("time", color=_INK)
-    grid[1, 0].set_ylabel("operations", color=_INK)
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=len(labels), frameon=False, labelcolor=_INK)
+    figure.legend(handles, labels, loc="outside lower left", ncols=len(labels), frameon=False, labelcolor=INK)
     figure.suptitle(
         f"One loss, forward and backward: {describe(result)}",
         x=0.01,
         ha="left",
-        color=_INK,
+        color=INK,
         fontsize=11,
         fontweight="bold",
     )
@@ -104,12 +92,8 @@ def _plot(axes: Axes, records: list[Record], quantity: str, unit: str) -> None:
     axes.set(xscale="log", yscale="log")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.yaxis.set_major_formatter(EngFormatter(unit))
-    axes.grid(color=_GRID, linewidth=0.8)
     axes.minorticks_off()
     axes.margins(x=0.08)
-    axes.tick_params(colors=_INK, length=0)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(_INK)
 
 
 def _plot_line(axes: Axes, records: list[Record], quantity: str, style: _Style) -> None:

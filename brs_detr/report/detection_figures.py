@@ -1,0 +1,120 @@
+"""What an analysis of detections looks like, one figure for each part."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from brs_detr.analysis.calibration import Calibration
+from brs_detr.analysis.confusion import ConfusionMatrix
+from brs_detr.analysis.error_types import ErrorType
+from brs_detr.analysis.pr_curves import PRCurve
+from brs_detr.analysis.thresholds import ThresholdCurves
+from brs_detr.report.figure import GRID, INK, colour_of, new_figure, style_axes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.figure import Figure
+
+MOST_CURVES = 8
+MOST_CELLS = 25  # classes; beyond that the counts are too small to be read
+
+
+def pr_figure(curves: Sequence[PRCurve]) -> Figure:
+    """Precision against recall at IoU 0.5: all classes, and the first few of them each."""
+    figure = new_figure(6.4, 4.2)
+    axes = figure.subplots()
+    for place, curve in enumerate(curves[1 : MOST_CURVES + 1]):
+        axes.plot(curve.recall, curve.precision50, color=colour_of(place), linewidth=1.2, label=curve.name)
+    axes.plot(curves[0].recall, curves[0].precision50, color=INK, linewidth=2.4, label="all classes")
+    style_axes(axes, "precision by recall, IoU 0.5", "recall", "precision")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="lower left")
+    return figure
+
+
+def threshold_figure(curves: ThresholdCurves) -> Figure:
+    """Precision, recall and F1 against the lowest score that is kept, and where F1 is best."""
+    figure = new_figure(6.4, 4.2)
+    axes = figure.subplots()
+    for place, (name, values) in enumerate(
+        (("precision", curves.precision), ("recall", curves.recall), ("F1", curves.f1))
+    ):
+        axes.plot(curves.scores, values, color=colour_of(place), linewidth=2.2 if name == "F1" else 1.4, label=name)
+    axes.axvline(curves.recommended, color=INK, linewidth=1, linestyle=(0, (3, 3)))
+    axes.annotate(
+        f" {curves.recommended:.3f}", (curves.recommended, 1.0), color=INK, fontsize=9, va="top", annotation_clip=False
+    )
+    style_axes(axes, "what a threshold does", "lowest score to keep")
+    axes.set(xlim=(0, _upper(curves)), ylim=(0, 1.02))
+    axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="lower right")
+    return figure
+
+
+def _upper(curves: ThresholdCurves) -> float:
+    """Where the axis of the scores ends: a ranking loss may leave all of them small."""
+    highest = float(curves.scores[-1]) if len(curves.scores) else 1.0
+    return min(1.0, max(1.05 * highest, 1.5 * curves.recommended))
+
+
+def confusion_figure(confusion: ConfusionMatrix) -> Figure:
+    """Shares of each row as a heat map, with the counts where there is room for them."""
+    size = len(confusion.names) + 1
+    side = min(8.0, 2.6 + 0.45 * size)
+    figure = new_figure(side + 0.6, side)
+    axes = figure.subplots()
+    totals = confusion.counts.sum(1, keepdims=True)
+    shares = confusion.counts / np.maximum(totals, 1)
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colours = LinearSegmentedColormap.from_list("share", ["#ffffff00", colour_of(1)])
+    axes.imshow(shares, cmap=colours, vmin=0, vmax=1, aspect="auto")
+    style_axes(axes, f"score at least {confusion.threshold:.3f}, IoU {confusion.iou:g}", "detected as", "is")
+    axes.grid(visible=False)
+    if size - 1 <= MOST_CELLS:
+        axes.set_xticks(range(size), [*confusion.names, "missed"], rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(size), [*confusion.names, "nothing"])
+        for row, column in zip(*np.nonzero(confusion.counts), strict=True):
+            axes.text(column, row, str(confusion.counts[row, column]), ha="center", va="center", color=INK, fontsize=8)
+    return figure
+
+
+def calibration_figure(calibration: Calibration) -> Figure:
+    """Share of right detections against their mean score; the area of a dot is their number."""
+    figure = new_figure(4.8, 4.2)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GRID, linewidth=1.5)
+    counts = calibration.counts
+    is_filled = counts > 0
+    areas = 20 + 300 * counts[is_filled] / max(int(counts.max()), 1)
+    points = calibration.mean_score[is_filled], calibration.precision[is_filled]
+    axes.plot(*points, color=colour_of(1), linewidth=1.2)
+    axes.scatter(*points, s=areas, color=colour_of(1), alpha=0.6)
+    style_axes(axes, "is a score a probability?", "mean score", "share that is right")
+    axes.set(xlim=(0, calibration.edges[-1]), ylim=(0, 1.02))
+    return figure
+
+
+def error_figure(errors: Sequence[ErrorType]) -> Figure:
+    """How much AP50 each kind of error costs."""
+    figure = new_figure(6.4, 2.9)
+    axes = figure.subplots()
+    names = [error.name for error in errors][::-1]
+    lost = [100 * error.lost_AP50 for error in errors][::-1]
+    axes.barh(names, lost, color=colour_of(2), height=0.62)
+    for place, value in enumerate(lost):
+        axes.annotate(
+            f"{value:.1f}",
+            (value, place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            color=INK,
+            fontsize=8,
+        )
+    style_axes(axes, "AP50 lost to each kind of error", "points of 100")
+    axes.grid(axis="y", visible=False)
+    axes.set_xlim(0, max(1.15 * max(lost, default=0), 1))
+    return figure
