@@ -44,6 +44,13 @@ def resolution_for(config: Config, recipe: Recipe) -> tuple[int, int] | None:
     return recipe.resolution or resolution_of(inner_dataset(config, "val").pipeline)
 
 
+def ranking_heads(model: MutableMapping[str, Any]) -> list[MutableMapping[str, Any]]:
+    """Configs of the heads with ranking losses."""
+    roi_head = model.get("roi_head") or {}
+    heads = (model.get("query_head"), model.get("rpn_head"), roi_head.get("bbox_head"), model.get("atss_head"))
+    return [head for head in heads if head and str(head["type"]).startswith("Ranking")]
+
+
 def apply_recipe(config: Config, tuning: Tuning) -> None:
     """Make a config train as was decided.
 
@@ -57,6 +64,9 @@ def apply_recipe(config: Config, tuning: Tuning) -> None:
     _set_optimizer(config, tuning)
     _set_backbone(config.model.backbone, recipe, tuning.start)
     _set_queries(config, tuning)
+    if recipe.joint_ranking:
+        for head in ranking_heads(config.model):
+            head["ranking_memory"] = tuning.plan.accumulation - 1
     for phase in ("val", "test"):
         if resolution:
             set_resolution(inner_dataset(config, phase).pipeline, resolution)
@@ -97,7 +107,7 @@ def _set_optimizer(config: Config, tuning: Tuning) -> None:
 
 def _set_backbone(backbone: MutableMapping[str, Any], recipe: Recipe, start: Start) -> None:
     """Freeze, and fit BatchNorm to whether there are statistics: a few images give none to rely on."""
-    freeze_stages(backbone, recipe.frozen_stages)  # type: ignore[arg-type]
+    freeze_stages(backbone, recipe.frozen_stages)
     if "norm_eval" in backbone:
         backbone["norm_eval"] = start != "nothing"
         if start == "nothing":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 
@@ -43,9 +43,7 @@ def learning_rate_keys(
     return keys
 
 
-def freeze_stages(backbone: dict[str, Any], frozen_stages: int) -> bool:
-    """Freeze the stem and the first stages in the config of a backbone, in place; whether its kind allows it."""
+def freeze_stages(backbone: MutableMapping[str, Any], frozen_stages: int) -> None:
+    """Freeze the stem and the first stages in the config of a backbone, in place, if its kind is known."""
     if stage_names(backbone):
         backbone["frozen_stages"] = frozen_stages
-        return True
-    return False

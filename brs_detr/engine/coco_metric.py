@@ -8,9 +8,9 @@ from typing import Any
 
 from mmengine.evaluator import BaseMetric
 
+from brs_detr.analysis.coco_ap import CocoAP, coco_ap
 from brs_detr.data.annotations import read_annotations
 from brs_detr.data.cleaning import clean_annotations
-from brs_detr.analysis.coco_ap import CocoAP, coco_ap
 
 
 class CocoAPMetric(BaseMetric):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -100,9 +101,18 @@ def _readings(model: nn.Module) -> Iterator[Callable[[Mapping[str, Tensor]], Map
 
 
 def _swin_names(state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Names of the official Swin; timm's differ in that the merging of patches opens a stage and does not close it."""
     from mmdet.models.backbones.swin import swin_converter
 
-    return swin_converter(state_dict) if "patch_embed.proj.weight" in state_dict else {}
+    if "patch_embed.proj.weight" not in state_dict:
+        return {}
+    if not any(key.startswith("layers.0.downsample.") for key in state_dict):
+        merging = re.compile(r"^layers\.(\d+)\.downsample\.")
+        state_dict = {
+            merging.sub(lambda found: f"layers.{int(found[1]) - 1}.downsample.", key): value
+            for key, value in state_dict.items()
+        }
+    return swin_converter(state_dict)
 
 
 def _num_fitting(names: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> int:

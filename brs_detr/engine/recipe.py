@@ -42,6 +42,7 @@ class Recipe:
         mosaic: put four images into one, half of the time.
         plain_epochs: share of the epochs, at the end, without mosaic.
         queries: objects that can be found in an image; None for as many as the data ask for.
+        joint_ranking: let ranking losses compare the images of all batches that are accumulated for a step.
 
     Raises:
         UserError: a value is out of its range.
@@ -67,6 +68,7 @@ class Recipe:
     mosaic: bool = False
     plain_epochs: float = 0.2
     queries: int | None = None
+    joint_ranking: bool = False
 
     def __post_init__(self) -> None:
         for name, (is_right, belongs) in _RANGES.items():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from brs_detr.engine.recipe import RECIPES, Recipe
 from brs_detr.engine.tuning import Tuning
@@ -31,7 +32,7 @@ WHY: dict[str, dict[str, str]] = {
     },
     "ema": {"few": "steadier than single steps", "some": "steadier than single steps", "nothing": "steadier"},
     "crop": {"nothing": "whole images are easier at first"},
-    "colour": {"few": "few images show little light"},
+    "colour": {"few": "light that few images show"},
 }
 """Reasons in few words, by the start or by the size of the training set."""
 
@@ -44,18 +45,22 @@ class Row(NamedTuple):
     why: str
 
 
-def recipe_rows(tuning: Tuning, resolution: tuple[int, int] | None, queries: int | None) -> list[Row]:
+def recipe_rows(
+    tuning: Tuning, resolution: tuple[int, int] | None, queries: int | None, is_ranking: bool = False
+) -> list[Row]:
     """What will be done, and why.
 
     Args:
         tuning: what was decided.
         resolution: (long side, short side) in pixels.
         queries: of the model; None for a detector without.
+        is_ranking: whether the model has ranking losses.
     """
     recipe, interval = tuning.recipe, tuning.val_interval
     rows = [
         Row("epochs", f"{tuning.epochs}, {tuning.epochs * tuning.plan.updates} steps", _why_epochs(tuning)),
         Row("batch", str(tuning.plan), _why(tuning, "effective_batch")),
+        Row("ranking", _ranking(tuning), _why(tuning, "joint_ranking")),
         Row("learning rate", f"{tuning.learning_rate:.3g}, {recipe.schedule}", _why(tuning, "learning_rate")),
         Row("backbone", _backbone(recipe), _why(tuning, "backbone_lr", "layer_decay")),
         Row("frozen", _frozen(recipe.frozen_stages), _why(tuning, "frozen_stages")),
@@ -66,7 +71,8 @@ def recipe_rows(tuning: Tuning, resolution: tuple[int, int] | None, queries: int
         Row("evaluation", "every epoch" if interval == 1 else f"every {interval} epochs", ""),
         Row("early stop", _patience(recipe.patience), _why(tuning, "patience")),
     ]
-    return [row for row in rows if row.what != "queries" or queries is not None]
+    is_shown = {"queries": queries is not None, "ranking": is_ranking}
+    return [row for row in rows if is_shown.get(row.what, True)]
 
 
 def recipe_table(rows: list[Row]) -> Table:
@@ -84,45 +90,26 @@ def recipe_table(rows: list[Row]) -> Table:
 
 
 def recipe_markdown() -> str:
-    """All recipes side by side, for the documentation."""
-    lines = [
-        ["images", "weights of", *(_HEADS[name] for name in _HEADS)],
-        [":--", ":--", *["--:"] * len(_HEADS)],
-    ]
-    sizes = {"few": "under 500", "some": "under 5,000", "many": "more"}
-    lines += [
-        [sizes[size], f"a {start}" if start != "nothing" else start, *(_cell(recipe, name) for name in _HEADS)]
-        for (size, start), recipe in RECIPES.items()
-    ]
+    """All recipes side by side, for the documentation: a row a setting in which they differ."""
+    names = {"few": "< 500", "some": "< 5,000", "many": "more"}
+    heads = [f"{_START_WORDS[start]}, {names[size]}" for size, start in RECIPES]
+    lines = [["setting", *heads], [":--", *["--:"] * len(heads)]]
+    for setting in (field.name for field in fields(Recipe)):
+        values = [getattr(recipe, setting) for recipe in RECIPES.values()]
+        if len(set(values)) > 1:
+            lines.append([f"`{setting}`", *map(_cell, values)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-_HEADS = {
-    "epochs": "epochs",
-    "min_updates": "steps at least",
-    "effective_batch": "batch",
-    "learning_rate": "learning rate",
-    "backbone_lr": "backbone",
-    "layer_decay": "layer decay",
-    "frozen_stages": "frozen",
-    "ema": "mean",
-    "multi_scale": "sizes",
-    "crop": "crop",
-    "colour": "colour",
-    "evaluations": "evaluations",
-    "patience": "patience",
-}
+_START_WORDS = {"detector": "detector", "backbone": "backbone", "nothing": "random"}
 
 
-def _cell(recipe: Recipe, name: str) -> str:
-    value = getattr(recipe, name)
+def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if name == "frozen_stages":
-        return _frozen(value)
-    if name == "learning_rate":
-        return f"{value:.0e}".replace("e-0", "e-")
-    return f"{value[0]} to {value[1]}" if isinstance(value, tuple) else f"{value:g}"
+    if isinstance(value, tuple):
+        return f"{value[0]:g} to {value[1]:g}"
+    return f"{value:.0e}".replace("e-0", "e-") if 0 < abs(value) < 0.01 else f"{value:g}"
 
 
 def _why(tuning: Tuning, *settings: str) -> str:
@@ -144,6 +131,12 @@ def _backbone(recipe: Recipe) -> str:
         return "the same"
     decay = f", {recipe.layer_decay:g} a stage" if recipe.layer_decay < 1 else ""
     return f"{recipe.backbone_lr:g} of that{decay}"
+
+
+def _ranking(tuning: Tuning) -> str:
+    plan = tuning.plan
+    joined = plan.accumulation if tuning.recipe.joint_ranking else 1
+    return f"among {min(plan.batch * joined, plan.num_images)} images"
 
 
 def _frozen(stages: int) -> str:

@@ -1,0 +1,57 @@
+"""``docs/finetune.md``: its tables are those of the code, its flags, settings and models exist."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from rich.console import Console
+
+from brs_detr.cli import finetune
+from brs_detr.engine.batch_plan import plan_batch
+from brs_detr.engine.model_names import MODELS
+from brs_detr.engine.recipe import RECIPES, Recipe
+from brs_detr.engine.recipe_table import recipe_markdown, recipe_rows, recipe_table
+from brs_detr.engine.training_facts import TrainingFacts
+from brs_detr.engine.tuning import Tuning
+
+PAGE = Path(__file__).parents[2] / "docs" / "finetune.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+
+
+def test_table_of_recipes_is_that_of_the_code() -> None:
+    assert recipe_markdown() in TEXT
+
+
+def test_printed_recipe_is_what_is_printed() -> None:
+    plan = plan_batch(2, 16, 1, 205)
+    tuning = Tuning(RECIPES["few", "detector"], "detector", TrainingFacts(205, 30), plan, width=256)
+    console = Console(file=(text := io.StringIO()), width=100)
+    console.print(recipe_table(recipe_rows(tuning, (1024, 640), 300, is_ranking=True)))
+    lines = [line.rstrip() for line in text.getvalue().splitlines() if line.strip()]
+    assert "\n".join(lines) in TEXT
+
+
+def test_flags_exist() -> None:
+    known = {option for parameter in finetune.command.params for option in parameter.opts}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", TEXT)) - {"--nproc-per-node", "--help"} <= known
+
+
+def test_every_setting_is_mentioned_and_every_mentioned_one_exists() -> None:
+    settings = {field.name for field in fields(Recipe)}
+    assert all(f"`{name}`" in TEXT for name in settings)
+    assert set(re.findall(r"--set ([a-z_]+)=", TEXT)) <= settings
+
+
+def test_every_model_is_mentioned() -> None:
+    assert all(f"`{name}`" in TEXT for name in MODELS)
+
+
+def test_links_lead_somewhere_and_the_code_imports() -> None:
+    for target in re.findall(r"\]\((?!https)([^)#]+)", TEXT):
+        assert (PAGE.parent / target).is_file(), target
+    for module, name in re.findall(r"^from (\S+) import (\w+)", TEXT, re.MULTILINE):
+        assert hasattr(importlib.import_module(module), name)
