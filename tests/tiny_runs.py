@@ -9,7 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from brs_detr.data.shapes import make_shapes
+from brs_detr.data.synthetic.shapes import make_shapes
 from brs_detr.engine.config import configs_dir
 from brs_detr.engine.train import TrainedRun, train
 

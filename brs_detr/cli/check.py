@@ -14,8 +14,8 @@ import brs_detr
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from brs_detr.data.data_report import DataReport
-    from brs_detr.data.fix import Changes
+    from brs_detr.data.checks.data_report import DataReport
+    from brs_detr.data.checks.fix import Changes
 
 _ERRORS_FOUND = 2
 
@@ -57,9 +57,9 @@ def command(data: Path, out: Path | None, size: tuple[int, int], fix: Path | Non
       brs-detr check my_data --size 448x256
       brs-detr check my_data --fix my_mended_data
     """
-    from brs_detr.data.check_source import check_source
-    from brs_detr.data.fix import fix_source
-    from brs_detr.data.source import open_source
+    from brs_detr.data.checks.check_source import check_source
+    from brs_detr.data.checks.fix import fix_source
+    from brs_detr.data.formats.source import open_source
     from brs_detr.engine.console import make_console
     from brs_detr.engine.progress import counter
     from brs_detr.report.check_page import write_check

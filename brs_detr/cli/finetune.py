@@ -81,7 +81,7 @@ def command(
       brs-detr finetune my_data --weights work_dirs/traffic_r18 --epochs 20 --freeze 2
       brs-detr finetune my_data --set colour=False --set model.query_head.max_auxiliary_queries=100
     """
-    from brs_detr.engine.fine_tuning import default_tuning_dir, finetune
+    from brs_detr.engine.finetune.fine_tuning import default_tuning_dir, finetune
 
     work_dir = work_dir or default_tuning_dir(data, model)
     with resumable(work_dir):

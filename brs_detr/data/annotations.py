@@ -19,7 +19,7 @@ def read_annotations(file: str | Path) -> dict[str, Any]:
         file: JSON file with an object that holds the lists `images`, `annotations` and `categories`.
 
     Returns:
-        The object. Its entries are not looked at: that is the work of `brs_detr.data.check`.
+        The object. Its entries are not looked at: that is the work of `brs_detr.data.checks.check`.
 
     Raises:
         UserError: the file is missing, is not JSON (with line and column), or lacks one of the three lists.

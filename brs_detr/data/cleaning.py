@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from brs_detr.data.annotation_check import find_annotation_faults
 from brs_detr.data.boxes import clip_boxes, judge_boxes, xywh_from_xyxy, xyxy_from_xywh
+from brs_detr.data.checks.annotation_check import find_annotation_faults
 from brs_detr.data.findings import Findings
 
 

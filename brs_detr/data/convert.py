@@ -8,13 +8,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from brs_detr.data.annotations import write_annotations
-from brs_detr.data.check import find_faults, merged
+from brs_detr.data.checks.check import find_faults, merged
 from brs_detr.data.cleaning import clean_annotations
 from brs_detr.data.findings import NO_BOX, Finding, Findings
+from brs_detr.data.formats.source import DataSource, SourceSplit, open_source
+from brs_detr.data.formats.source_dataset import plain
 from brs_detr.data.fresh_folder import fresh_folder
 from brs_detr.data.placing import place_file, require_apart
-from brs_detr.data.source import DataSource, SourceSplit, open_source
-from brs_detr.data.source_dataset import plain
 from brs_detr.data.splits import require_same_names
 from brs_detr.errors import UserError
 
@@ -59,7 +59,7 @@ def convert(
     that the reader gives them; those of a COCO file are the ones that stand in it.
 
     Args:
-        source: what `brs_detr.data.source.open_source` understands.
+        source: what `brs_detr.data.formats.source.open_source` understands.
         folder: where to; appears as a whole or not at all.
         link: hard-link the images instead of copying them (copied where the disk cannot).
         overwrite: replace a data set that is there already.

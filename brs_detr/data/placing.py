@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from brs_detr.data.source_split import DataSource
+from brs_detr.data.formats.source_split import DataSource
 from brs_detr.errors import UserError
 
 

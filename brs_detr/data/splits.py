@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from brs_detr.data.annotations import write_annotations
-from brs_detr.data.coco_folder import CocoSplit
-from brs_detr.data.coco_folder_reader import is_as_filed
-from brs_detr.data.source_split import DataSource, SourceSplit, SplitContent
+from brs_detr.data.formats.coco_folder import CocoSplit
+from brs_detr.data.formats.coco_folder_reader import is_as_filed
+from brs_detr.data.formats.source_split import DataSource, SourceSplit, SplitContent
 from brs_detr.data.splits_by_image import is_learnt, split_images
 from brs_detr.errors import UserError
 
@@ -29,7 +29,7 @@ def place_splits(
     images are never copied. A data set without splits is divided into train and val; from one that has `train` alone,
     val is held out. Where there is `test` and no `val`, nothing is held out.
 
-    Nothing is checked: `brs_detr.data.check` does that, and should have been asked before.
+    Nothing is checked: `brs_detr.data.checks.check` does that, and should have been asked before.
 
     Args:
         source: the data set.

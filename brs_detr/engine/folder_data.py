@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rich.console import Console
 
 from brs_detr.data.annotations import read_class_names
-from brs_detr.data.check import check_split
-from brs_detr.data.coco_folder import CocoSplit, shared_class_names
-from brs_detr.data.source import SourceSplit, open_source
+from brs_detr.data.checks.check import check_split
+from brs_detr.data.formats.coco_folder import CocoSplit, shared_class_names
+from brs_detr.data.formats.source import SourceSplit, open_source
 from brs_detr.data.splits import describe_splits, place_split, place_splits
 from brs_detr.engine.progress import counter
 from brs_detr.errors import UserError
@@ -33,7 +33,7 @@ def use_folder(config: Config, folder: str | Path, placed: Path, console: Consol
 
     Args:
         config: changed in place: datasets, evaluators, and every `num_classes` of the model.
-        folder: data set in any format that `brs_detr.data.source` knows.
+        folder: data set in any format that `brs_detr.data.formats.source` knows.
         placed: where annotation files are written that the data set lacks.
         console: where to print.
 
@@ -56,7 +56,7 @@ def open_splits(folder: str | Path, placed: Path, console: Console) -> dict[str,
     are measured on the same images.
 
     Args:
-        folder: data set in any format that `brs_detr.data.source` knows.
+        folder: data set in any format that `brs_detr.data.formats.source` knows.
         placed: where annotation files are written that the data set lacks.
         console: where to print what will be dropped, and which splits had to be made.
 
@@ -76,7 +76,7 @@ def open_split(folder: str | Path, names: Sequence[str], placed: Path, console: 
     """Check one split of a data set and bring it into the form that evaluation reads.
 
     Args:
-        folder: data set in any format that `brs_detr.data.source` knows.
+        folder: data set in any format that `brs_detr.data.formats.source` knows.
         names: the first of them that the data set has is taken.
         placed: where its annotation file is written, if it needs one.
         console: where to print what will be dropped.

@@ -21,11 +21,11 @@ def register() -> None:
     registry.register()
     from mmengine.registry import HOOKS, METRICS, OPTIM_WRAPPERS, VISBACKENDS
 
-    from brs_detr.engine.accumulation import CloseAccumulation
     from brs_detr.engine.autocast import AutocastOptimWrapper
-    from brs_detr.engine.close_mosaic import CloseMosaic
     from brs_detr.engine.coco_metric import CocoAPMetric
-    from brs_detr.engine.early_stopping import StopEarly
+    from brs_detr.engine.finetune.accumulation import CloseAccumulation
+    from brs_detr.engine.finetune.close_mosaic import CloseMosaic
+    from brs_detr.engine.finetune.early_stopping import StopEarly
     from brs_detr.engine.metrics_csv import MetricsCsv
 
     for hook in (CloseAccumulation, CloseMosaic, StopEarly):

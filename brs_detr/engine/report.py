@@ -13,7 +13,7 @@ import brs_detr
 from brs_detr.analysis.analysis import Analysis, analyse
 from brs_detr.data.annotations import read_annotations
 from brs_detr.data.cleaning import clean_annotations
-from brs_detr.data.coco_folder import CocoSplit
+from brs_detr.data.formats.coco_folder import CocoSplit
 from brs_detr.engine.config_text import parse_config_text
 from brs_detr.engine.console import make_console
 from brs_detr.engine.metrics_csv import read_rows

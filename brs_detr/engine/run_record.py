@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import brs_detr
 from brs_detr.data.annotations import read_annotations
-from brs_detr.data.coco_folder import CocoSplit
+from brs_detr.data.formats.coco_folder import CocoSplit
 from brs_detr.engine.folder_data import inner_dataset
 from brs_detr.engine.run_folder import RunFolder, write_whole
 from brs_detr.errors import UserError

@@ -15,6 +15,7 @@ from rich.console import Console
 from brs_detr.engine.config import find_config, load_config
 from brs_detr.engine.console import make_console
 from brs_detr.engine.distributed import join_processes, num_processes
+from brs_detr.engine.finetune.starting_weights import fetch_weights
 from brs_detr.engine.folder_data import check_data, split_of, use_config_data, use_folder
 from brs_detr.engine.keep_checkpoints import KeepLastAndBest
 from brs_detr.engine.loaders import mend_workers
@@ -24,7 +25,6 @@ from brs_detr.engine.registry import explain_unknown_option, explain_unknown_typ
 from brs_detr.engine.run_folder import RunFolder
 from brs_detr.engine.run_record import describe_run, end_record, read_record, write_record
 from brs_detr.engine.schedule import set_epochs
-from brs_detr.engine.starting_weights import fetch_weights
 from brs_detr.errors import UserError
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ class RankingMemory:
     Gradient accumulation adds the gradients of several small batches, but a ranking loss compares within one batch: a
     false positive of one image is never held against the objects of another. With the other batches of the step in
     memory it is, and the sum of the gradients becomes that of one large batch. (The memory also holds batches of the
-    step before, whose logits are older by one update.)
+    step before, whose logits are older by one update. It is in no checkpoint.)
 
     Args:
         num_batches: to keep of each group, >= 0.
@@ -38,6 +38,10 @@ class RankingMemory:
     def __init__(self, num_batches: int) -> None:
         self.num_batches = num_batches
         self._kept: dict[str, deque[Ranked]] = {}
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._kept.clear()
 
     def join(self, group: str, own: Ranked) -> tuple[Ranked, int]:
         """Put what is remembered behind the predictions of this batch, then remember these.

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from brs_detr.data.box_check import MIN_SIDE
-from brs_detr.data.split_statistics import LARGE, SMALL, SplitStatistics
+from brs_detr.data.checks.box_check import MIN_SIDE
+from brs_detr.data.checks.split_statistics import LARGE, SMALL, SplitStatistics
 from brs_detr.report.figure import INK, colour_of, inline_svg, new_figure, style_axes
 
 if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
-    from brs_detr.data.data_report import DataReport
+    from brs_detr.data.checks.data_report import DataReport
 
 _SIZE = (4.6, 2.7)  # inches
 _LOOKS: dict[str, tuple[int, Any]] = {"train": (1, "-"), "val": (2, (0, (5, 1.5))), "test": (3, (0, (1, 1)))}

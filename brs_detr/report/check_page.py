@@ -16,7 +16,7 @@ from brs_detr.report.mosaic import Sample, class_samples, fault_samples
 from brs_detr.report.page import write_page
 
 if TYPE_CHECKING:
-    from brs_detr.data.data_report import DataReport, PlacedFinding
+    from brs_detr.data.checks.data_report import DataReport, PlacedFinding
 
 PAGE, RECORD = "check.html", "check.json"
 
@@ -45,7 +45,7 @@ def write_check(report: DataReport, folder: str | Path, version: str) -> Path:
     """Write `check.html`, which needs no other file, and `check.json`.
 
     Args:
-        report: from `brs_detr.data.check_source.check_source`.
+        report: from `brs_detr.data.checks.check_source.check_source`.
         folder: where to; it is made when it does not exist.
         version: of this package, to be named on the page.
 

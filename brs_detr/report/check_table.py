@@ -9,7 +9,7 @@ from brs_detr.data.findings import SEVERITIES, Severity
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from brs_detr.data.data_report import DataReport
+    from brs_detr.data.checks.data_report import DataReport
 
 _STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from brs_detr.data.boxes import xyxy_from_xywh
-from brs_detr.data.data_report import DataReport, PlacedFinding, SplitReport
+from brs_detr.data.checks.data_report import DataReport, PlacedFinding, SplitReport
 from brs_detr.data.findings import Example
 from brs_detr.report.crop import crop_box, load_upright
 from brs_detr.report.palette import class_colour

@@ -1,38 +1,9 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
+from two_images import BOX, ELSEWHERE, dataset, found
 
 from brs_detr.analysis.coco_ap import coco_ap
-
-
-def dataset(*boxes: tuple[int, int, list[float]], crowd: int = 0) -> dict[str, Any]:
-    """Two images and the classes 3 "cat" and 9 "dog"; a box is (image, category, x y w h)."""
-    annotations = [
-        {
-            "id": number,
-            "image_id": image,
-            "category_id": category,
-            "bbox": box,
-            "area": box[2] * box[3],
-            "iscrowd": crowd,
-        }
-        for number, (image, category, box) in enumerate(boxes, start=1)
-    ]
-    return {
-        "images": [{"id": 7, "width": 64, "height": 64}, {"id": 8, "width": 64, "height": 64}],
-        "annotations": annotations,
-        "categories": [{"id": 3, "name": "cat"}, {"id": 9, "name": "dog"}],
-    }
-
-
-def found(image: int, category: int, box: list[float], score: float) -> dict[str, Any]:
-    return {"image_id": image, "category_id": category, "bbox": box, "score": score}
-
-
-BOX = [10.0, 10.0, 20.0, 20.0]
-ELSEWHERE = [40.0, 40.0, 20.0, 20.0]
 
 
 def test_everything_found() -> None:
@@ -103,6 +74,6 @@ def test_f1_does_not_count_what_lies_in_a_crowd() -> None:
 
 
 @pytest.mark.parametrize(("boxes", "expected"), [(dataset(), -1.0), (dataset((7, 3, BOX)), 0.0)])
-def test_without_a_true_find_the_threshold_is_the_fallback(boxes: dict[str, Any], expected: float) -> None:
+def test_without_a_true_find_the_threshold_is_the_fallback(boxes: dict, expected: float) -> None:
     metrics = coco_ap(boxes, [found(7, 3, ELSEWHERE, 0.9)]).metrics
     assert (metrics["F1"], metrics["F1_threshold"]) == (expected, 0.3)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brs_detr.data.coco_folder import CocoSplit
+from brs_detr.data.formats.coco_folder import CocoSplit
 
 
 class SmallCoco:

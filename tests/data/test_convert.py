@@ -9,9 +9,9 @@ from PIL import Image
 from same_data import SIZES, WITH_SPLITS, WITHOUT_SPLITS, coco_object, write_images, write_json
 from voc_folders import make_voc, voc_object, write_voc
 
-from brs_detr.data.check import check_split
-from brs_detr.data.coco_folder import find_splits, shared_class_names
+from brs_detr.data.checks.check import check_split
 from brs_detr.data.convert import convert
+from brs_detr.data.formats.coco_folder import find_splits, shared_class_names
 from brs_detr.errors import UserError
 
 

@@ -16,7 +16,7 @@ from same_data import (
     write_voc,
 )
 
-from brs_detr.data.source import open_source
+from brs_detr.data.formats.source import open_source
 from brs_detr.data.splits import describe_splits, place_splits
 from brs_detr.errors import UserError
 

@@ -8,10 +8,10 @@ import re
 from pathlib import Path
 
 import brs_detr.data
-from brs_detr.data.check_source import UNREADABLE_SPLIT
+from brs_detr.data.checks.check_source import UNREADABLE_SPLIT
+from brs_detr.data.checks.split_check import INDIVISIBLE
 from brs_detr.data.findings import SEVERITIES, FaultKind
 from brs_detr.data.registry import register
-from brs_detr.data.split_check import INDIVISIBLE
 
 PAGE = Path(__file__).parents[2] / "docs" / "data.md"
 ROW = re.compile(rf"^\| (.+?) \| ({'|'.join(SEVERITIES)}) \| .*\|$", re.MULTILINE)
@@ -20,8 +20,8 @@ ROW = re.compile(rf"^\| (.+?) \| ({'|'.join(SEVERITIES)}) \| .*\|$", re.MULTILIN
 def test_every_finding_is_listed_with_its_severity() -> None:
     register()  # before mmdet is imported by some of the modules
     modules = [
-        importlib.import_module(f"brs_detr.data.{module.name}")
-        for module in pkgutil.iter_modules(brs_detr.data.__path__)
+        importlib.import_module(module.name)
+        for module in pkgutil.walk_packages(brs_detr.data.__path__, "brs_detr.data.")
     ]
     kinds = {value for module in modules for value in vars(module).values() if isinstance(value, FaultKind)}
     made_when_found = {(UNREADABLE_SPLIT, "error"), (INDIVISIBLE, "error")}  # their cure depends on the case

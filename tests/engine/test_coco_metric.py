@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_coco_ap import BOX, dataset
+from two_images import BOX, dataset
 
 from brs_detr.engine.coco_metric import CocoAPMetric
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from broken_data import ERRORS, REST, make_broken
 
-from brs_detr.data.check_source import check_source
-from brs_detr.data.source import open_source
+from brs_detr.data.checks.check_source import check_source
+from brs_detr.data.formats.source import open_source
 from brs_detr.engine.train import train
 from brs_detr.errors import UserError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from brs_detr.data.annotations import read_annotations
-from brs_detr.data.coco_folder import CocoSplit, find_splits
+from brs_detr.data.formats.coco_folder import CocoSplit, find_splits
 from brs_detr.engine.run_folder import RunFolder
 from brs_detr.engine.run_record import data_hash, read_record, repeat_command
 from brs_detr.engine.train import TrainedRun

@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from brs_detr.data.annotations import read_class_names
-from brs_detr.data.shapes import make_shapes
+from brs_detr.data.synthetic.shapes import make_shapes
 from brs_detr.engine.train import TrainedRun, train
 from brs_detr.errors import UserError
 from brs_detr.report.history import read_scalars
@@ -117,7 +117,7 @@ def test_console_shows_progress_and_no_log(
     lines = out.splitlines()
     assert lines[0].startswith("Seed 1. Writing to")
     assert lines[-2].startswith("epoch 1/1  iteration 3/3  loss ")
-    assert re.search(r"  lr \d\.\de-\d\d  \d+\.\d images/s  ETA 0:00:00$", lines[-2])
+    assert re.search(r"  lr \d\.\de-\d\d  \d+\.\d images/s  \d+\.\d GiB  ETA 0:00:00$", lines[-2])
     assert lines[-1].startswith("epoch 1/1  AP 0.")
     assert len(lines) <= 5
     assert err == ""

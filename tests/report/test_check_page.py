@@ -10,8 +10,8 @@ from broken_data import ERRORS, REST, make_broken
 from browser import OpenPage
 from good_data import edit_coco, write_good_coco
 
-from brs_detr.data.check_source import check_source
-from brs_detr.data.source import open_source
+from brs_detr.data.checks.check_source import check_source
+from brs_detr.data.formats.source import open_source
 from brs_detr.report.check_page import write_check
 
 EVIL = '<b>&"'

@@ -8,9 +8,9 @@ from good_data import edit_coco, write_good_coco
 from rich.console import Console
 from rich.table import Table
 
-from brs_detr.data.check_source import check_source
-from brs_detr.data.data_report import DataReport
-from brs_detr.data.source import open_source
+from brs_detr.data.checks.check_source import check_source
+from brs_detr.data.checks.data_report import DataReport
+from brs_detr.data.formats.source import open_source
 from brs_detr.report.check_table import class_table, findings_table, verdict
 
 

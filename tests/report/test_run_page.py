@@ -1,19 +1,16 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from browser import OpenPage
+from made_up_detections import random_case
 from PIL import Image
 
 from brs_detr.analysis.analysis import Analysis, analyse
 from brs_detr.report.run_page import RunReport, write_run_page
 from brs_detr.report.truth_pictures import draw_truth
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
-from made_up_detections import random_case  # noqa: E402
 
 EVIL = '<b>&"'
 

@@ -1,0 +1,104 @@
+"""Check boxes that can be trained on for what looks like a mistake, or will be hard to learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from brs_detr.data.checks.annotation_check import box_example
+from brs_detr.data.checks.box_table import BoxTable
+from brs_detr.data.boxes import iou_matrix, resize_scales, xyxy_from_xywh
+from brs_detr.data.findings import Example, FaultKind, Finding
+
+REPEATED_BOX = FaultKind(
+    "box drawn twice", "Delete one of the two: the model is punished for finding it once.", "warning"
+)
+CONFLICTING_BOX = FaultKind("one box with two classes", "Keep the class that is right.", "warning")
+TINY_BOX = FaultKind(
+    "tiny box", "Hardly to be found. Train on larger images (--size), or cut the images into tiles.", "warning"
+)
+NARROW_BOX = FaultKind(
+    "box narrower than 1 pixel", "Not trained on, but counted as missed. Mend or delete these boxes.", "warning"
+)
+OVERHANGING_BOX = FaultKind("box that sticks out of the image by a pixel or less", "Clipped to the image.", "note")
+WHOLE_IMAGE_BOX = FaultKind("box over the whole image", "Look whether it is a label of the picture instead.", "note")
+
+MIN_SIDE = 4.0
+"""Shorter side in pixels, after resizing, below which a box is called tiny."""
+
+_SAME_IOU = 0.95
+_WHOLE = 0.995  # of width and of height
+_MIN_OVERHANG = 0.01  # pixels: less is arithmetic
+
+
+def find_odd_boxes(boxes: BoxTable, resized_to: tuple[int, int], min_side: float = MIN_SIDE) -> Iterator[Finding]:
+    """Find boxes that are repeated, in conflict, very small, over the edge, or over everything.
+
+    Args:
+        boxes: of one split.
+        resized_to: (long side, short side) in pixels that images are resized to for training.
+        min_side: shorter side in pixels, after resizing, below which a box is tiny.
+    """
+    repeated, conflicting = find_repeats(boxes)
+    resized = boxes.sides * resize_scales(boxes.sizes, resized_to)[:, None]
+    whole = (boxes.sides >= _WHOLE * boxes.sizes[:, ::-1]).all(axis=1)
+    faults = {
+        REPEATED_BOX: _pair_examples(boxes, repeated),
+        CONFLICTING_BOX: _pair_examples(boxes, conflicting),
+        TINY_BOX: _examples(boxes, (resized < min_side).any(axis=1), lambda at: _resized_text(resized[at])),
+        NARROW_BOX: _examples(boxes, (boxes.sides < 1).any(axis=1)),
+        OVERHANGING_BOX: _examples(boxes, _overhang(boxes) > _MIN_OVERHANG),
+        WHOLE_IMAGE_BOX: _examples(boxes, whole & ~boxes.is_crowd),
+    }
+    return (Finding.of(kind, examples, len(boxes)) for kind, examples in faults.items() if examples)
+
+
+def find_repeats(boxes: BoxTable) -> tuple[dict[int, int], dict[int, int]]:
+    """Places of boxes that are nearly equal to one before them on the same image, each with the place of that one.
+
+    Returns:
+        Those with the same class, and those with another one. Crowds are left out.
+    """
+    repeated: dict[int, int] = {}
+    conflicting: dict[int, int] = {}
+    for first, second in _close_pairs(boxes):
+        is_same = boxes.labels[first] == boxes.labels[second]
+        (repeated if is_same else conflicting).setdefault(second, first)
+    return repeated, conflicting
+
+
+def _examples(boxes: BoxTable, mask: ArrayLike, remark: Callable[[int], str] = lambda at: "") -> list[Example]:
+    return [box_example(boxes.annotations[at], boxes.images[at], remark(at)) for at in np.flatnonzero(mask).tolist()]
+
+
+def _resized_text(sides: NDArray[np.float64]) -> str:
+    return f", {sides[0]:.1f} x {sides[1]:.1f} after resizing"
+
+
+def _pair_examples(boxes: BoxTable, first_of: dict[int, int]) -> list[Example]:
+    return [
+        box_example(
+            boxes.annotations[second], boxes.images[second], f", as annotation {boxes.annotations[first]['id']}"
+        )
+        for second, first in sorted(first_of.items())
+    ]
+
+
+def _overhang(boxes: BoxTable) -> NDArray[np.float64]:
+    """Pixels by which each box was clipped."""
+    found = xyxy_from_xywh([entry["bbox"] for entry in boxes.annotations])
+    return np.abs(found - boxes.boxes_xyxy).max(axis=1, initial=0)
+
+
+def _close_pairs(boxes: BoxTable) -> Iterator[tuple[int, int]]:
+    """Places (i, j), i < j, of nearly equal boxes on one image; crowds are left out."""
+    image_ids = np.array([image["id"] for image in boxes.images])
+    order = np.argsort(image_ids, kind="stable")
+    ends = np.flatnonzero(np.diff(image_ids[order])) + 1
+    for group in np.split(order, ends):
+        group = group[~boxes.is_crowd[group]]
+        if len(group) > 1:
+            is_close = np.triu(iou_matrix(boxes.boxes_xyxy[group]) > _SAME_IOU, k=1)
+            yield from ((int(group[i]), int(group[j])) for i, j in np.argwhere(is_close))

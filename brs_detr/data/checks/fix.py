@@ -1,0 +1,131 @@
+"""Write a copy of a data set without its mistakes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from brs_detr.data.annotations import write_annotations
+from brs_detr.data.checks.check import find_faults, merged
+from brs_detr.data.checks.check_source import UNREADABLE_SPLIT
+from brs_detr.data.checks.data_report import DataReport
+from brs_detr.data.findings import DUPLICATE_ID, MALFORMED, Finding
+from brs_detr.data.fresh_folder import fresh_folder
+from brs_detr.data.images import ORIENTATION
+from brs_detr.data.checks.mend import MendedSplit, mend_split
+from brs_detr.data.placing import place_file, require_apart
+from brs_detr.data.formats.source import open_source
+from brs_detr.data.checks.split_check import find_odd_splits
+from brs_detr.data.checks.twins import decoded_pictures, same_pictures
+from brs_detr.errors import UserError
+
+Changes = dict[str, dict[str, int]]
+
+
+def fix_source(report: DataReport, folder: str | Path, link: bool = False) -> Changes:
+    """Write a mended copy of a data set in COCO format: `annotations/SPLIT.json` beside `SPLIT/` with the images.
+
+    Boxes that cannot be used are left out, those over the edge clipped, repeated ones dropped. Images that cannot be
+    used are left out with their boxes. A picture that is in two splits stays in the later one alone, so that what is
+    measured does not change. All ids are numbered from 1; class names stay.
+
+    Args:
+        report: of the data set, from `brs_detr.data.checks.check_source.check_source`. The data set itself is not touched.
+        folder: where to; appears as a whole or not at all.
+        link: hard-link the images instead of copying them (copied where the disk cannot).
+
+    Returns:
+        By split, what was done and how often.
+
+    Raises:
+        UserError: something cannot be mended, `folder` is not empty, or lies within the data set.
+    """
+    folder = Path(folder)
+    require_apart(report.source, folder.resolve())
+    _require_mendable(report)
+    leaked = _leaked_ids(report)
+    mended = {name: mend_split(part, leaked[name], report.class_names) for name, part in report.splits.items()}
+    with fresh_folder(folder) as partial:
+        for name, split in mended.items():
+            _write(split, partial, name, link)
+        _require_good(partial, folder)
+    return {name: split.changes for name, split in mended.items()}
+
+
+def _require_mendable(report: DataReport) -> None:
+    stubborn = [placed.finding for placed in report.of_severity("error") if _is_stubborn(placed.finding)]
+    if stubborn:
+        raise _refusal(report.source.folder, stubborn)
+
+
+def _is_stubborn(finding: Finding) -> bool:
+    """Whether nobody but the user knows what was meant."""
+    if finding.kind == DUPLICATE_ID:
+        return any(example.text.startswith("categories") for example in finding.shown)
+    return finding.kind == MALFORMED or finding.kind.what == UNREADABLE_SPLIT
+
+
+def _refusal(folder: Path, findings: list[Finding]) -> UserError:
+    lines = [f"\n  - {finding}\n      {finding.kind.cure}" for finding in findings]
+    return UserError(f"{folder} cannot be mended without you:{''.join(lines)}")
+
+
+def _leaked_ids(report: DataReport) -> dict[str, set[int]]:
+    """Ids of the images that are in a later split too."""
+    pictures = {
+        name: decoded_pictures(name, part.dataset["images"], part.looks) for name, part in report.splits.items()
+    }
+    leaked: dict[str, set[int]] = {name: set() for name in pictures}
+    for first, second in itertools.combinations(pictures, 2):
+        leaked[first] |= {picture.entry["id"] for _, picture in same_pictures(pictures[second], pictures[first])}
+    return leaked
+
+
+def _write(split: MendedSplit, folder: Path, name: str, link: bool) -> None:
+    images = split.dataset["images"]
+    for image, file, inside in zip(images, split.files, _names_inside(images), strict=True):
+        target = folder / name / inside
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if file in split.sideways:
+            _save_unturned(file, target)
+        else:
+            place_file(file, target, link)
+        image["file_name"] = inside
+    (folder / name).mkdir(exist_ok=True)
+    write_annotations(folder / "annotations" / f"{name}.json", split.dataset)
+
+
+def _names_inside(images: list[dict[str, Any]]) -> Iterator[str]:
+    """The name that each image gets: its own, without folders where those lead out of the image folder."""
+    taken: set[str] = set()
+    for image in images:
+        path = PurePosixPath(image["file_name"])
+        path = PurePosixPath(path.name) if path.is_absolute() or ".." in path.parts else path
+        names = itertools.chain([path], (path.with_stem(f"{path.stem}_{number}") for number in itertools.count(2)))
+        name = next(str(name) for name in names if str(name).lower() not in taken)
+        taken.add(name.lower())
+        yield name
+
+
+def _save_unturned(file: Path, target: Path) -> None:
+    """Save an image without the rotation in its EXIF data; a JPEG with its own tables: hardly a pixel changes."""
+    from PIL import Image
+
+    with Image.open(file) as image:
+        exif = image.getexif()
+        del exif[ORIENTATION]
+        if image.format in ("JPEG", "MPO"):
+            image.save(target, format="JPEG", quality="keep", subsampling="keep", exif=exif)
+        else:
+            image.save(target, format=image.format, lossless=True, exif=exif)
+
+
+def _require_good(partial: Path, folder: Path) -> None:
+    """Refuse a copy that still could not be trained on, for example because nothing is left of a split."""
+    source = open_source(partial)
+    found = merged(folder, *(find_faults(split).found for split in source.splits.values()))
+    fatal = found.fatal or merged(folder, find_odd_splits(source, is_sound=True)).fatal
+    if fatal:
+        raise _refusal(folder, list(fatal))

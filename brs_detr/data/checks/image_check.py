@@ -1,0 +1,140 @@
+"""Check image files against what a data set says of them."""
+
+from __future__ import annotations
+
+import posixpath
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from brs_detr.data.findings import (
+    MISSING_IMAGE,
+    SIDEWAYS_SIZE,
+    UNREADABLE_IMAGE,
+    WRONG_SIZE,
+    Example,
+    FaultKind,
+    Finding,
+)
+from brs_detr.data.checks.fingerprint import Fingerprint, read_fingerprint
+from brs_detr.data.images import UnreadableImage, read_header
+from brs_detr.data.formats.source_files import list_files
+
+Progress = Callable[[int, int], None]
+Entry = dict[str, Any]
+
+DAMAGED_IMAGE = FaultKind(
+    "image with damaged data", "Replace the file, or take the image out of the list: training stops at it."
+)
+TURNED_IMAGE = FaultKind(
+    "image with an EXIF rotation", "Loaded upright; look whether its boxes were drawn on the upright picture.", "note"
+)
+EMPTY_IMAGE = FaultKind(
+    "image without any object", "Kept, and trained on as background. Look whether it was forgotten.", "note"
+)
+UNLISTED_IMAGE = FaultKind(
+    "image in the folder that no annotation file lists",
+    "Left out. List it, without a box if nothing is to be found on it.",
+    "note",
+)
+
+IMAGE_FAULTS = (MISSING_IMAGE, UNREADABLE_IMAGE, DAMAGED_IMAGE, WRONG_SIZE, SIDEWAYS_SIZE)
+"""What makes an image unusable."""
+
+_NUM_THREADS = 8
+
+
+class ImageLook(NamedTuple):
+    """What a look at an image file showed.
+
+    Args:
+        path: of the file.
+        fault: kind and description of what is wrong with it; None for a good one.
+        is_turned: whether its EXIF data ask for a rotation.
+        fingerprint: of its pixels, where it was decoded.
+    """
+
+    path: Path
+    fault: tuple[FaultKind, Example] | None = None
+    is_turned: bool = False
+    fingerprint: Fingerprint | None = None
+
+
+def look_at_images(
+    images: Sequence[Entry], image_dir: Path, is_thorough: bool = False, progress: Progress | None = None
+) -> list[ImageLook]:
+    """Look at the image files of a split, in threads.
+
+    Args:
+        images: entries with `id`, `file_name`, `width` and `height`.
+        image_dir: what `file_name` is relative to.
+        is_thorough: decode every image, rather than read its header and last bytes.
+        progress: called as `progress(done, total)`.
+    """
+    looks = []
+    with ThreadPoolExecutor(_NUM_THREADS) as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of large pictures and of odd EXIF data
+        for look in pool.map(lambda image: _look(image, image_dir, is_thorough), images):
+            looks.append(look)
+            if progress is not None:
+                progress(len(looks), len(images))
+    return looks
+
+
+def image_faults(looks: Sequence[ImageLook]) -> Iterator[Finding]:
+    """What makes images unusable, by kind."""
+    for kind in IMAGE_FAULTS:
+        faults = [look.fault[1] for look in looks if look.fault is not None and look.fault[0] == kind]
+        if faults:
+            yield Finding.of(kind, faults)
+
+
+def image_notes(dataset: dict[str, list[Entry]], looks: Sequence[ImageLook]) -> Iterator[Finding]:
+    """Good images that are turned upright when they are loaded, and those without any annotation."""
+    pairs = list(zip(dataset["images"], looks, strict=True))
+    annotated = {annotation["image_id"] for annotation in dataset["annotations"]}
+    turned = [_example(image, look.path) for image, look in pairs if look.is_turned and look.fault is None]
+    empty = [_example(image, look.path) for image, look in pairs if image["id"] not in annotated]
+    for kind, examples in ((TURNED_IMAGE, turned), (EMPTY_IMAGE, empty)):
+        if examples:
+            yield Finding.of(kind, examples, len(pairs))
+
+
+def unlisted_images(image_dir: Path, listed: set[Path]) -> list[Example]:
+    """Image files below a folder that are not among the resolved paths `listed`."""
+    found = ((name, image_dir / name) for name in list_files(image_dir).images)
+    return [
+        Example(str(path), file_name=name.as_posix(), files=(path,))
+        for name, path in found
+        if path.resolve() not in listed
+    ]
+
+
+def _look(image: Entry, image_dir: Path, is_thorough: bool) -> ImageLook:
+    path = image_dir / image["file_name"]
+    if not path.is_file():
+        return ImageLook(path, (MISSING_IMAGE, _example(image, path)))
+    try:
+        header = read_header(path)
+    except UnreadableImage as error:
+        reason = error.message.rpartition(f"{path}: ")[2]
+        return ImageLook(path, (UNREADABLE_IMAGE, _example(image, path, f": {reason}")))
+    stated, (height, width) = (image["height"], image["width"]), header.size
+    if header.size != stated:
+        kind = SIDEWAYS_SIZE if header.stored_size == stated else WRONG_SIZE
+        remark = f": {width} x {height} instead of {image['width']} x {image['height']}"
+        return ImageLook(path, (kind, _example(image, path, remark)), header.is_turned)
+    if not is_thorough:
+        return ImageLook(path, None, header.is_turned)
+    try:
+        return ImageLook(path, None, header.is_turned, read_fingerprint(path))
+    except Exception as error:  # Pillow's decoders raise all kinds of errors
+        return ImageLook(path, (DAMAGED_IMAGE, _example(image, path, f": {error}")), header.is_turned)
+
+
+def _example(image: Entry, path: Path, remark: str = "") -> Example:
+    source = f" ({image['source']})" if "source" in image else ""
+    name = posixpath.normpath(image["file_name"])
+    return Example(f"image {image['id']}{source}, {path}{remark}", image["id"], name, files=(path,))

@@ -1,0 +1,131 @@
+"""Find the images that a COCO annotation file names, wherever the tool that wrote it has put them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from brs_detr.data.findings import FaultKind
+from brs_detr.data.formats.coco_folder_peek import first_image_names
+from brs_detr.data.formats.source_faults import Fault
+from brs_detr.data.formats.source_files import is_image, list_files
+from brs_detr.errors import UserError
+
+MOVED_IMAGE = FaultKind(
+    "image that lies in another place than stated",
+    "Found by the end of its path; nothing needs to be done.",
+    "note",
+)
+
+
+def find_image_dir(file: Path, root: Path, places: Sequence[str], otherwise: Path | None = None) -> Path:
+    """The folder that the image names of an annotation file are relative to.
+
+    Args:
+        file: annotation file.
+        root: folder of the data set.
+        places: where to look, relative to `root`, the likeliest first.
+        otherwise: what to take when none of them holds an image.
+
+    Returns:
+        The first place that holds an image under the name that the file states; where none does, the first that holds
+        one of its name in a deeper folder, else the first that exists.
+
+    Raises:
+        UserError: none of the places exists, or it is `root` and holds no image.
+    """
+    folders = [folder for folder in (root / place for place in places) if folder.is_dir()]
+    names = first_image_names(file)
+    holding = [folder for folder in folders if any(_exists(folder / name) for name in names)]
+    holding = holding or [folder for folder in folders if _holds_deeper(folder, names)]
+    if holding:
+        return holding[0]
+    if folders and (folders[0] != root or any(is_image(path) for path in root.iterdir())):
+        return folders[0]
+    if otherwise is not None:
+        return otherwise
+    tried = ", ".join(place for place in places if place != ".")
+    raise UserError(
+        f"No image folder for {file}; looked in {root} for {tried}.",
+        "Put the images there, or beside the annotation file.",
+    )
+
+
+def with_found_names(dataset: dict[str, Any], image_dir: Path) -> tuple[dict[str, Any], list[Fault]]:
+    """Give every image the name under which it lies in its folder.
+
+    Tools write paths of the machine they ran on, or with backslashes. An image that is not there under its stated name
+    is looked for by the end of its path. What is not found, or claimed twice, keeps its name.
+
+    Args:
+        dataset: COCO object; it is not changed.
+        image_dir: folder of the images.
+
+    Returns:
+        The data set, the same object where all images are where they should be, and what was renamed.
+    """
+    names = _names(dataset)
+    lost = [name for name in names if not _exists(image_dir / name)]
+    index = index_names(image_dir) if lost else {}
+    is_any_there = len(lost) < len(names)  # then a plain name is right, and its image missing
+    found = {name: path.as_posix() for name in lost if (path := closest_name(name, index, is_any_there)) is not None}
+    claims = Counter([found.get(name, name) for name in names])
+    found = {name: path for name, path in found.items() if claims[path] == 1}
+    if not found:
+        return dataset, []
+    images = [_renamed(image, found) for image in dataset["images"]]
+    return {**dataset, "images": images}, [(MOVED_IMAGE, f"{name!r} is {path}") for name, path in found.items()]
+
+
+def index_names(folder: Path) -> dict[str, list[Path]]:
+    """Relative paths of the images below a folder by their last part."""
+    index: dict[str, list[Path]] = {}
+    for path in list_files(folder).images:
+        index.setdefault(path.name, []).append(path)
+    return index
+
+
+def closest_name(stated: str, index: dict[str, list[Path]], is_strict: bool = False) -> Path | None:
+    """The one file that shares the longest end of its path with a stated path, None where there is none or are several.
+
+    Args:
+        stated: path with slashes or backslashes.
+        index: from `index_names`.
+        is_strict: for a plain relative path, take only a file whose path ends with all of it.
+    """
+    parts = tuple(stated.replace("\\", "/").split("/"))
+    paths = index.get(parts[-1], [])
+    if is_strict and not _is_foreign(stated):
+        paths = [path for path in paths if path.parts[-len(parts) :] == parts]
+    for length in range(2, len(parts) + 1):
+        paths = [path for path in paths if path.parts[-length:] == parts[-length:]] or paths
+    return paths[0] if len(paths) == 1 else None
+
+
+def _is_foreign(stated: str) -> bool:
+    """Whether a path can only be right on the machine it was written on."""
+    return stated.startswith("/") or "\\" in stated or ":" in stated or ".." in stated.split("/")
+
+
+def _holds_deeper(folder: Path, names: Sequence[str]) -> bool:
+    index = index_names(folder) if names else {}
+    return any(closest_name(name, index) for name in names)
+
+
+def _names(dataset: dict[str, Any]) -> list[str]:
+    entries = [image for image in dataset["images"] if isinstance(image, dict)]
+    return [name for entry in entries if isinstance(name := entry.get("file_name"), str)]
+
+
+def _renamed(image: Any, found: dict[str, str]) -> Any:
+    name = image.get("file_name") if isinstance(image, dict) else None
+    return {**image, "file_name": found[name]} if isinstance(name, str) and name in found else image
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that the disk does not allow
+        return False

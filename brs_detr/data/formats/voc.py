@@ -1,0 +1,163 @@
+"""Read a data set in Pascal VOC format."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
+from pathlib import Path
+
+from brs_detr.data.findings import MISSING_IMAGE, UNREADABLE_IMAGE, FaultKind
+from brs_detr.data.formats.source_dataset import SourceImage, SourceObject, make_dataset
+from brs_detr.data.formats.source_faults import LABEL_WITHOUT_IMAGE, UNANNOTATED_IMAGE, Fault, findings_of
+from brs_detr.data.formats.source_files import FolderFiles, common_folder
+from brs_detr.data.formats.source_names import name_faults
+from brs_detr.data.formats.source_sizes import ImageSize, read_sizes
+from brs_detr.data.formats.source_split import DataSource, SourceSplit, SplitContent, split_of_path
+from brs_detr.data.formats.voc_file import VocImage, VocObject, read_voc_file
+from brs_detr.data.formats.voc_folder import VocFolder, VocSplit, find_voc
+from brs_detr.data.images import UnreadableImage
+
+COUNTS_FROM_ZERO = FaultKind(
+    "box that begins below 1, so that pixels are taken as counted from 0",
+    "All boxes of the data set are kept as they are. If its tool counts from 1, as Pascal VOC does, mend these.",
+    "note",
+)
+
+
+def open_voc(files: FolderFiles) -> DataSource | None:
+    """Open a data set in Pascal VOC format.
+
+    Args:
+        files: the folder.
+
+    Returns:
+        Its splits, None when the folder is in another format. Class names are those of all splits, sorted.
+    """
+    folder = find_voc(files)
+    if folder is None:
+        return None
+    reader = _VocReader(folder)
+    splits = {name: reader.source_split(name, split) for name, split in folder.splits.items()}
+    return DataSource(files.root, "Pascal VOC", splits)
+
+
+@dataclass(frozen=True)
+class _Located:
+    """An annotation file, read, and the image that it belongs to, if there is one."""
+
+    said: VocImage
+    image: Path | None
+
+
+class _VocReader:
+    """Reads all splits at once, because class names and the counting of pixels are those of the whole data set."""
+
+    def __init__(self, folder: VocFolder) -> None:
+        self.folder, self.root = folder, folder.files.root
+
+    def source_split(self, name: str, split: VocSplit) -> SourceSplit:
+        images = [self.folder.image_of(path) for path in split.annotations]
+        image_dir = common_folder((self.root / image for image in images if image is not None), otherwise=self.root)
+        return SourceSplit(name, split.file, image_dir, cache(partial(self._read, name, image_dir)))
+
+    @property
+    def _no_image(self) -> FaultKind:
+        """What it means that there is no image: one on the list of a split was meant to be used."""
+        return MISSING_IMAGE if self.folder.is_listed else LABEL_WITHOUT_IMAGE
+
+    @cached_property
+    def _located(self) -> dict[str, list[_Located]]:
+        return {name: [self._locate(path) for path in split.annotations] for name, split in self.folder.splits.items()}
+
+    @cached_property
+    def _class_numbers(self) -> dict[str, int]:
+        names = sorted({thing.name for _, thing in self._objects()})
+        return {name: number for number, name in enumerate(names)}
+
+    @cached_property
+    def _from_zero(self) -> list[str]:
+        """The boxes that show that the first pixel is called 0."""
+        return [
+            f"{where}, object {thing.number}: xmin {thing.corners[0]:g}, ymin {thing.corners[1]:g}"
+            for where, thing in self._objects()
+            if min(thing.corners[:2]) < 1
+        ]
+
+    def _locate(self, path: Path) -> _Located:
+        said = read_voc_file(self.root / path, path.as_posix())
+        return _Located(said, self.folder.image_of(path, said.image_name))
+
+    def _objects(self) -> Iterator[tuple[str, VocObject]]:
+        for entry in itertools.chain(*self._located.values()):
+            for thing in entry.said.objects:
+                yield entry.said.where, thing
+
+    def _read(self, name: str, image_dir: Path) -> SplitContent:
+        entries = self._located[name]
+        images, unreadable = self._images(entries)
+        names = {number: name for name, number in self._class_numbers.items()}
+        faults = itertools.chain(
+            self.folder.splits[name].faults,
+            *(entry.said.faults for entry in entries),
+            ((self._no_image, entry.said.where) for entry in entries if entry.image is None),
+            ((UNANNOTATED_IMAGE, path.as_posix()) for path in self._unannotated(name)),
+            unreadable,
+            self._faults_of_all(names.values()) if name == next(iter(self.folder.splits)) else (),
+        )
+        return SplitContent(make_dataset(images, names, image_dir), findings_of(faults))
+
+    def _faults_of_all(self, names: Iterable[str]) -> Iterator[Fault]:
+        """What concerns the data set as a whole; the first split says it."""
+        yield from ((COUNTS_FROM_ZERO, text) for text in self._from_zero)
+        yield from name_faults(names, self.root.name)
+
+    def _images(self, entries: list[_Located]) -> tuple[list[SourceImage], list[Fault]]:
+        usable = [(entry.said, self.root / entry.image) for entry in entries if entry.image and entry.said.is_readable]
+        unstated = [path for said, path in usable if said.size is None]
+        measured = dict(zip(unstated, read_sizes(unstated), strict=True))
+        images: list[SourceImage] = []
+        faults: list[Fault] = []
+        for said, path in usable:
+            size = said.size or measured[path]
+            if isinstance(size, UnreadableImage):
+                faults.append((UNREADABLE_IMAGE, size.message))
+            else:
+                images.append(self._image(said, path, size))
+        return images, faults
+
+    def _image(self, said: VocImage, path: Path, size: ImageSize) -> SourceImage:
+        origin = 0 if self._from_zero else 1
+        objects = tuple(
+            SourceObject(
+                self._class_numbers[thing.name],
+                box_xywh(thing.corners, origin),
+                f"{said.where}, object {thing.number}",
+                thing.is_difficult,
+            )
+            for thing in said.objects
+        )
+        return SourceImage(path, size, said.where, objects)
+
+    def _unannotated(self, name: str) -> list[Path]:
+        """Images of a split that no annotation file belongs to. Lists of splits leave images out on purpose."""
+        if self.folder.is_listed:
+            return []
+        used = {entry.image for entry in itertools.chain(*self._located.values())}
+        wanted = None if name == "all" else name
+        return [path for path in self.folder.files.images if path not in used and split_of_path(path) == wanted]
+
+
+def box_xywh(corners: tuple[float, float, float, float], origin: int) -> tuple[float, float, float, float]:
+    """Box (x, y, width, height) counted from 0.
+
+    Args:
+        corners: (xmin, ymin, xmax, ymax) as written.
+        origin: what the first pixel is called. When it is 1, the last pixel belongs to the box, which is then one
+            wider and higher than the difference of its corners. A side that ends where it begins, or before, is not:
+            tools write it for a click without a drag, so that it stays a side without length.
+    """
+    xmin, ymin, xmax, ymax = corners
+    width, height = (length + origin * (length > 0) for length in (xmax - xmin, ymax - ymin))
+    return xmin - origin, ymin - origin, width, height

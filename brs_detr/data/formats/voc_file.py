@@ -1,0 +1,106 @@
+"""Read one annotation file of a Pascal VOC data set."""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+
+from brs_detr.data.formats.source_faults import BROKEN_LABEL_FILE, BROKEN_OBJECT, Fault
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclass(frozen=True)
+class VocObject:
+    """An object as written: corners (xmin, ymin, xmax, ymax) in the file's own pixel counting.
+
+    Args:
+        number: its place among the objects of the file, from 1.
+    """
+
+    name: str
+    corners: tuple[float, float, float, float]
+    is_difficult: bool
+    number: int
+
+
+@dataclass(frozen=True)
+class VocImage:
+    """An annotation file.
+
+    Args:
+        where: what a message calls the file.
+        image_name: file name that it states for the image, without folders; empty when it states none.
+        size: the size (h, w) that it states, None when it states none.
+        objects: those that could be read.
+        faults: what could not be read.
+        is_readable: whether the file is XML at all.
+    """
+
+    where: str
+    image_name: str = ""
+    size: tuple[int, int] | None = None
+    objects: tuple[VocObject, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    is_readable: bool = True
+
+
+def read_voc_file(file: Path, where: str) -> VocImage:
+    """Read a VOC annotation file.
+
+    Args:
+        file: XML file with a `size` and any number of `object` elements.
+        where: what a message calls it.
+
+    Returns:
+        What it says and what in it cannot be read. Boxes are not judged here.
+    """
+    try:
+        root = ElementTree.parse(file).getroot()
+    except OSError as error:
+        return _unreadable(where, f"{where}: {error.strerror}")
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the last two: an unknown encoding
+        return _unreadable(where, f"{where} is not valid XML: {error}")
+    things = [_read_object(element, f"{where}, object {n}", n) for n, element in enumerate(root.findall("object"), 1)]
+    return VocImage(
+        where,
+        PureWindowsPath((root.findtext("filename") or "").strip()).name,
+        _read_size(root),
+        tuple(thing for thing in things if isinstance(thing, VocObject)),
+        tuple((BROKEN_OBJECT, thing) for thing in things if isinstance(thing, str)),
+    )
+
+
+def _unreadable(where: str, reason: str) -> VocImage:
+    return VocImage(where, faults=((BROKEN_LABEL_FILE, reason),), is_readable=False)
+
+
+def _read_size(root: ElementTree.Element) -> tuple[int, int] | None:
+    texts = (root.findtext("size/height"), root.findtext("size/width"))
+    height, width = (int(text) if text and text.strip().isdecimal() else 0 for text in texts)
+    return (height, width) if height and width else None
+
+
+def _read_object(element: ElementTree.Element, where: str, number: int) -> VocObject | str:
+    """The object, or what is wrong with it."""
+    name = (element.findtext("name") or "").strip()
+    if not name:
+        return f"{where} has no name"
+    texts = {key: element.findtext(f"bndbox/{key}") for key in _CORNERS}
+    corners = tuple(_numbers(texts.values()))
+    for (key, text), corner in zip(texts.items(), corners, strict=True):
+        if not math.isfinite(corner):
+            return f"{where}: {key} is {text!r}, not a number"
+    is_difficult = (element.findtext("difficult") or "0").strip() == "1"
+    return VocObject(name, (corners[0], corners[1], corners[2], corners[3]), is_difficult, number)
+
+
+def _numbers(texts: Iterable[str | None]) -> Iterator[float]:
+    for text in texts:
+        try:
+            yield float(text or "")
+        except ValueError:
+            yield math.nan

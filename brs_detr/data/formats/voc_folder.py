@@ -1,0 +1,133 @@
+"""Find annotations, images and splits of a data set in Pascal VOC format, whichever tool laid out the folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from brs_detr.data.formats.source_faults import MISSING_LABEL_FILE, OUTSIDE_OF_SPLITS, Fault
+from brs_detr.data.formats.source_files import FolderFiles
+from brs_detr.data.formats.source_split import SPLITS, split_name, split_of_path
+
+_NUM_PEEKED = 20
+_HEAD = 4096  # bytes in which the root element must begin
+_ROOT = re.compile(rb"<annotation[\s>]")
+_COLUMN = re.compile(r"\s+-?[01]$")  # in the list of one class: absent, difficult, present
+
+
+@dataclass(frozen=True)
+class VocSplit:
+    """Annotation files of one split.
+
+    Args:
+        file: the list of the split, else its folder.
+        annotations: paths of its annotation files, relative to the folder of the data set.
+        faults: what is wrong with the list.
+    """
+
+    file: Path
+    annotations: tuple[Path, ...]
+    faults: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True)
+class VocFolder:
+    """A folder in Pascal VOC format: where everything is, nothing of it read."""
+
+    files: FolderFiles
+    splits: dict[str, VocSplit]
+    is_listed: bool
+
+    @cached_property
+    def images_by_stem(self) -> dict[str, list[Path]]:
+        """Images by their name without suffix."""
+        images: dict[str, list[Path]] = {}
+        for path in self.files.images:
+            images.setdefault(path.stem, []).append(path)
+        return images
+
+    def image_of(self, annotation: Path, image_name: str = "") -> Path | None:
+        """The image of an annotation file: of its own name, else of the name that it states.
+
+        Of several, the one beside the file is taken, else one in the same split.
+        """
+        paths = self.images_by_stem.get(annotation.stem) or self.images_by_stem.get(Path(image_name).stem, [])
+        split = split_of_path(annotation)
+        ranked = sorted(paths, key=lambda path: (path.parent != annotation.parent, split_of_path(path) != split, path))
+        return ranked[0] if ranked else None
+
+
+def find_voc(files: FolderFiles) -> VocFolder | None:
+    """Recognise a data set in Pascal VOC format.
+
+    Args:
+        files: the folder.
+
+    Returns:
+        Its splits: those of `ImageSets/Main/{train,val,test}.txt`, else those whose folders the files lie in, else
+        `all`. None when it holds no VOC annotation.
+    """
+    annotations = files.ending(".xml")
+    is_classic = {"JPEGImages", "Annotations"} <= {path.parts[0] for path in files.paths}
+    if not annotations or not (is_classic or any(_is_voc(files.root / path) for path in annotations[:_NUM_PEEKED])):
+        return None
+    listed = _listed_splits(files, annotations)
+    return VocFolder(files, listed or _splits_by_folder(files, annotations), bool(listed))
+
+
+def _is_voc(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            return _ROOT.search(stream.read(_HEAD)) is not None
+    except OSError:  # reading it says why
+        return False
+
+
+def _listed_splits(files: FolderFiles, annotations: Iterable[Path]) -> dict[str, VocSplit]:
+    lists = {path.stem: files.root / path for path in files.ending(".txt") if path.parts[:-1] == ("ImageSets", "Main")}
+    known = {path.stem: path for path in annotations}
+    known |= {"/".join((*path.parts[1:-1], path.stem)): path for path in annotations}  # as written below Annotations
+    splits = {name: _read_list(file, known) for name, file in lists.items() if name in (*SPLITS, "trainval")}
+    both = splits.pop("trainval", None)
+    if both is not None and "train" not in splits:
+        held_out = set(splits["val"].annotations) if "val" in splits else set()
+        splits["train"] = replace(both, annotations=tuple(path for path in both.annotations if path not in held_out))
+    return {
+        name: splits[name] for name in SPLITS if name in splits and (splits[name].annotations or splits[name].faults)
+    }
+
+
+def _read_list(file: Path, known: dict[str, Path]) -> VocSplit:
+    names = [line.strip().strip('"') for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
+    names = [name if name in known else _COLUMN.sub("", name).strip('"') for name in names if name]
+    names = list(dict.fromkeys(names))
+    missing = [f"{name}.xml, named in ImageSets/Main/{file.name}" for name in names if name not in known]
+    paths = tuple(dict.fromkeys(known[name] for name in names if name in known))
+    return VocSplit(file, paths, tuple((MISSING_LABEL_FILE, text) for text in missing))
+
+
+def _splits_by_folder(files: FolderFiles, annotations: Iterable[Path]) -> dict[str, VocSplit]:
+    by_split: dict[str, list[Path]] = {}
+    for path in annotations:
+        by_split.setdefault(split_of_path(path) or "all", []).append(path)
+    strays = by_split.pop("all") if len(by_split) > 1 and "all" in by_split else []
+    faults = tuple((OUTSIDE_OF_SPLITS, path.as_posix()) for path in strays)
+    names = [name for name in SPLITS if name in by_split]
+    return {
+        name: VocSplit(
+            _folder_of(files.root, by_split[name], name), tuple(by_split[name]), faults if name == names[0] else ()
+        )
+        for name in names
+    }
+
+
+def _folder_of(root: Path, annotations: list[Path], name: str) -> Path:
+    """What to call the folder of a split: down to the part that is named after it."""
+    if name == "all":
+        return root
+    parts = annotations[0].parts
+    depth = next(place for place, part in enumerate(parts, start=1) if split_name(part) == name)
+    return root.joinpath(*parts[:depth])

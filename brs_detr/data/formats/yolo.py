@@ -1,0 +1,145 @@
+"""Read a data set in YOLO format."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from functools import cache, cached_property, partial
+from pathlib import Path
+from typing import NamedTuple
+
+from brs_detr.data.findings import UNREADABLE_IMAGE, FaultKind
+from brs_detr.data.formats.source_dataset import SourceImage, SourceObject, make_dataset
+from brs_detr.data.formats.source_faults import BROKEN_LABEL_FILE, LABEL_WITHOUT_IMAGE, Fault, findings_of
+from brs_detr.data.formats.source_files import FolderFiles, common_folder, list_files, name_below
+from brs_detr.data.formats.source_names import name_faults
+from brs_detr.data.formats.source_sizes import ImageSize, read_sizes
+from brs_detr.data.formats.source_split import DataSource, SourceSplit, SplitContent
+from brs_detr.data.formats.yolo_folder import YoloFolder, find_yolo, follow_yaml
+from brs_detr.data.formats.yolo_labels import YoloRow, box_xywh, read_label_file
+from brs_detr.data.formats.yolo_names import NUMBERED_NAMES, numbered_names
+from brs_detr.data.formats.yolo_pairs import label_of, lone_labels
+from brs_detr.data.formats.yolo_yaml import read_data_yaml
+from brs_detr.data.images import UnreadableImage
+
+UNKNOWN_CLASS = FaultKind("class number without a name", "Add the name to the list of names, or mend the number.")
+
+
+def open_yolo(files: FolderFiles) -> DataSource | None:
+    """Open a data set in YOLO format that no YAML file describes; None when the folder is in another format."""
+    folder = find_yolo(files)
+    return None if folder is None else _source(folder)
+
+
+def open_data_yaml(file: Path, files: FolderFiles | None = None) -> DataSource:
+    """Open the data set in YOLO format that a YAML file describes.
+
+    Args:
+        file: the YAML file.
+        files: its folder, when that has been listed already.
+
+    Raises:
+        UserError: the file cannot be used, or there are no images where it says they are.
+    """
+    return _source(follow_yaml(read_data_yaml(file), files or list_files(file.parent)))
+
+
+def _source(folder: YoloFolder) -> DataSource:
+    reader = _YoloReader(folder)
+    return DataSource(folder.root, "YOLO", {name: reader.source_split(name) for name in folder.splits})
+
+
+class _Labelled(NamedTuple):
+    """An image and its label file, read; `where` is what a message calls the file."""
+
+    image: Path
+    label: Path | None
+    where: str
+    rows: list[YoloRow]
+    faults: list[Fault]
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether the label file could be read; if not, the image is not one without objects."""
+        return all(kind != BROKEN_LABEL_FILE for kind, _ in self.faults)
+
+
+class _YoloReader:
+    """Reads the labels of all splits, because names that are missing are made up for the whole data set."""
+
+    def __init__(self, folder: YoloFolder) -> None:
+        self.folder = folder
+
+    def source_split(self, name: str) -> SourceSplit:
+        split = self.folder.splits[name]
+        image_dir = common_folder(split.images, self.folder.root)
+        return SourceSplit(name, split.file, image_dir, cache(partial(self._read, name, image_dir)))
+
+    @cached_property
+    def _labelled(self) -> dict[str, list[_Labelled]]:
+        return {name: [self._look_up(image) for image in split.images] for name, split in self.folder.splits.items()}
+
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        every = itertools.chain(*self._labelled.values())
+        numbers = {row.number for entry in every for row in entry.rows}
+        return self.folder.names or numbered_names(numbers, self.folder.num_classes)
+
+    @cached_property
+    def _lone_labels(self) -> list[Path]:
+        entries = list(itertools.chain(*self._labelled.values()))
+        labels = [entry.label for entry in entries if entry.label is not None]
+        return lone_labels(labels, (entry.image for entry in entries))
+
+    def _look_up(self, image: Path) -> _Labelled:
+        label = label_of(image)
+        if label is None:
+            return _Labelled(image, None, name_below(image, self.folder.root), [], [])
+        where = name_below(label, self.folder.root)
+        return _Labelled(image, label, where, *read_label_file(label, where, self.folder.has_keypoints))
+
+    def _read(self, name: str, image_dir: Path) -> SplitContent:
+        entries = self._labelled[name]
+        images, unreadable = self._images([entry for entry in entries if entry.is_readable])
+        faults = itertools.chain(
+            self._faults_of_all() if name == next(iter(self.folder.splits)) else (),
+            self.folder.splits[name].faults,
+            *(entry.faults for entry in entries),
+            *(self._unknown_classes(entry) for entry in entries),
+            unreadable,
+        )
+        return SplitContent(make_dataset(images, self._names, image_dir), findings_of(faults))
+
+    def _faults_of_all(self) -> Iterator[Fault]:
+        """What concerns the data set as a whole; the first split says it."""
+        names_file = self.folder.names_file.name
+        yield from self.folder.faults
+        yield from name_faults(self._names.values(), names_file)
+        if not self.folder.names:
+            yield NUMBERED_NAMES, f"{len(self._names)} classes"
+        for label in self._lone_labels:
+            yield LABEL_WITHOUT_IMAGE, name_below(label, self.folder.root)
+
+    def _unknown_classes(self, entry: _Labelled) -> Iterator[Fault]:
+        for row in entry.rows:
+            if row.number not in self._names:
+                known = f"{self.folder.names_file.name} has {len(self._names)} names, numbered from {min(self._names)}"
+                yield UNKNOWN_CLASS, f"{entry.where}, line {row.line}: class {row.number}, but {known}"
+
+    def _images(self, entries: list[_Labelled]) -> tuple[list[SourceImage], list[Fault]]:
+        images: list[SourceImage] = []
+        faults: list[Fault] = []
+        for entry, size in zip(entries, read_sizes(entry.image for entry in entries), strict=True):
+            if isinstance(size, UnreadableImage):
+                faults.append((UNREADABLE_IMAGE, size.message))
+            else:
+                images.append(self._image(entry, size))
+        return images, faults
+
+    def _image(self, entry: _Labelled, size: ImageSize) -> SourceImage:
+        objects = tuple(
+            SourceObject(row.number, box_xywh(row.box_xyxy_norm, size), f"{entry.where}, line {row.line}")
+            for row in entry.rows
+            if row.number in self._names
+        )
+        return SourceImage(entry.image, size, entry.where, objects)

@@ -1,0 +1,163 @@
+"""Find images, labels and splits of a data set in YOLO format, whichever tool laid out the folder."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from brs_detr.data.findings import MISSING_IMAGE, FaultKind
+from brs_detr.data.formats.source_faults import MISSING_SPLIT, OUTSIDE_OF_SPLITS, Fault
+from brs_detr.data.formats.source_files import FolderFiles, common_folder, is_image
+from brs_detr.data.formats.source_split import SPLITS, split_name, split_of_path
+from brs_detr.data.formats.yolo_labels import read_label_file
+from brs_detr.data.formats.yolo_names import find_names_file, read_names_file
+from brs_detr.data.formats.yolo_pairs import IMAGE_FOLDERS, is_other_text
+from brs_detr.data.formats.yolo_yaml import DataYaml, find_images, longest_end
+from brs_detr.errors import UserError
+
+WRONG_COUNT = FaultKind("number of classes that does not fit the names", "Mend nc; the names count.", "warning")
+
+_NUM_PEEKED = 20
+
+
+@dataclass(frozen=True)
+class YoloSplit:
+    """Images of one split.
+
+    Args:
+        file: what a message calls it: the list of the split, or the folder of its images.
+        images: paths of its images.
+        faults: what is wrong with the list.
+    """
+
+    file: Path
+    images: tuple[Path, ...]
+    faults: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True)
+class YoloFolder:
+    """A data set in YOLO format: where everything is, no label read.
+
+    Args:
+        root: its folder.
+        splits: at least one, with at least one image each.
+        names: class name by number; empty where they are nowhere to be found.
+        names_file: where they stand.
+        num_classes: how many there are where only that is said.
+        has_keypoints: whether rows carry key points.
+        faults: what is wrong with the data set as a whole.
+    """
+
+    root: Path
+    splits: dict[str, YoloSplit]
+    names: dict[int, str]
+    names_file: Path
+    num_classes: int | None = None
+    has_keypoints: bool = False
+    faults: tuple[Fault, ...] = ()
+
+
+def find_yolo(files: FolderFiles) -> YoloFolder | None:
+    """Recognise a data set in YOLO format that no YAML file describes.
+
+    Args:
+        files: the folder.
+
+    Returns:
+        Its splits: those of `train.txt`, `val.txt` and `test.txt`, else those whose folders the images lie in, else
+        `all`. None when it holds no label file.
+    """
+    if not _holds_labels(files):
+        return None
+    splits = _splits_by_list(files) or _splits_by_folder(files)
+    names_file = find_names_file(files)
+    names = read_names_file(names_file) if names_file else {}
+    return YoloFolder(files.root, splits, names, names_file or files.root) if splits else None
+
+
+def follow_yaml(data: DataYaml, files: FolderFiles) -> YoloFolder:
+    """Find what a YAML file describes.
+
+    Args:
+        data: the file.
+        files: the folder that it lies in, where splits and names are looked for that it does not mention.
+
+    Returns:
+        Its splits, those left out that have no image.
+
+    Raises:
+        UserError: there are no images to train with.
+    """
+    found = {name: _named_split(data, data.splits[name]) for name in SPLITS if name in data.splits}
+    splits = {name: split for name, split in found.items() if split.images}
+    lost = [f"{name}: {', '.join(data.splits[name])}" for name in found if name not in splits]
+    if not data.splits:
+        splits = _splits_by_list(files) or _splits_by_folder(files)
+    if not splits or ("train" in found and "train" not in splits):
+        named = f", {'; '.join(lost)}" if lost else ""
+        looked = ", ".join(map(str, data.folders))
+        raise UserError(f"No images where {data.file} says they are{named}; looked in {looked}.", "Mend its paths.")
+    names_file = None if data.names else find_names_file(files)
+    names = read_names_file(names_file) if names_file else data.names
+    faults = [(MISSING_SPLIT, f"{data.file.name}, {text}") for text in lost]
+    if names and data.num_classes not in (None, len(names)):
+        faults.append((WRONG_COUNT, f"{data.file.name}: nc is {data.num_classes}, but there are {len(names)} names"))
+    return YoloFolder(
+        data.file.parent, splits, names, names_file or data.file, data.num_classes, data.has_keypoints, tuple(faults)
+    )
+
+
+def _holds_labels(files: FolderFiles) -> bool:
+    """Whether a text file of the name of an image, or in a folder `labels`, holds rows of numbers."""
+    stems = {path.stem for path in files.images}
+    texts = [path for path in files.ending(".txt") if not is_other_text(path)]
+    labels = [path for path in texts if path.stem in stems] or [path for path in texts if "labels" in path.parts[:-1]]
+    num_broken = 0
+    for path in labels:
+        rows, faults = read_label_file(files.root / path, path.name)
+        num_broken += bool(faults)
+        if rows or num_broken == _NUM_PEEKED:
+            return bool(rows)
+    return False
+
+
+def _named_split(data: DataYaml, stated: Sequence[str]) -> YoloSplit:
+    found = [find_images(text, data.folders) for text in stated]
+    images = itertools.chain(*(images for images, _ in filter(None, found)))
+    missing = itertools.chain(*(missing for _, missing in filter(None, found)))
+    file = longest_end(stated[0], data.folders) if len(stated) == 1 else None
+    return _split(file or data.file, images, ((MISSING_IMAGE, text) for text in missing))
+
+
+def _splits_by_list(files: FolderFiles) -> dict[str, YoloSplit]:
+    """Splits of `train.txt` and so on at the top of the folder, as Darknet and CVAT write them."""
+    splits: dict[str, YoloSplit] = {}
+    for path in files.ending(".txt"):
+        name = split_name(path.stem)
+        if name is not None and len(path.parts) == 1:
+            images, missing = find_images(path.name, [files.root]) or ([], [])
+            if any(is_image(image) for image in images):
+                splits[name] = _split(files.root / path, images, ((MISSING_IMAGE, text) for text in missing))
+    return {name: splits[name] for name in SPLITS if name in splits}
+
+
+def _splits_by_folder(files: FolderFiles) -> dict[str, YoloSplit]:
+    in_folder = [path for path in files.images if any(part.lower() in IMAGE_FOLDERS for part in path.parts[:-1])]
+    by_split: dict[str, list[Path]] = {}
+    for path in in_folder or files.images:
+        by_split.setdefault(split_of_path(path) or "all", []).append(path)
+    strays = by_split.pop("all") if len(by_split) > 1 and "all" in by_split else []
+    faults = [(OUTSIDE_OF_SPLITS, path.as_posix()) for path in strays]
+    names = [name for name in SPLITS if name in by_split]
+    splits = {name: [files.root / path for path in by_split[name]] for name in names}
+    return {
+        name: _split(common_folder(images, files.root), images, faults if name == names[0] else [])
+        for name, images in splits.items()
+    }
+
+
+def _split(file: Path, images: Iterable[Path], faults: Iterable[Fault]) -> YoloSplit:
+    return YoloSplit(file, tuple(dict.fromkeys(images)), tuple(faults))

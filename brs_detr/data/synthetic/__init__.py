@@ -1,0 +1,1 @@
+"""Pictures of shapes, made to train on without any data."""

@@ -1,0 +1,170 @@
+"""Read weights to start from: a file of ours or of others, or a name of torchvision's or timm's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brs_detr.engine.checkpoint import load_plain
+from brs_detr.engine.finetune.recipe import Start
+from brs_detr.engine.run_folder import checkpoint_file
+from brs_detr.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_OWN_PARTS = {"backbone", "head", "fc"}  # of a classifier that wraps its backbone
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights and what they were trained for.
+
+    Args:
+        source: as the user knows them.
+        state_dict: tensors under the names that they have there.
+        class_names: the place is the label; empty where the file does not say.
+    """
+
+    source: str
+    state_dict: dict[str, Tensor]
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def start(self) -> Start:
+        """Whether these are the weights of a detector or of a backbone alone."""
+        parts = {key.split(".")[0] for key in self.state_dict}
+        return "detector" if "backbone" in parts and parts - _OWN_PARTS else "backbone"
+
+
+def read_weights(source: str) -> Weights:
+    """Read weights without running code that is stored with them.
+
+    Args:
+        source: a checkpoint or the folder of a run; a `.safetensors` file; `torchvision://NAME`, `timm://NAME` or an
+            address, which are fetched unless an earlier run has; or a plain name of torchvision's or timm's.
+
+    Raises:
+        UserError: there is no such file or name, it cannot be fetched, or it holds no weights.
+    """
+    if Path(source).exists():
+        return _from_content(source, _read_file(checkpoint_file(source)))
+    if "://" not in source and (len(Path(source).parts) > 1 or Path(source).suffix in (".pth", ".pt", ".safetensors")):
+        raise UserError(f"There is no file {source}.", "Check the path.")
+    scheme, _, name = source.rpartition("://")
+    if scheme in ("http", "https"):
+        return _from_content(source, _fetch(source, source))
+    if scheme in ("", "torchvision") and name in _torchvision_urls():
+        return _from_content(source, _fetch(_torchvision_urls()[name], source))
+    if scheme in ("", "timm"):
+        return _from_content(source, _timm_weights(name))
+    raise UserError(
+        f"There are no weights {source}.",
+        "Give a file, a name such as torchvision://resnet50 or timm://resnet18.a1_in1k, or none.",
+    )
+
+
+def _read_file(path: Path) -> Any:
+    if path.suffix != ".safetensors":
+        return load_plain(path)
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is damaged or not a safetensors file: {error}", "Copy the file again.") from None
+
+
+def _torchvision_urls() -> dict[str, str]:
+    from mmengine.runner.checkpoint import get_torchvision_models
+
+    return get_torchvision_models()
+
+
+def fetch_named(source: str, otherwise: str) -> None:
+    """Bring the weights that a config names into PyTorch's cache, where mmengine looks for them.
+
+    Args:
+        source: `torchvision://NAME`, an address, or a file.
+        otherwise: what else a user can do.
+
+    Raises:
+        UserError: there are none, or they cannot be fetched.
+    """
+    scheme, _, name = source.rpartition("://")
+    if scheme in ("http", "https"):
+        _cached(source, source, otherwise)
+    elif scheme == "torchvision" and name in _torchvision_urls():
+        _cached(_torchvision_urls()[name], source, otherwise)
+    elif not scheme and not Path(source).is_file():
+        raise UserError(f"There is no file {source}, which the config names.", otherwise)
+
+
+def _fetch(url: str, source: str) -> Any:
+    otherwise = "give its path with --weights FILE, or start from random weights: --weights none."
+    return load_plain(_cached(url, source, otherwise))
+
+
+def _cached(url: str, source: str, otherwise: str) -> Path:
+    """The file of an address in PyTorch's cache; fetched unless an earlier run has."""
+    import torch
+
+    cache = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+    try:
+        if not cache.is_file():
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(cache), _expected_hash(cache.name), progress=False)
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"The weights {source} cannot be fetched: {error}\n  Tried {cache} and {url}.",
+            f"Put the file there, or {otherwise}",
+        ) from None
+    return cache
+
+
+def _expected_hash(file_name: str) -> str | None:
+    """The beginning of the SHA-256 that PyTorch's own files carry in their names."""
+    from torch.hub import HASH_REGEX
+
+    found = HASH_REGEX.search(file_name)
+    return found[1] if found else None
+
+
+def _timm_weights(name: str) -> Any:
+    import timm
+
+    if name.split(".")[0] not in timm.list_models():
+        raise UserError(
+            f"There are no weights called {name}.",
+            "Give a file, a name of torchvision or timm such as resnet50 or timm://resnet18.a1_in1k, or none.",
+        )
+    try:
+        return timm.create_model(name, pretrained=True).state_dict()
+    except Exception as error:  # the hub's client has exceptions of many kinds for a missing network
+        raise UserError(
+            f"timm cannot fetch the weights {name}: {error}",
+            "Give a file with --weights FILE, or start from random weights: --weights none.",
+        ) from None
+
+
+def _from_content(source: str, content: Any) -> Weights:
+    import torch
+
+    content = content if isinstance(content, dict) else {}
+    inner = next((content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), content)
+    tensors = {str(key): value for key, value in inner.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise UserError(f"{source} holds no weights.", "Give a checkpoint, a state dict, or a .safetensors file.")
+    if all(key.startswith("module.") for key in tensors):  # saved from PyTorch's wrapper for several processes
+        tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
+    return Weights(source, tensors, _class_names(content.get("meta")))
+
+
+def _class_names(meta: Any) -> tuple[str, ...]:
+    """The names in the meta data of mmengine's checkpoints, or of the older ones of mmdet 2."""
+    meta = meta if isinstance(meta, dict) else {}
+    dataset_meta = meta.get("dataset_meta")
+    names = (dataset_meta.get("classes") if isinstance(dataset_meta, dict) else None) or meta.get("CLASSES") or ()
+    return tuple(map(str, names))

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pytest
+
+from brs_detr.data.checks.box_check import (
+    CONFLICTING_BOX,
+    NARROW_BOX,
+    OVERHANGING_BOX,
+    REPEATED_BOX,
+    TINY_BOX,
+    WHOLE_IMAGE_BOX,
+    find_odd_boxes,
+    find_repeats,
+)
+from brs_detr.data.checks.box_table import BoxTable, tabulate_boxes
+from brs_detr.data.boxes import iou_matrix, resize_scales
+from brs_detr.data.findings import FaultKind
+
+
+def table(*boxes: tuple[int, list[float]], image_ids: list[int] | None = None, iscrowd: int = 0) -> BoxTable:
+    """Boxes (category, [x, y, w, h]) on images of 200 x 100 pixels."""
+    images = [{"id": number, "file_name": f"{number}.jpg", "width": 200, "height": 100} for number in (1, 2)]
+    annotations = [
+        {"id": place, "image_id": image_id, "category_id": category, "bbox": box, "iscrowd": iscrowd}
+        for place, ((category, box), image_id) in enumerate(zip(boxes, image_ids or [1] * len(boxes), strict=True))
+    ]
+    categories = [{"id": 1, "name": "ant"}, {"id": 2, "name": "cat"}]
+    return tabulate_boxes({"images": images, "annotations": annotations, "categories": categories}, ["ant", "cat"])
+
+
+def kinds(boxes: BoxTable, resized_to: tuple[int, int] = (200, 100)) -> dict[FaultKind, int]:
+    return {finding.kind: finding.count for finding in find_odd_boxes(boxes, resized_to)}
+
+
+def test_ordinary_boxes_are_not_odd() -> None:
+    assert kinds(table((1, [0, 0, 50, 50]), (1, [20, 20, 50, 50]), (2, [60, 40, 140, 60]))) == {}
+    assert kinds(table()) == {}
+
+
+def test_the_table_holds_usable_boxes_alone_and_clips_them() -> None:
+    boxes = table(
+        (1, [-0.5, 0, 10, 10]), (2, [5, 5, 0, 3]), (1, [300, 0, 10, 10]), (9, [1, 1, 2, 2]), (2, [1, 2, 3, 4])
+    )
+    assert [entry["id"] for entry in boxes.annotations] == [0, 4]
+    assert boxes.boxes_xyxy.tolist() == [[0, 0, 9.5, 10], [1, 2, 4, 6]] and boxes.labels.tolist() == [0, 1]
+    assert boxes.sides.tolist() == [[9.5, 10], [3, 4]] and boxes.sizes.tolist() == [[100, 200]] * 2
+
+
+def test_repeats_are_almost_the_same_box_of_one_image() -> None:
+    near = [10.5, 10, 60, 60]
+    assert find_repeats(table((1, [10, 10, 60, 60]), (1, near))) == ({1: 0}, {})
+    assert find_repeats(table((1, [10, 10, 60, 60]), (2, near))) == ({}, {1: 0})
+    assert find_repeats(table((1, [10, 10, 60, 60]), (1, [14, 10, 60, 60]))) == ({}, {})
+    assert find_repeats(table((1, [10, 10, 60, 60]), (1, near), image_ids=[1, 2])) == ({}, {})
+    assert find_repeats(table((1, [10, 10, 60, 60]), (1, near), iscrowd=1)) == ({}, {})
+
+
+def test_three_of_one_box_are_two_repeats_of_the_first() -> None:
+    (finding,) = find_odd_boxes(table(*[(1, [10.0, 10.0, 60.0, 60.0])] * 3), (200, 100))
+    assert (finding.kind, finding.count, finding.total) == (REPEATED_BOX, 2, 3)
+    assert all(text.endswith("as annotation 0") for text in finding.examples)
+    assert [example.annotation_id for example in finding.shown] == [1, 2]
+
+
+def test_a_conflict_is_no_repeat() -> None:
+    assert kinds(table((1, [10, 10, 60, 60]), (2, [10, 10, 60, 60]))) == {CONFLICTING_BOX: 1}
+
+
+@pytest.mark.parametrize(
+    ("resized_to", "is_tiny"), [((200, 100), True), ((201, 400), False), ((120, 201), True), ((300, 150), False)]
+)
+def test_tiny_is_what_is_small_after_resizing(resized_to: tuple[int, int], is_tiny: bool) -> None:
+    assert kinds(table((1, [10, 10, 3, 30])), resized_to) == ({TINY_BOX: 1} if is_tiny else {})
+
+
+def test_odd_shapes() -> None:
+    assert kinds(table((1, [10, 10, 0.5, 30])), (2000, 1000)) == {NARROW_BOX: 1}
+    assert kinds(table((1, [150, 10, 50.6, 30]))) == {OVERHANGING_BOX: 1}
+    assert kinds(table((1, [150, 10, 50.000001, 30]))) == {}
+    assert kinds(table((1, [0, 0, 199.5, 100]))) == {WHOLE_IMAGE_BOX: 1}
+    assert kinds(table((1, [0, 0, 200, 100]), iscrowd=1)) == {}
+
+
+def test_iou_matrix_and_scales() -> None:
+    assert iou_matrix([[0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6]]).round(3).tolist() == [
+        [1, 0.333, 0],
+        [0.333, 1, 0],
+        [0, 0, 1],
+    ]
+    assert resize_scales([(100, 200), (300, 100), (1, 1)], (400, 300)).tolist() == [2, 4 / 3, 300]

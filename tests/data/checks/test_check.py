@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from PIL import Image
+
+from brs_detr.data.checks.check import check_split, find_faults
+from brs_detr.data.findings import (
+    DUPLICATE_ID,
+    DUPLICATE_NAME,
+    MALFORMED,
+    MISSING_IMAGE,
+    NO_BOX,
+    NOT_FINITE_BOX,
+    OUTSIDE_BOX,
+    UNKNOWN_CATEGORY,
+    UNKNOWN_IMAGE,
+    UNREADABLE_IMAGE,
+    WRONG_SIZE,
+    ZERO_AREA_BOX,
+    FaultKind,
+)
+from brs_detr.errors import UserError
+
+
+def set_box(place: int, box: list[float]) -> Callable:
+    return lambda coco: coco.data["annotations"][place].update(bbox=box)
+
+
+def set_field(section: str, place: int, **fields: object) -> Callable:
+    return lambda coco: coco.data[section][place].update(fields)
+
+
+def drop_field(section: str, place: int, key: str) -> Callable:
+    return lambda coco: coco.data[section][place].pop(key)
+
+
+def truncate(coco) -> None:
+    path = coco.image("a.jpg")
+    path.write_bytes(path.read_bytes()[:-300])
+
+
+FATAL: dict[str, tuple[Callable, FaultKind, str]] = {
+    "missing image": (lambda coco: coco.image("b.png").unlink(), MISSING_IMAGE, "image 20, .*b.png"),
+    "truncated image": (truncate, UNREADABLE_IMAGE, "image 10, .*a.jpg: .*truncated"),
+    "text as image": (lambda coco: coco.image("c.bmp").write_text("no"), UNREADABLE_IMAGE, "image 30, .*c.bmp"),
+    "empty image file": (lambda coco: coco.image("c.bmp").write_text(""), UNREADABLE_IMAGE, "image 30"),
+    "scaled image": (
+        lambda coco: Image.new("RGB", (20, 15)).save(coco.image("a.jpg")),
+        WRONG_SIZE,
+        "image 10, .*: 20 x 15 instead of 40 x 30",
+    ),
+    "box outside": (set_box(1, [35, 5, 10, 10]), OUTSIDE_BOX, r"annotation 2, image 10 \(a.jpg, 40 x 30\): \[35, 5"),
+    "NaN box": (set_box(1, [float("nan"), 5, 10, 10]), NOT_FINITE_BOX, r"annotation 2.*\[nan, 5, 10, 10\]"),
+    "infinite box": (set_box(1, [1, 5, float("inf"), 10]), NOT_FINITE_BOX, "annotation 2"),
+    "unknown category": (set_field("annotations", 0, category_id=4), UNKNOWN_CATEGORY, "annotation 1: category 4"),
+    "unknown image": (set_field("annotations", 2, image_id=99), UNKNOWN_IMAGE, "annotation 3: image 99"),
+    "image id twice": (set_field("images", 1, id=10), DUPLICATE_ID, "images: id 10 2 times"),
+    "annotation id twice": (set_field("annotations", 1, id=1), DUPLICATE_ID, "annotations: id 1 2 times"),
+    "category id twice": (set_field("categories", 0, id=3), DUPLICATE_ID, "categories: id 3 2 times"),
+    "class name twice": (set_field("categories", 0, name="cat"), DUPLICATE_NAME, "'cat' 2 times"),
+    "no box at all": (lambda coco: coco.data["annotations"].clear(), NO_BOX, "nothing to learn from"),
+    "no file name": (drop_field("images", 2, "file_name"), MALFORMED, r"images\[2\] has no 'file_name'"),
+    "no size": (drop_field("images", 0, "width"), MALFORMED, r"images\[0\] has no 'width'"),
+    "no box key": (drop_field("annotations", 0, "bbox"), MALFORMED, r"annotations\[0\] has no 'bbox'"),
+    "no category id": (drop_field("categories", 0, "id"), MALFORMED, r"categories\[0\] has no 'id'"),
+    "box of three numbers": (set_box(0, [1, 2, 3]), MALFORMED, r"\[1, 2, 3\], not a list of four numbers"),
+    "box of texts": (lambda coco: set_box(0, ["1", "2", "3", "4"])(coco), MALFORMED, "not a list of four numbers"),
+    "text as id": (set_field("images", 0, id="10"), MALFORMED, r"images\[0\] is '10', not an integer"),
+    "size of nothing": (set_field("images", 0, height=0), MALFORMED, "'height' .* is 0, not a positive integer"),
+    "NaN size": (set_field("images", 0, height=float("nan")), MALFORMED, "not a positive integer"),
+    "entry that is no object": (lambda coco: coco.data["images"].append(5), MALFORMED, r"images\[3\] is not an object"),
+}
+
+
+def test_a_good_split_has_no_findings(coco) -> None:
+    steps: list[tuple[int, int]] = []
+    assert check_split(coco.split, lambda *step: steps.append(step)).found == ()
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("name", FATAL)
+def test_a_fatal_fault_is_refused_by_file_and_id(coco, name: str) -> None:
+    break_it, kind, words = FATAL[name]
+    break_it(coco)
+    coco.write()
+    assert find_faults(coco.split).count(kind) == 1
+    with pytest.raises(UserError, match=words) as caught:
+        check_split(coco.split)
+    assert str(caught.value).startswith(f"{coco.split.annotation_file} cannot be used:")
+    assert kind.what in str(caught.value) and kind.cure in str(caught.value)
+
+
+def test_all_fatal_kinds_are_in_one_message(coco) -> None:
+    for name in ("missing image", "box outside", "unknown category"):
+        FATAL[name][0](coco)
+    coco.write()
+    with pytest.raises(UserError, match="(?s)without a category.*outside of the image.*missing image file"):
+        check_split(coco.split)
+
+
+def test_many_faults_of_one_kind_are_counted_with_three_examples(coco) -> None:
+    for number in range(20):
+        coco.data["annotations"].append({"id": 50 + number, "image_id": 10, "category_id": 77, "bbox": [1, 1, 2, 2]})
+    coco.write()
+    with pytest.raises(
+        UserError, match="category: 20 .annotation 50.*annotation 52: category 77; and 17 more"
+    ) as caught:
+        check_split(coco.split)
+    assert "annotation 53" not in str(caught.value)
+
+
+@pytest.mark.parametrize("box", [[5, 5, 0, 4], [5, 5, 4, 0], [5, 5, -3, 4], [40, 5, 0.5, 3]])
+def test_a_zero_area_box_is_a_counted_warning(coco, box: list[float]) -> None:
+    set_box(1, box)(coco)
+    coco.write()
+    (warning,) = check_split(coco.split).warnings
+    assert (warning.kind, warning.count) == (ZERO_AREA_BOX, 1)
+    assert "annotation 2, image 10 (a.jpg" in str(warning)
+
+
+def test_a_split_with_nothing_but_zero_area_boxes_is_refused(coco) -> None:
+    for place in range(3):
+        set_box(place, [5, 5, 0, 0])(coco)
+    coco.write()
+    with pytest.raises(UserError, match=NO_BOX.what):
+        check_split(coco.split)
+
+
+@pytest.mark.parametrize("box", [[-1, 0, 20, 20], [30, 20, 10.99, 11], [-0.4, -0.2, 41, 30.9]])
+def test_a_box_may_stick_out_by_a_rounding_error(coco, box: list[float]) -> None:
+    set_box(1, box)(coco)
+    coco.write()
+    assert check_split(coco.split).found == ()
+
+
+def test_a_rotated_photograph_has_the_size_it_is_loaded_with(coco) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (30, 40)).save(coco.image("a.jpg"), exif=exif)
+    assert check_split(coco.split).found == ()
+
+
+def test_broken_json_is_refused_with_its_place(coco) -> None:
+    coco.split.annotation_file.write_text(json.dumps(coco.data)[:-1])
+    with pytest.raises(UserError, match=r"not valid JSON.*line 1, column \d+"):
+        check_split(coco.split)

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from brs_detr.data.formats.source_files import common_folder, describe_folder, list_files, name_below
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_files_are_listed_in_order_without_hidden_ones(tmp_path: Path) -> None:
+    touch(tmp_path, "b/2.JPG", "b/10.txt", "a.png", ".git/x.jpg", "__MACOSX/._y.jpg", "b/._z.jpg")
+    files = list_files(tmp_path)
+    assert [path.as_posix() for path in files.paths] == ["a.png", "b/10.txt", "b/2.JPG"]
+    assert [path.as_posix() for path in files.images] == ["a.png", "b/2.JPG"]
+    assert files.ending(".txt", ".png") == (Path("a.png"), Path("b/10.txt"))
+
+
+def test_runs_and_predictions_inside_are_no_data(tmp_path: Path) -> None:
+    touch(
+        tmp_path, "a.jpg", "work_dirs/x/run.json", "work_dirs/x/report/b.jpg", "found/predictions.json", "found/c.jpg"
+    )
+    assert list_files(tmp_path).images == (Path("a.jpg"),)
+    assert list_files(tmp_path / "found").images == (Path("c.jpg"),)  # when it is asked for
+
+
+def test_links_are_followed_unless_they_lead_back(tmp_path: Path) -> None:
+    touch(tmp_path / "elsewhere", "a.jpg")
+    touch(tmp_path / "set", "deep/b.jpg")
+    for name in ("train", "val"):
+        (tmp_path / "set" / name).symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set" / "deep" / "back").symlink_to(tmp_path / "set")
+    names = [path.as_posix() for path in list_files(tmp_path / "set").paths]
+    assert names == ["deep/b.jpg", "train/a.jpg", "val/a.jpg"]
+
+
+def test_a_long_folder_is_described_in_short(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{number}.txt" for number in range(9)), "0/a.jpg", "0/b/c.jpg", "0/b/LICENSE")
+    (tmp_path / "00").mkdir()
+    text = describe_folder(tmp_path)
+    assert text.startswith("0/ (2 .jpg, 1 LICENSE), 0.txt, 00/ (empty), 1.txt") and text.endswith(" and 3 more")
+
+
+def test_the_common_folder_of_mixed_paths_is_absolute(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert common_folder([Path("a/b/1.jpg"), Path("a/2.jpg")], Path("x")) == Path("a")
+    assert common_folder([Path("a/1.jpg"), tmp_path / "b" / "2.jpg"], Path("x")) == tmp_path
+    assert common_folder([], Path("x")) == Path("x")
+
+
+def test_a_name_outside_of_the_folder_is_told_in_full() -> None:
+    assert name_below(Path("set/a/b.jpg"), Path("set")) == "a/b.jpg"
+    assert name_below(Path("/other/b.jpg"), Path("set")) == "/other/b.jpg"

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from voc_folders import make_voc, voc_object, write_list, write_voc, write_xml
+
+from brs_detr.data.findings import MISSING_IMAGE, UNREADABLE_IMAGE, FaultKind
+from brs_detr.data.formats.source import open_source
+from brs_detr.data.formats.source_faults import (
+    BROKEN_LABEL_FILE,
+    BROKEN_OBJECT,
+    LABEL_WITHOUT_IMAGE,
+    MISSING_LABEL_FILE,
+    OUTSIDE_OF_SPLITS,
+    UNANNOTATED_IMAGE,
+)
+from brs_detr.data.formats.source_split import SplitContent
+from brs_detr.data.formats.voc import COUNTS_FROM_ZERO
+
+
+@pytest.fixture
+def voc(tmp_path: Path) -> Path:
+    return make_voc(tmp_path / "voc")
+
+
+def read(folder: Path, split: str = "train") -> SplitContent:
+    return open_source(folder).splits[split].read()
+
+
+def boxes(folder: Path, split: str = "train") -> list[Any]:
+    return [annotation["bbox"] for annotation in read(folder, split).dataset["annotations"]]
+
+
+def found(content: SplitContent, kind: FaultKind) -> list[str]:
+    return [example for finding in content.findings if finding.kind == kind for example in finding.examples]
+
+
+def test_the_lists_make_the_splits(voc: Path) -> None:
+    source = open_source(voc)
+    assert (source.format, list(source.splits)) == ("Pascal VOC", ["train", "val"])
+    train, val = source.splits.values()
+    assert (train.file, train.image_dir) == (voc / "ImageSets/Main/train.txt", voc / "JPEGImages")
+    dataset = train.read().dataset
+    assert [image["file_name"] for image in dataset["images"]] == ["two.jpg", "one.jpg"]
+    assert [(image["width"], image["height"]) for image in dataset["images"]] == [(40, 30)] * 2
+    assert [category["name"] for category in val.read().dataset["categories"]] == ["ant", "cat", "dog"]
+    assert [image["file_name"] for image in val.read().dataset["images"]] == ["three.jpg"]
+    assert train.read().findings == val.read().findings == ()
+    assert train.read() is train.read()  # read once
+
+
+def test_one_based_inclusive_boxes_become_zero_based(voc: Path) -> None:
+    ant, dog, cat = read(voc).dataset["annotations"]
+    assert (ant["bbox"], ant["source"]) == ([4, 6, 5, 2], "Annotations/two.xml, object 1")
+    assert dog["bbox"] == [0, 0, 40, 30] and dog["area"] == 1200
+    assert (dog["category_id"], dog["iscrowd"]) == (3, 0)
+    assert (cat["bbox"], cat["iscrowd"]) == ([10, 5, 10, 10], 1)  # difficult
+    assert cat["source"] == "Annotations/one.xml, object 2"
+
+
+def test_zero_based_boxes_are_kept_when_any_box_begins_at_zero(voc: Path) -> None:
+    write_voc(voc, "three", voc_object("dog", (0, 3, 10.5, 20)))
+    assert boxes(voc)[0] == [5, 7, 4, 1]
+    assert boxes(voc, "val") == [[0, 3, 10.5, 17]]
+    assert found(read(voc), COUNTS_FROM_ZERO) == ["Annotations/three.xml, object 1: xmin 0, ymin 3"]
+
+
+def test_zero_area_and_outside_boxes_are_kept_for_the_check(voc: Path) -> None:
+    write_voc(voc, "three", *(voc_object("dog", box) for box in ((9, 9, 9, 9), (8, 3, 3, 8), (30, 20, 90, 31))))
+    assert boxes(voc, "val") == [[8, 8, 0, 0], [7, 2, -5, 6], [29, 19, 61, 12]]
+    assert [annotation["area"] for annotation in read(voc, "val").dataset["annotations"]] == [0, 0, 732]
+
+
+def test_trainval_stands_in_for_a_missing_train(voc: Path) -> None:
+    (voc / "ImageSets/Main/train.txt").unlink()
+    assert [image["file_name"] for image in read(voc).dataset["images"]] == ["one.jpg", "two.jpg"]  # three is in val
+    (voc / "ImageSets/Main/val.txt").unlink()
+    assert len(read(voc).dataset["images"]) == 3
+
+
+def test_without_lists_all_is_one_split_and_what_has_no_partner_is_named(voc: Path) -> None:
+    for file in (voc / "ImageSets/Main").iterdir():
+        file.unlink()
+    Image.new("RGB", (40, 30)).save(voc / "JPEGImages" / "four.png")
+    (voc / "JPEGImages" / "two.jpg").unlink()
+    content = read(voc, "all")
+    assert [image["file_name"] for image in content.dataset["images"]] == ["one.jpg", "three.jpg"]
+    assert found(content, UNANNOTATED_IMAGE) == ["JPEGImages/four.png"]
+    assert found(content, LABEL_WITHOUT_IMAGE) == ["Annotations/two.xml"]
+    assert not any(finding.kind.is_fatal for finding in content.findings)
+
+
+def test_names_in_lists_may_have_spaces_quotes_and_folders(voc: Path) -> None:
+    write_voc(voc, "a 1", voc_object("dog", (1, 1, 4, 4)))
+    (voc / "Annotations" / "deep").mkdir()
+    (voc / "JPEGImages" / "deep").mkdir()
+    Image.new("RGB", (40, 30)).save(voc / "JPEGImages" / "deep" / "five.jpg")
+    write_xml(voc / "Annotations" / "deep" / "five.xml")
+    write_list(voc, "val", '"a 1"', "deep/five", "three -1")
+    images = read(voc, "val").dataset["images"]
+    assert [image["file_name"] for image in images] == ["a 1.jpg", "deep/five.jpg", "three.jpg"]
+
+
+def test_class_names_keep_their_letters_and_spaces(voc: Path) -> None:
+    write_voc(voc, "three", voc_object("große Ameise 蚁", (1, 1, 4, 4)), voc_object(" Dog ", (1, 1, 4, 4)))
+    content = read(voc)
+    names = [category["name"] for category in content.dataset["categories"]]
+    assert names == ["Dog", "ant", "cat", "dog", "große Ameise 蚁"]
+    (finding,) = content.findings
+    assert not finding.kind.is_fatal and "'Dog', 'dog'" in str(finding)
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], FaultKind, str]] = {
+    "broken XML": (
+        lambda voc: (voc / "Annotations/one.xml").write_text("<annotation><b></annotation>"),
+        BROKEN_LABEL_FILE,
+        "Annotations/one.xml is not valid XML: mismatched tag: line 1, column 17",
+    ),
+    "unknown encoding": (
+        lambda voc: (voc / "Annotations/one.xml").write_text('<?xml version="1.0" encoding="none"?><annotation/>'),
+        BROKEN_LABEL_FILE,
+        "Annotations/one.xml is not valid XML: unknown encoding: none",
+    ),
+    "missing XML": (
+        lambda voc: (voc / "Annotations/one.xml").unlink(),
+        MISSING_LABEL_FILE,
+        "one.xml, named in ImageSets/Main/train.txt",
+    ),
+    "missing image": (lambda voc: (voc / "JPEGImages/one.jpg").unlink(), MISSING_IMAGE, "Annotations/one.xml"),
+    "no name": (
+        lambda voc: write_voc(voc, "one", voc_object("", (1, 2, 3, 4))),
+        BROKEN_OBJECT,
+        "Annotations/one.xml, object 1 has no name",
+    ),
+    "no corner": (
+        lambda voc: write_voc(voc, "one", "<object><name>dog</name></object>"),
+        BROKEN_OBJECT,
+        "Annotations/one.xml, object 1: xmin is None, not a number",
+    ),
+    "NaN corner": (
+        lambda voc: write_voc(voc, "one", voc_object("dog", (1, 2, "nan", 4))),
+        BROKEN_OBJECT,
+        "Annotations/one.xml, object 1: xmax is 'nan', not a number",
+    ),
+    "word as corner": (
+        lambda voc: write_voc(voc, "one", voc_object("dog", (1, 2, "far", 4))),
+        BROKEN_OBJECT,
+        "Annotations/one.xml, object 1: xmax is 'far', not a number",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_fault_is_a_fatal_finding_and_the_rest_is_read(voc: Path, name: str) -> None:
+    break_it, kind, text = BROKEN[name]
+    break_it(voc)
+    content = read(voc)
+    assert found(content, kind) == [text] and kind.is_fatal
+    assert boxes(voc) == [[4, 6, 5, 2]]
+
+
+def test_a_link_to_nowhere_and_an_unreadable_image_of_unstated_size_are_findings(voc: Path) -> None:
+    (voc / "Annotations/one.xml").unlink()
+    (voc / "Annotations/one.xml").symlink_to(voc / "nowhere.xml")
+    (voc / "JPEGImages/two.jpg").write_text("x")
+    content = read(voc)
+    assert found(content, BROKEN_LABEL_FILE) == ["Annotations/one.xml: No such file or directory"]
+    assert found(content, UNREADABLE_IMAGE)[0].endswith("two.jpg: it is not an image")
+    assert content.dataset["images"] == []
+
+
+@pytest.fixture
+def loose(tmp_path: Path) -> Path:
+    folder = tmp_path / "loose"
+    for split in ("train", "valid"):
+        (folder / split).mkdir(parents=True)
+        Image.new("RGB", (40, 30)).save(folder / split / "a.jpg")
+        write_xml(folder / split / "a.xml", voc_object(split, (1, 1, 9, 9)))
+    return folder
+
+
+def test_annotations_beside_images_belong_to_the_split_of_their_folder(loose: Path) -> None:
+    source = open_source(loose)
+    assert [(split.name, split.file.name, split.image_dir.name) for split in source.splits.values()] == [
+        ("train", "train", "train"),
+        ("val", "valid", "valid"),
+    ]
+    for split in source.splits.values():
+        (image,) = split.read().dataset["images"]
+        assert (image["file_name"], image["source"]) == ("a.jpg", f"{split.file.name}/a.xml")
+
+
+def test_a_link_to_nowhere_does_not_hide_the_format(loose: Path) -> None:
+    (loose / "train" / "0.xml").symlink_to(loose / "nowhere.xml")
+    assert found(read(loose), BROKEN_LABEL_FILE) == ["train/0.xml: No such file or directory"]
+
+
+def test_files_outside_of_the_splits_are_named_once(loose: Path) -> None:
+    write_xml(loose / "stray.xml")
+    assert found(read(loose), OUTSIDE_OF_SPLITS) == ["stray.xml"]
+    assert found(read(loose, "val"), OUTSIDE_OF_SPLITS) == []
+
+
+def test_images_may_lie_in_another_folder_and_under_the_stated_name(tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "images" / "deep").mkdir(parents=True)
+    for name in ("a.jpg", "deep/b.jpg"):
+        Image.new("RGB", (40, 30)).save(tmp_path / "images" / name)
+    write_xml(tmp_path / "annotations" / "a.xml", voc_object("dog", (1, 1, 9, 9)))
+    write_xml(tmp_path / "annotations" / "7.xml", voc_object("dog", (1, 1, 9, 9)), name="C:\\photos\\b.jpg")
+    split = open_source(tmp_path).splits["all"]
+    names = [image["file_name"] for image in split.read().dataset["images"]]
+    assert all((split.image_dir / name).is_file() for name in names) and names == ["deep/b.jpg", "a.jpg"]
+
+
+def test_xml_of_another_kind_is_no_voc(tmp_path: Path) -> None:
+    from brs_detr.data.formats.source_files import list_files
+    from brs_detr.data.formats.voc import open_voc
+
+    (tmp_path / "annotations.xml").write_text("<annotations><version>1.1</version></annotations>")
+    assert open_voc(list_files(tmp_path)) is None

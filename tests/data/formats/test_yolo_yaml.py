@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from brs_detr.data.formats.yolo_yaml import is_data_yaml, longest_end, read_data_yaml
+from brs_detr.errors import UserError
+
+
+def write(folder: Path, text: str, name: str = "data.yaml") -> Path:
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def test_everything_it_says_is_read(tmp_path: Path) -> None:
+    text = "path: ..\ntrain: [a, b.txt]\nvalid: c\ntest:  # none\nnc: 2\nnames: {0: ant, 7: bee}\nkpt_shape: [17, 3]\n"
+    data = read_data_yaml(write(tmp_path, text))
+    assert data.splits == {"train": ("a", "b.txt"), "val": ("c",)}
+    assert (data.names, data.num_classes, data.has_keypoints) == ({0: "ant", 7: "bee"}, 2, True)
+    assert data.folders == [tmp_path / "..", Path(".."), tmp_path]
+
+
+def test_names_stay_as_they_are_written(tmp_path: Path) -> None:
+    data = read_data_yaml(write(tmp_path, "names: [no, 1, 'null', on off, Häuser 家, 1.50, '']\ntrain: ~\n"))
+    assert list(data.names.values()) == ["no", "1", "null", "on off", "Häuser 家", "1.50", ""]
+    assert data.splits == {} and data.num_classes is None and data.folders == [tmp_path]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("names: [a, b\ntrain: c", r"is not valid YAML: .* at line \d, column \d"),
+        ("names: [\x07]", "is not valid YAML: "),
+        ("- a\n- b", "does not describe a data set"),
+        ("", "does not describe a data set"),
+        ("names: ant", "'names' in .* is neither a list nor numbers with names"),
+        ("names: {ant: 0}", "'names' in .* is neither a list nor numbers"),
+        ("names: [[a], b]", "'names' in .* holds something that is not a name"),
+        ("train: {a: b}\nnames: [a]", "'train' in .* is neither a path nor a list"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        read_data_yaml(write(tmp_path, text))
+
+
+def test_a_file_that_is_missing_or_not_utf8_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Cannot open .*data.yaml: No such file"):
+        read_data_yaml(tmp_path / "data.yaml")
+    (tmp_path / "data.yaml").write_bytes(b"names: [\xff]")
+    with pytest.raises(UserError, match="is not text in UTF-8"):
+        read_data_yaml(tmp_path / "data.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "is_one"),
+    [
+        ("a.yaml", "train: x\nnc: 1", True),
+        ("a.yaml", "names: [x]", True),
+        ("model.yaml", "nc: 80\nbackbone: []", False),
+        ("env.yaml", "name: x\ndependencies: [y]", False),
+        ("list.yaml", "- names", False),
+        ("broken.yaml", "names: [", False),
+        ("data.yaml", "names: [", True),
+    ],
+)
+def test_other_yaml_files_are_passed_over(tmp_path: Path, name: str, text: str, is_one: bool) -> None:
+    assert is_data_yaml(write(tmp_path, text, name)) is is_one
+
+
+@pytest.mark.parametrize(
+    ("stated", "found"),
+    [
+        ("train/images", "train/images"),
+        ("./train/images/", "train/images"),
+        ("../train/images", "train/images"),
+        ("../../x/train/images", "train/images"),
+        ("C:\\data\\train\\images", "train/images"),
+        ("/content/set/train", "train"),
+        ("data/train/images/a.jpg", "train/images/a.jpg"),
+        ("/content/set/images", None),  # too little to go by
+        ("images", "images"),
+        ("val/images", None),
+    ],
+)
+def test_paths_of_other_machines_are_found_by_their_end(tmp_path: Path, stated: str, found: str | None) -> None:
+    (tmp_path / "set" / "train" / "images").mkdir(parents=True)
+    (tmp_path / "set" / "images").mkdir()
+    (tmp_path / "set" / "train" / "images" / "a.jpg").touch()
+    assert longest_end(stated, [tmp_path / "set"]) == (tmp_path / "set" / found if found else None)
