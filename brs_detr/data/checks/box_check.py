@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from brs_detr.data.boxes import iou_matrix, resize_scales, xyxy_from_xywh
 from brs_detr.data.checks.annotation_check import box_example
 from brs_detr.data.checks.box_table import BoxTable
-from brs_detr.data.boxes import iou_matrix, resize_scales, xyxy_from_xywh
 from brs_detr.data.findings import Example, FaultKind, Finding
 
 REPEATED_BOX = FaultKind(

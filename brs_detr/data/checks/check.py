@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from brs_detr.data.checks.annotation_check import find_annotation_faults
 from brs_detr.data.annotations import read_annotations
-from brs_detr.data.formats.coco_folder import CocoSplit
-from brs_detr.data.findings import MALFORMED, FaultKind, Finding, Findings
+from brs_detr.data.checks.annotation_check import find_annotation_faults
 from brs_detr.data.checks.image_check import Progress, image_faults, look_at_images
+from brs_detr.data.findings import MALFORMED, FaultKind, Finding, Findings
+from brs_detr.data.formats.coco_folder import CocoSplit
 from brs_detr.data.formats.source_split import SourceSplit, SplitContent
 
 

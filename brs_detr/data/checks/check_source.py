@@ -12,7 +12,6 @@ from brs_detr.data.checks.box_table import tabulate_boxes
 from brs_detr.data.checks.check import content_faults, merged
 from brs_detr.data.checks.class_check import find_odd_counts, odd_classes
 from brs_detr.data.checks.data_report import DataReport, SplitReport
-from brs_detr.data.findings import MALFORMED, Example, FaultKind, Finding, Findings
 from brs_detr.data.checks.image_check import (
     UNLISTED_IMAGE,
     ImageLook,
@@ -22,10 +21,11 @@ from brs_detr.data.checks.image_check import (
     look_at_images,
     unlisted_images,
 )
-from brs_detr.data.formats.source_split import DataSource, SourceSplit
 from brs_detr.data.checks.split_check import find_odd_splits
 from brs_detr.data.checks.split_statistics import measure_split
 from brs_detr.data.checks.twins import decoded_pictures, find_leaks, find_repeated
+from brs_detr.data.findings import MALFORMED, Example, FaultKind, Finding, Findings
+from brs_detr.data.formats.source_split import DataSource, SourceSplit
 from brs_detr.errors import UserError
 
 DEFAULT_SIZE = (1333, 800)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from brs_detr.data.checks.box_table import BoxTable
-from brs_detr.data.findings import SEVERITIES, Finding, Severity
 from brs_detr.data.checks.image_check import ImageLook
-from brs_detr.data.formats.source_split import DataSource, SourceSplit
 from brs_detr.data.checks.split_statistics import SplitStatistics
+from brs_detr.data.findings import SEVERITIES, Finding, Severity
+from brs_detr.data.formats.source_split import DataSource, SourceSplit
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from brs_detr.data.annotations import write_annotations
 from brs_detr.data.checks.check import find_faults, merged
 from brs_detr.data.checks.check_source import UNREADABLE_SPLIT
 from brs_detr.data.checks.data_report import DataReport
-from brs_detr.data.findings import DUPLICATE_ID, MALFORMED, Finding
-from brs_detr.data.fresh_folder import fresh_folder
-from brs_detr.data.images import ORIENTATION
 from brs_detr.data.checks.mend import MendedSplit, mend_split
-from brs_detr.data.placing import place_file, require_apart
-from brs_detr.data.formats.source import open_source
 from brs_detr.data.checks.split_check import find_odd_splits
 from brs_detr.data.checks.twins import decoded_pictures, same_pictures
+from brs_detr.data.findings import DUPLICATE_ID, MALFORMED, Finding
+from brs_detr.data.formats.source import open_source
+from brs_detr.data.fresh_folder import fresh_folder
+from brs_detr.data.images import ORIENTATION
+from brs_detr.data.placing import place_file, require_apart
 from brs_detr.errors import UserError
 
 Changes = dict[str, dict[str, int]]
@@ -32,7 +32,8 @@ def fix_source(report: DataReport, folder: str | Path, link: bool = False) -> Ch
     measured does not change. All ids are numbered from 1; class names stay.
 
     Args:
-        report: of the data set, from `brs_detr.data.checks.check_source.check_source`. The data set itself is not touched.
+        report: of the data set, from `brs_detr.data.checks.check_source.check_source`. The data set itself is not
+            touched.
         folder: where to; appears as a whole or not at all.
         link: hard-link the images instead of copying them (copied where the disk cannot).
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from brs_detr.data.checks.fingerprint import Fingerprint, read_fingerprint
 from brs_detr.data.findings import (
     MISSING_IMAGE,
     SIDEWAYS_SIZE,
@@ -18,9 +19,8 @@ from brs_detr.data.findings import (
     FaultKind,
     Finding,
 )
-from brs_detr.data.checks.fingerprint import Fingerprint, read_fingerprint
-from brs_detr.data.images import UnreadableImage, read_header
 from brs_detr.data.formats.source_files import list_files
+from brs_detr.data.images import UnreadableImage, read_header
 
 Progress = Callable[[int, int], None]
 Entry = dict[str, Any]

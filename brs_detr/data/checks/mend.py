@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brs_detr.data.boxes import clip_boxes, judge_boxes, xywh_from_xyxy, xyxy_from_xywh
 from brs_detr.data.checks.box_check import find_repeats
 from brs_detr.data.checks.box_table import tabulate_boxes
-from brs_detr.data.boxes import clip_boxes, judge_boxes, xywh_from_xyxy, xyxy_from_xywh
 from brs_detr.data.checks.data_report import SplitReport
+from brs_detr.data.checks.image_check import IMAGE_FAULTS
 from brs_detr.data.findings import (
     DUPLICATE_ID,
     DUPLICATE_NAME,
@@ -27,7 +28,6 @@ from brs_detr.data.findings import (
     UNKNOWN_IMAGE,
     FaultKind,
 )
-from brs_detr.data.checks.image_check import IMAGE_FAULTS
 from brs_detr.data.formats.source_dataset import plain
 
 Entry = dict[str, Any]

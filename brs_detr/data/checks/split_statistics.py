@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brs_detr.data.checks.box_table import BoxTable
 from brs_detr.data.boxes import resize_scales
+from brs_detr.data.checks.box_table import BoxTable
 
 SMALL, LARGE = 32.0, 96.0
 """Sides in pixels of the image between which COCO calls a box medium."""

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from brs_detr.data.findings import Example, FaultKind, Finding
 from brs_detr.data.checks.fingerprint import Fingerprint, near_pairs
 from brs_detr.data.checks.image_check import ImageLook
+from brs_detr.data.findings import Example, FaultKind, Finding
 
 REPEATED_IMAGE = FaultKind(
     "picture that is there twice in one split", "Keep one of the two, with all of its boxes.", "warning"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from brs_detr.data.boxes import iou_matrix, resize_scales
 from brs_detr.data.checks.box_check import (
     CONFLICTING_BOX,
     NARROW_BOX,
@@ -13,7 +14,6 @@ from brs_detr.data.checks.box_check import (
     find_repeats,
 )
 from brs_detr.data.checks.box_table import BoxTable, tabulate_boxes
-from brs_detr.data.boxes import iou_matrix, resize_scales
 from brs_detr.data.findings import FaultKind
 
 

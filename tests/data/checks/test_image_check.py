@@ -4,8 +4,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from brs_detr.data.findings import MISSING_IMAGE, UNREADABLE_IMAGE
 from brs_detr.data.checks.image_check import image_faults, look_at_images, unlisted_images
+from brs_detr.data.findings import MISSING_IMAGE, UNREADABLE_IMAGE
 
 
 def entry(name: str, **fields: object) -> dict:
