@@ -70,10 +70,10 @@ def main() -> None:
 
     \b
     Start here:
-      brs-detr demo                            train a small model on the CPU and look at the result
-      brs-detr train CONFIG --data DIR         train on your own data (COCO format)
-      brs-detr eval best.pth --data DIR        measure its AP
-      brs-detr predict best.pth street.jpg     draw what it finds
+      brs-detr demo                        train a small model on the CPU and look at the result
+      brs-detr check DATA                  see what is wrong with your data (COCO, Pascal VOC or YOLO)
+      brs-detr finetune DATA               train on it, by a recipe that fits it, and get a report
+      brs-detr predict RUN street.jpg      draw what the trained detector finds
     """
 
 

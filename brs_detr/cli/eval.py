@@ -9,7 +9,7 @@ import click
 
 @click.command("eval", short_help="Measure the AP of a checkpoint.")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), help="Data in COCO format. [default: that of the training]")
+@click.option("--data", type=click.Path(path_type=Path), help="Data set. [default: that of the training]")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="[default: test, or val if there is none]")
 @click.option("--head", help="Head of the model: query, roi or atss. [default: the one its config names]")
 @click.option(
