@@ -62,6 +62,7 @@ def test_the_baseline_of_mmdet_trains_and_predicts_in_its_width():
     model_config = load_config("deformable-detr_r18_1xb4-12e_coco").model
     init_default_scope("mmdet")
     model = MODELS.build(model_config)
+    model.init_weights()
     size = (64, 96)
     meta = dict(img_shape=size, batch_input_shape=size, ori_shape=size, scale_factor=(1.0, 1.0))
     boxes = torch.tensor([[4.0, 4.0, 40.0, 30.0], [20.0, 10.0, 60.0, 60.0]])
