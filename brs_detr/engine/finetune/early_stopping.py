@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.hooks import EarlyStoppingHook
 from mmengine.runner import Runner
 
-from brs_detr.engine.checkpoint import load_plain
+from brs_detr.engine.plain_file import load_plain
 from brs_detr.engine.run_folder import RunFolder
 
 

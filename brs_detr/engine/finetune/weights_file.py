@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brs_detr.engine.checkpoint import load_plain
 from brs_detr.engine.finetune.recipe import Start
+from brs_detr.engine.plain_file import load_plain
 from brs_detr.engine.run_folder import checkpoint_file
 from brs_detr.errors import UserError
 
