@@ -68,12 +68,14 @@ def coco_ap(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]
 def evaluate_boxes(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]) -> COCOeval:
     """Match detections with objects by pycocotools.
 
-    Arguments are those of `coco_ap`. In the result the id of a detection is its place among the predictions, from 1.
+    Arguments are those of `coco_ap`. In the result the id of a detection or an object is its place among the
+    predictions or annotations, counted from 1: pycocotools takes whatever matched an id of 0 for unmatched.
     """
     from pycocotools.cocoeval import COCOeval
 
     with redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(_indexed(dataset, dataset["annotations"]), _detections(dataset, predictions), "bbox")
+        objects = [{**annotation, "id": number} for number, annotation in enumerate(dataset["annotations"], start=1)]
+        evaluation = COCOeval(_indexed(dataset, objects), _detections(dataset, predictions), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -93,11 +93,11 @@ def _gain(base: float, mended: float) -> float:
 
 def _sort_errors(matching: Matching, images: Sequence[ImageBoxes]) -> _Errors:
     place_of_detection = {int(detection): place for place, detection in enumerate(matching.detections)}
-    place_of_object = {int(annotation): place for place, annotation in enumerate(matching.objects)}
+    place_of_object = {int(number): place for place, number in enumerate(matching.objects)}
     kinds = np.full(len(matching.detections), "", dtype="<U12")
     wanted = np.full(len(matching.detections), -1)
     for image in images:
-        objects = np.array([place_of_object[int(annotation)] for annotation in image.objects], np.int64)
+        objects = np.array([place_of_object[int(number)] for number in image.objects], np.int64)
         for row, detection in enumerate(image.detections):
             place = place_of_detection.get(int(detection))
             if place is not None and not matching.is_true[place]:

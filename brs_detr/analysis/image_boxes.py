@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,19 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_DETECTIONS = 100  # an image; as COCO counts
+MOST_DETECTIONS = 100  # an image and class, as COCO counts
 
 
 @dataclass(frozen=True)
 class ImageBoxes:
-    """One image: its D best detections, best first, its G objects and its crowds.
+    """One image: its D detections, the 100 best of each class, best first, its G objects and its crowds.
 
     Args:
         image: entry of the data set.
         detections: int [D], places among the COCO results.
         scores: [D].
         detection_classes, object_classes: int [D] and [G], places in the categories sorted by id.
-        objects: int [G], annotation ids.
+        objects: int [G], places among the annotations.
         ious: [D, G].
         in_crowd: bool [D], at least half of the detection lies in a crowd.
     """
@@ -51,36 +52,45 @@ def boxes_by_image(
     for number, prediction in enumerate(predictions):
         if prediction["score"] >= threshold and prediction["category_id"] in place_of:
             found.setdefault(prediction["image_id"], []).append(number)
-    truth: dict[Any, list[Mapping[str, Any]]] = {}
-    for annotation in dataset["annotations"]:
-        truth.setdefault(annotation["image_id"], []).append(annotation)
+    truth: dict[Any, list[int]] = {}
+    for number, annotation in enumerate(dataset["annotations"]):
+        truth.setdefault(annotation["image_id"], []).append(number)
     for image in dataset["images"]:
-        scores = np.array([predictions[number]["score"] for number in found.get(image["id"], ())])
-        order = np.argsort(-scores, kind="stable")[:MOST_DETECTIONS]
-        detections = np.array(found.get(image["id"], ()), np.int64)[order]
-        yield _image(image, detections, scores[order], predictions, truth.get(image["id"], []), place_of)
+        detections = _best_of_each_class(found.get(image["id"], []), predictions)
+        yield _image(image, detections, predictions, truth.get(image["id"], []), dataset["annotations"], place_of)
+
+
+def _best_of_each_class(numbers: list[int], predictions: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Those of the detections that count, best first."""
+    kept, counts = [], Counter[int]()
+    for number in sorted(numbers, key=lambda number: -predictions[number]["score"]):
+        category = predictions[number]["category_id"]
+        if counts[category] < MOST_DETECTIONS:
+            kept.append(number)
+            counts[category] += 1
+    return kept
 
 
 def _image(
     image: Mapping[str, Any],
-    detections: NDArray[np.int64],
-    scores: NDArray[np.float64],
+    detections: list[int],
     predictions: Sequence[Mapping[str, Any]],
-    truth: Sequence[Mapping[str, Any]],
+    truth: list[int],
+    annotations: Sequence[Mapping[str, Any]],
     place_of: Mapping[int, int],
 ) -> ImageBoxes:
     boxes = [predictions[number]["bbox"] for number in detections]
-    objects = [annotation for annotation in truth if not annotation["iscrowd"]]
-    crowds = [annotation for annotation in truth if annotation["iscrowd"]]
+    objects = [number for number in truth if not annotations[number]["iscrowd"]]
+    crowds = [number for number in truth if annotations[number]["iscrowd"]]
     return ImageBoxes(
         image,
-        detections,
-        scores,
+        np.array(detections, np.int64),
+        np.array([predictions[number]["score"] for number in detections], np.float64),
         np.array([place_of[predictions[number]["category_id"]] for number in detections], np.int64),
-        np.array([annotation["id"] for annotation in objects], np.int64),
-        np.array([place_of[annotation["category_id"]] for annotation in objects], np.int64),
-        _ious(boxes, [annotation["bbox"] for annotation in objects], 0),
-        np.any(_ious(boxes, [annotation["bbox"] for annotation in crowds], 1) >= 0.5, axis=1),
+        np.array(objects, np.int64),
+        np.array([place_of[annotations[number]["category_id"]] for number in objects], np.int64),
+        _ious(boxes, [annotations[number]["bbox"] for number in objects], 0),
+        np.any(_ious(boxes, [annotations[number]["bbox"] for number in crowds], 1) >= 0.5, axis=1),
     )
 
 

@@ -24,7 +24,7 @@ class Matching:
         detection_classes: int [D], place of its category among those of the data set, sorted by id.
         is_true: bool [D], it found an object of its class.
         found: int [D], place in `objects` of what it found, -1 without.
-        objects: int [G], annotation id.
+        objects: int [G], place of each among the annotations of the data set.
         object_classes: int [G].
         is_found: bool [G].
     """
@@ -63,7 +63,7 @@ def read_matching(evaluation: COCOeval) -> Matching:
         detection_classes.astype(np.int64),
         is_true,
         found,
-        objects.astype(np.int64),
+        objects.astype(np.int64) - 1,
         object_classes.astype(np.int64),
         is_found.astype(bool),
     )

@@ -46,7 +46,8 @@ def threshold_curves(
     """
     curves = f1_curves(matching.scores, matching.is_true, len(matching.objects))
     scores, precision, recall, f1 = (curve[::-1] for curve in curves)
-    kept = np.unique(np.linspace(0, len(scores) - 1, min(MOST_POINTS, len(scores))).round().astype(int))
+    kept = np.linspace(0, len(scores) - 1, min(MOST_POINTS, len(scores))).round().astype(int)
+    kept = np.union1d(kept, np.flatnonzero(scores == recommended))  # however many points are left out
     per_class = {}
     for place, name in enumerate(class_names):
         of_class = matching.detection_classes == place

@@ -71,7 +71,9 @@ def test_many_scores_are_thinned_for_drawing() -> None:
     results = [found(1, 1, BOX, score) for score in np.linspace(0.01, 0.99, 90)]
     results += [found(n, 1, BOX, score) for n in range(2, 12) for score in np.random.default_rng(n).random(90)]
     curves = analyse(dataset_of([(1, 1, BOX)], num_images=11), results).thresholds
-    assert len(curves.scores) == MOST_POINTS
+    assert MOST_POINTS <= len(curves.scores) <= MOST_POINTS + 1
+    assert curves.recommended in curves.scores
+    assert curves.f1.max() == curves.best_f1
 
 
 def test_confusion_by_hand() -> None:
@@ -123,3 +125,27 @@ def test_only_the_best_detections_of_an_image_count() -> None:
     (image,) = boxes_by_image(dataset_of([(1, 1, BOX)]), results)
     assert len(image.detections) == 100
     assert image.scores[0] == 0.149
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 10_000))
+def test_ids_of_annotations_do_not_matter(seed: int) -> None:
+    """Those of Roboflow begin at 0, which pycocotools takes for "unmatched"."""
+    dataset, results = random_case(seed)
+    expected = analyse(dataset, results)
+    for place, annotation in enumerate(dataset["annotations"]):
+        annotation["id"] = 3 * (len(dataset["annotations"]) - 1 - place)
+    analysis = analyse(dataset, results)
+    assert analysis.ap == expected.ap
+    assert analysis.error_types == expected.error_types
+    assert analysis.worst_images == expected.worst_images
+
+
+def test_a_hundred_detections_of_each_class_count() -> None:
+    """As COCO counts them: a crowded class does not push another one out of an image."""
+    dataset = dataset_of([(1, 1, BOX), (1, 2, BOX)])
+    crowd = [found(1, 2, [100.0, 100.0, 10.0, 10.0], 0.9) for _ in range(120)]
+    analysis = analyse(dataset, [*crowd, found(1, 1, BOX, 0.5)], threshold=0.1)
+    assert pytest.approx(1) == analysis.ap.per_class[0].AP
+    assert analysis.confusion.counts.tolist() == [[1, 0, 0], [0, 0, 1], [0, 100, 0]]
+    assert {kind.name: kind.count for kind in analysis.error_types}["background"] == 100
