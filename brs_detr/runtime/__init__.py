@@ -1,0 +1,1 @@
+"""Run an exported detector: needs numpy, Pillow and onnxruntime, and no PyTorch."""

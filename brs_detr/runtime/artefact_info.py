@@ -1,0 +1,133 @@
+"""What an exported detector says of itself: how to feed it, and how to read what it gives.
+
+An artefact has one of two inputs::
+
+    preprocessing inside    images       uint8   [B, H, W, 3]  RGB, as decoded
+    preprocessing beside    images       float32 [B, 3, H, W]  RGB, resized, normalised, padded at the right and below
+                            image_sizes  int64   [B, 2]        (h, w) of each image without its padding
+
+and one of two outputs, boxes being (x1, y1, x2, y2) in pixels of the images that went in::
+
+    postprocessing inside   boxes   float32 [B, K, 4]
+                            scores  float32 [B, K]     best first; below 0 where there is no detection
+                            labels  int64   [B, K]
+    postprocessing beside   boxes   float32 [B, N, 4], or [B, N, C, 4] where each class has a box of its own
+                            scores  float32 [B, N, C]  in [0, 1], or below 0 where there is no candidate
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from brs_detr.errors import UserError
+
+FORMAT_VERSION = 1
+
+METADATA_KEY = "brs_detr"
+"""Under which an artefact stores the text of its `ArtefactInfo`."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a decoded image to the model's input: resize, normalise, pad.
+
+    Args:
+        inside: done by the artefact.
+        short_side, long_side: the image is resized, its shape kept, until one of its sides reaches its bound in pixels;
+            None leaves the size alone.
+        fixed_size: (h, w) that every image is resized into, its shape kept, and padded to; None where any size goes.
+        mean, std: of red, green and blue, in 0..255. The padding is 0 after the normalisation.
+    """
+
+    inside: bool
+    short_side: int | None
+    long_side: int | None
+    fixed_size: tuple[int, int] | None
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Postprocessing:
+    """From candidates to detections.
+
+    Args:
+        inside: done by the artefact.
+        max_detections: that an image can have, of all classes together; the best are kept.
+        iou_threshold: boxes of a class that overlap a better one by more are dropped; None drops nothing.
+        min_score: candidates that do not score more are dropped before; only with an ``iou_threshold``.
+    """
+
+    inside: bool
+    max_detections: int
+    iou_threshold: float | None = None
+    min_score: float = 0.0
+
+
+@dataclass(frozen=True)
+class ArtefactInfo:
+    """Everything that running an artefact needs besides the artefact.
+
+    Args:
+        head: that it holds, ``query``, ``roi`` or ``atss``.
+        class_names: the place in the list is the label.
+        score_threshold: lowest score to keep by default: the one with the best F1 on validation data.
+        preprocessing, postprocessing: what is inside and what is left to do.
+        precision: of its large products, ``float32``, ``float16`` or ``bfloat16``.
+        batch_size: images that it takes at a time; None for any number.
+        source: name of the checkpoint file.
+        versions: of what made it, by name.
+        parity: figures of the comparison with the model that it was made from.
+    """
+
+    head: str
+    class_names: tuple[str, ...]
+    score_threshold: float
+    preprocessing: Preprocessing
+    postprocessing: Postprocessing
+    precision: str = "float32"
+    batch_size: int | None = None
+    source: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    parity: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The text to store in an artefact."""
+        return json.dumps({"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, file: object) -> ArtefactInfo:
+        """Read what `to_json` wrote.
+
+        Args:
+            text: the stored text.
+            file: where it was found, for the message.
+
+        Raises:
+            UserError: it was written by a later version, or does not say what is needed.
+        """
+        try:
+            stored = json.loads(text)
+            version = stored.pop("format_version")
+            if version != FORMAT_VERSION:
+                raise UserError(
+                    f"{file} was exported in format {version}, this version of brs-detr reads format {FORMAT_VERSION}.",
+                    "Update brs-detr, or export the checkpoint again.",
+                )
+            stored["class_names"] = tuple(map(str, stored["class_names"]))
+            stored["preprocessing"] = Preprocessing(**_with_tuples(stored["preprocessing"]))
+            stored["postprocessing"] = Postprocessing(**stored["postprocessing"])
+            return cls(**stored)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{file} holds no description that brs-detr can read ({type(error).__name__}: {error}).",
+                "Export the checkpoint again with `brs-detr export`.",
+            ) from None
+
+
+def _with_tuples(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
