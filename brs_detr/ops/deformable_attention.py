@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
@@ -37,12 +39,19 @@ def attention_by_grid_sample(
     value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor
 ) -> Tensor:
     """`multi_scale_deformable_attention` in plain PyTorch, on any device and floating dtype."""
+    sizes = [(int(height), int(width)) for height, width in spatial_shapes.tolist()]
+    return attention_over_levels(value, sizes, sampling_locations, attention_weights)
+
+
+def attention_over_levels(
+    value: Tensor, sizes: Sequence[tuple[int, int]], sampling_locations: Tensor, attention_weights: Tensor
+) -> Tensor:
+    """`attention_by_grid_sample` with the (h, w) of the levels as numbers, as a graph of any image size needs them."""
     values = widened(value)
     grids = 2 * sampling_locations.to(values.dtype) - 1
     weights = attention_weights.to(values.dtype)
     batch_size, _, num_heads, num_channels = values.shape
     num_queries = grids.shape[1]
-    sizes = [(int(height), int(width)) for height, width in spatial_shapes.tolist()]
     output = values.new_zeros(batch_size * num_heads, num_channels, num_queries)
     for level, level_values in enumerate(torch.split(values, [height * width for height, width in sizes], 1)):
         feature = level_values.permute(0, 2, 3, 1).reshape(batch_size * num_heads, num_channels, *sizes[level])

@@ -6,13 +6,14 @@ An artefact has one of two inputs::
     preprocessing beside    images       float32 [B, 3, H, W]  RGB, resized, normalised, padded at the right and below
                             image_sizes  int64   [B, 2]        (h, w) of each image without its padding
 
-and one of two outputs, boxes being (x1, y1, x2, y2) in pixels of the images that went in::
+and one output, boxes being (x1, y1, x2, y2) in pixels of the images that went in::
 
-    postprocessing inside   boxes   float32 [B, K, 4]
-                            scores  float32 [B, K]     best first; below 0 where there is no detection
-                            labels  int64   [B, K]
-    postprocessing beside   boxes   float32 [B, N, 4], or [B, N, C, 4] where each class has a box of its own
-                            scores  float32 [B, N, C]  in [0, 1], or below 0 where there is no candidate
+    boxes   float32 [B, K, 4]
+    scores  float32 [B, K]     in [0, 1]; below 0 where there is nothing
+    labels  int64   [B, K]
+
+With postprocessing inside these are the detections, best first; with postprocessing beside all pairs of a box and a
+class that are candidates, in any order.
 """
 
 from __future__ import annotations

@@ -84,7 +84,8 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
 
     def encode(self, feats: tuple[Tensor, ...], samples: SampleList) -> EncodedFeatures:
         """Encode the neck's maps ``[B, C, h, w]``."""
-        return self.transformer.encode(feats, image_sizes(samples), samples[0].metainfo["batch_input_shape"])
+        sizes = torch.tensor(image_sizes(samples), device=feats[0].device)
+        return self.transformer.encode(feats, sizes, samples[0].metainfo["batch_input_shape"])
 
     def feature_maps(self, encoded: EncodedFeatures) -> tuple[Tensor, ...]:
         """The encoder's maps and a coarser one: what the auxiliary heads see."""
@@ -177,30 +178,45 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
 
     def predict(self, encoded: EncodedFeatures, samples: SampleList, rescale: bool = True) -> InstanceList:
         """Detections of the last decoder layer, best first, in pixels of the original image if ``rescale``."""
-        queries = self.transformer.select_queries(self.propose(encoded), self.query_embedding.weight)
-        logits, boxes = self.decode(queries, encoded)
-        return [
-            self.best_detections(image_logits, image_boxes, sample.metainfo, rescale)
-            for image_logits, image_boxes, sample in zip(logits[-1], boxes[-1], samples, strict=True)
-        ]
+        sizes = torch.tensor(image_sizes(samples), device=encoded.memory.device)
+        found = best_pairs(*self.candidates(encoded, sizes), self.test_cfg["max_per_img"])
+        results = []
+        for boxes_xyxy, scores, labels, sample in zip(*found, samples, strict=True):
+            if rescale:
+                boxes_xyxy = boxes_xyxy / boxes_xyxy.new_tensor(sample.metainfo["scale_factor"]).repeat(2)
+            results.append(InstanceData(bboxes=boxes_xyxy, scores=scores, labels=labels))
+        return results
 
-    def best_detections(self, logits: Tensor, boxes: Tensor, meta: dict, rescale: bool) -> InstanceData:
-        """The ``max_per_img`` best pairs of a query and a class of one image.
+    def candidates(self, encoded: EncodedFeatures, image_sizes: Tensor) -> tuple[Tensor, Tensor]:
+        """What the last decoder layer predicts.
 
         Args:
-            logits: ``[Q, num_classes]``.
-            boxes: ``[Q, 4]`` (cx, cy, w, h), normalised.
-            meta: of the image.
-            rescale: give boxes in pixels of the original image.
+            encoded: features of the batch.
+            image_sizes: ``[B, 2]`` (h, w) of each image in pixels, without padding.
+
+        Returns:
+            Boxes ``[B, Q, 4]`` (x1, y1, x2, y2) in pixels, within the image, and scores ``[B, Q, num_classes]``.
         """
-        scores = logits.sigmoid().flatten()
-        scores, best = scores.topk(min(self.test_cfg["max_per_img"], len(scores)))
-        h, w = meta["img_shape"][:2]
-        limits = boxes.new_tensor([w, h, w, h])
-        boxes_xyxy = (bbox_cxcywh_to_xyxy(boxes[best // self.num_classes]) * limits).clamp(min=0).minimum(limits)
-        if rescale:
-            boxes_xyxy = boxes_xyxy / boxes.new_tensor(meta["scale_factor"]).repeat(2)
-        return InstanceData(bboxes=boxes_xyxy, scores=scores, labels=best % self.num_classes)
+        queries = self.transformer.select_queries(self.propose(encoded), self.query_embedding.weight)
+        logits, boxes = self.decode(queries, encoded)
+        limits = image_sizes.flip(1).repeat(1, 2)[:, None].to(boxes.dtype)  # [B, 1, 4] w, h, w, h
+        return (bbox_cxcywh_to_xyxy(boxes[-1]) * limits).clamp(min=0).minimum(limits), logits[-1].sigmoid()
+
+
+def best_pairs(boxes: Tensor, scores: Tensor, num_kept: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The best pairs of a query and a class, in each image.
+
+    Args:
+        boxes: ``[B, Q, 4]``.
+        scores: ``[B, Q, num_classes]``.
+        num_kept: K pairs are kept, or all where there are fewer.
+
+    Returns:
+        Boxes ``[B, K, 4]``, scores ``[B, K]``, descending, and labels ``[B, K]``.
+    """
+    num_queries, num_classes = scores.shape[1:]
+    scores, best = scores.flatten(1).topk(min(num_kept, num_queries * num_classes))
+    return boxes.gather(1, (best // num_classes)[..., None].expand(-1, -1, 4)), scores, best % num_classes
 
 
 def image_sizes(samples: SampleList) -> list[tuple[int, int]]:

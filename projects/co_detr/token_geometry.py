@@ -5,18 +5,30 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
-def level_padding_masks(
-    feats: tuple[Tensor, ...], image_sizes: list[tuple[int, int]], padded_size: tuple[int, int]
-) -> list[Tensor]:
-    """Masks ``[B, h, w]`` of each level, true in the padding."""
-    mask = feats[0].new_ones(len(image_sizes), 1, *padded_size)
-    for image_mask, (h, w) in zip(mask, image_sizes, strict=True):
-        image_mask[:, :h, :w] = 0
-    return [F.interpolate(mask, size=feat.shape[-2:]).squeeze(1).bool() for feat in feats]
+def level_padding_masks(feats: tuple[Tensor, ...], image_sizes: Tensor, padded_size: tuple[int, int]) -> list[Tensor]:
+    """Masks ``[B, h, w]`` of each level, true in the padding: where the nearest pixel of the batch is.
+
+    Args:
+        feats: maps ``[B, C, h, w]``.
+        image_sizes: ``[B, 2]`` (h, w) of each image in pixels.
+        padded_size: (h, w) of the batch.
+    """
+    masks = []
+    for feat in feats:
+        is_padding = [
+            nearest_pixels(cells, pixels, feat.device) >= image_sizes[:, axis, None]
+            for axis, (cells, pixels) in enumerate(zip(feat.shape[-2:], padded_size, strict=True))
+        ]
+        masks.append(is_padding[0][:, :, None] | is_padding[1][:, None])
+    return masks
+
+
+def nearest_pixels(num_cells: int, num_pixels: int, device: torch.device) -> Tensor:
+    """Which of the pixels of a side each cell of a map is taken from, as nearest-neighbour interpolation has it."""
+    return (torch.arange(num_cells, device=device, dtype=torch.float32) * (num_pixels / num_cells)).floor()
 
 
 def valid_ratio(mask: Tensor, dtype: torch.dtype) -> Tensor:
@@ -34,10 +46,15 @@ def level_grid(h: int, w: int, like: Tensor) -> Tensor:
     return torch.stack([x, y], -1).flatten(0, 1) + 0.5
 
 
+def times_size(values: Tensor, h: int, w: int) -> Tensor:
+    """Multiply (x, y) ``[..., 2]`` by (w, h). The size stays a number, which a graph of any image size needs."""
+    return torch.stack([values[..., 0] * w, values[..., 1] * h], -1)
+
+
 def token_centres(shapes: tuple[tuple[int, int], ...], valid_ratios: Tensor) -> Tensor:
     """Where each token looks in every level, ``[B, T, levels, 2]``, normalised by the padded level."""
     centres = [
-        level_grid(h, w, valid_ratios) / (valid_ratios[:, None, level] * valid_ratios.new_tensor([w, h]))
+        level_grid(h, w, valid_ratios) / times_size(valid_ratios[:, None, level], h, w)
         for level, (h, w) in enumerate(shapes)
     ]
     return torch.cat(centres, 1)[:, :, None] * valid_ratios[:, None]
@@ -54,7 +71,7 @@ def token_anchors(
     anchors = []
     for level, (h, w) in enumerate(shapes):
         # counts of valid cells are integers: rounding undoes the division of `valid_ratio` exactly
-        valid = (valid_ratios[:, None, level] * valid_ratios.new_tensor([w, h])).round()
+        valid = times_size(valid_ratios[:, None, level], h, w).round()
         centre = level_grid(h, w, valid_ratios) / valid  # [B, h*w, 2]
         anchors.append(torch.cat([centre, torch.full_like(centre, 0.05 * 2.0**level)], -1))
     boxes = torch.cat(anchors, 1)

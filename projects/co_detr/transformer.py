@@ -144,14 +144,12 @@ class CoDeformableDetrTransformer(BaseModule):
                 module.init_weights()
         nn.init.normal_(self.level_embeds)
 
-    def encode(
-        self, feats: tuple[Tensor, ...], image_sizes: list[tuple[int, int]], padded_size: tuple[int, int]
-    ) -> EncodedFeatures:
+    def encode(self, feats: tuple[Tensor, ...], image_sizes: Tensor, padded_size: tuple[int, int]) -> EncodedFeatures:
         """Encode the neck's maps.
 
         Args:
             feats: maps ``[B, C, h, w]``, finest first.
-            image_sizes: (h, w) of each image, in pixels of the padded batch.
+            image_sizes: ``[B, 2]`` (h, w) of each image, in pixels of the padded batch.
             padded_size: (h, w) of the batch.
         """
         dtype = torch.promote_types(feats[0].dtype, torch.float32)  # half precision cannot tell tokens apart
@@ -161,7 +159,7 @@ class CoDeformableDetrTransformer(BaseModule):
             self.positional_encoding(mask).to(dtype).flatten(2).transpose(1, 2) + embed
             for mask, feat, embed in zip(masks, feats, self.level_embeds, strict=True)
         ]
-        shapes = tuple((int(f.shape[2]), int(f.shape[3])) for f in feats)
+        shapes = tuple((feat.shape[2], feat.shape[3]) for feat in feats)
         valid_ratios = torch.stack([valid_ratio(mask, dtype) for mask in masks], 1)
         padding_mask = torch.cat([mask.flatten(1) for mask in masks], 1)
         memory = torch.cat([f.flatten(2).transpose(1, 2) for f in feats], 1)
@@ -187,11 +185,11 @@ class CoDeformableDetrTransformer(BaseModule):
             content: ``[Q, C]`` learned content; Q proposals are taken, or all where there are fewer.
         """
         content = content[: proposals.logits.shape[1]]  # a tiny image has fewer tokens than there are queries
-        best = proposals.logits[..., 0].topk(len(content), dim=1).indices
+        best = proposals.logits[..., 0].topk(content.shape[0], dim=1).indices
         box_logits = proposals.box_logits.gather(1, best[..., None].expand(-1, -1, 4)).detach()
         embedding = self.pos_trans_norm(self.pos_trans(box_embedding(box_logits.sigmoid(), self.embed_dims // 2)))
         position = embedding[..., : self.embed_dims]
-        return DecoderQueries(content.expand(len(best), -1, -1), position, box_logits.sigmoid())
+        return DecoderQueries(content.expand(best.shape[0], -1, -1), position, box_logits.sigmoid())
 
     def embed_auxiliary_queries(self, boxes: Tensor, feats: Tensor, head_index: int) -> DecoderQueries:
         """Turn the samples of an auxiliary head into queries.
@@ -220,12 +218,17 @@ class CoDeformableDetrTransformer(BaseModule):
         )
 
 
-def attention_inputs(shapes: tuple[tuple[int, int], ...], padding_mask: Tensor) -> dict[str, Tensor]:
-    """The arguments that mmcv's deformable attention takes besides queries and values."""
-    spatial_shapes = torch.tensor(shapes, device=padding_mask.device)
-    areas = spatial_shapes.prod(1)
-    return {
-        "spatial_shapes": spatial_shapes,
-        "level_start_index": areas.cumsum(0) - areas,
-        "key_padding_mask": padding_mask,
-    }
+def attention_inputs(
+    shapes: tuple[tuple[int, int], ...], padding_mask: Tensor
+) -> dict[str, Tensor | tuple[tuple[int, int], ...]]:
+    """The arguments that deformable attention takes besides queries and values.
+
+    mmcv's module reads the sizes of the levels from a tensor; the one in an exported graph takes them as numbers.
+    """
+    inputs: dict[str, Tensor | tuple[tuple[int, int], ...]]
+    inputs = {"level_sizes": shapes, "key_padding_mask": padding_mask}
+    if not (torch.compiler.is_exporting() or torch.jit.is_tracing()):
+        inputs["spatial_shapes"] = spatial_shapes = torch.tensor(shapes, device=padding_mask.device)
+        areas = spatial_shapes.prod(1)
+        inputs["level_start_index"] = areas.cumsum(0) - areas
+    return inputs

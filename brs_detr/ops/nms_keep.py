@@ -1,0 +1,40 @@
+"""Non-maximum suppression of a whole batch with a result of fixed shape, for graphs that are exported."""
+
+from __future__ import annotations
+
+import torch
+import torchvision
+from torch import Tensor
+
+
+def nms_keep(boxes: Tensor, scores: Tensor, labels: Tensor, num_labels: int, iou_threshold: float) -> Tensor:
+    """Which boxes remain when, in each image, every box drops those of its label that overlap it and score less.
+
+    Args:
+        boxes: ``[B, N, 4]`` x1, y1, x2, y2 in pixels.
+        scores: ``[B, N]``; what scores below 0 drops nothing and does not remain.
+        labels: ``[B, N]``, from 0.
+        num_labels: one more than the highest label there can be.
+        iou_threshold: in [0, 1]; an IoU equal to it is kept.
+
+    Returns:
+        bool ``[B, N]``.
+    """
+    wide = boxes.double()  # so that moving the groups apart costs no digit of a coordinate
+    image = torch.arange(boxes.shape[0], device=boxes.device)[:, None]
+    apart = wide.amax() - wide.amin() + 1
+    moved = wide + ((image * num_labels + labels) * apart)[..., None]
+    kept = torchvision.ops.nms(moved.flatten(0, 1), scores.flatten().double(), iou_threshold)
+    is_kept = torch.zeros_like(scores, dtype=torch.bool).flatten().index_fill(0, kept, True)
+    return is_kept.view_as(scores) & (scores >= 0)
+
+
+@torch.library.custom_op("brs_detr::nms_keep", mutates_args=())
+def nms_keep_op(boxes: Tensor, scores: Tensor, labels: Tensor, num_labels: int, iou_threshold: float) -> Tensor:
+    """`nms_keep` as one node of a graph, to be translated as a whole."""
+    return nms_keep(boxes, scores, labels, num_labels, iou_threshold)
+
+
+@nms_keep_op.register_fake
+def _(boxes: Tensor, scores: Tensor, labels: Tensor, num_labels: int, iou_threshold: float) -> Tensor:
+    return torch.empty_like(scores, dtype=torch.bool)

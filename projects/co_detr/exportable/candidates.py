@@ -1,0 +1,61 @@
+"""Pairs of a box and a class, and what remains of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+NmsKeep = Callable[[Tensor, Tensor, Tensor, int, float], Tensor]
+"""`brs_detr.ops.nms_keep.nms_keep`, or the same as one operator."""
+
+NOTHING = -1.0
+"""Score of a place that holds no candidate."""
+
+
+class Candidates(NamedTuple):
+    """N pairs an image: boxes ``[B, N, 4]`` in pixels, scores ``[B, N]``, below 0 where there is none, labels."""
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+    def at(self, places: Tensor) -> Candidates:
+        """Those at ``[B, K]`` places."""
+        return Candidates(
+            self.boxes.gather(1, places[..., None].expand(-1, -1, 4)),
+            self.scores.gather(1, places),
+            self.labels.gather(1, places),
+        )
+
+    def best(self, num_kept: int) -> Candidates:
+        """The K best of each image, best first, or all where there are fewer."""
+        return self.at(self.scores.topk(torch.sym_min(num_kept, self.scores.shape[1])).indices)
+
+    def only(self, is_kept: Tensor) -> Candidates:
+        """The same places with nothing where a mask ``[B, N]`` is false."""
+        return self._replace(scores=self.scores.masked_fill(~is_kept, NOTHING))
+
+    def suppressed(self, nms_keep: NmsKeep, num_labels: int, iou_threshold: float) -> Candidates:
+        """Without those that overlap a better one of their label by more than a threshold."""
+        return self.only(nms_keep(*self, num_labels, iou_threshold))
+
+
+def query_candidates(boxes: Tensor, scores: Tensor) -> Candidates:
+    """All pairs of a query ``[B, Q, 4]`` and its classes ``[B, Q, C]``."""
+    num_classes = scores.shape[2]
+    labels = torch.arange(num_classes, device=scores.device).expand_as(scores)
+    return Candidates(boxes.repeat_interleave(num_classes, 1), scores.flatten(1), labels.flatten(1))
+
+
+def join(levels: list[Candidates]) -> Candidates:
+    """The candidates of all levels."""
+    return Candidates(*(torch.cat(parts, 1) for parts in zip(*levels, strict=True)))
+
+
+def within(boxes: Tensor, image_sizes: Tensor) -> Tensor:
+    """Clip boxes ``[B, ..., 4]`` to images of ``[B, 2]`` (h, w)."""
+    limits = image_sizes.flip(1).repeat(1, 2).to(boxes.dtype)  # [B, 4] w, h, w, h
+    return boxes.clamp(min=0).minimum(limits.unflatten(0, (-1, *[1] * (boxes.dim() - 2))))

@@ -1,0 +1,73 @@
+"""One head of Co-DETR: from normalised images to detections."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import Tensor, nn
+
+from brs_detr.ops.nms_keep import nms_keep
+from co_detr.codetr import CoDETR, EvalHead
+from co_detr.exportable.anchors import anchor_candidates, propose_regions
+from co_detr.exportable.attention import replace_attention
+from co_detr.exportable.candidates import Candidates, NmsKeep, join, query_candidates
+from co_detr.exportable.regions import region_candidates
+
+
+class ExportableCoDETR(nn.Module):
+    """What one head of a trained model finds.
+
+    Args:
+        model: its weights are copied.
+        head: ``query``, ``roi`` or ``atss``.
+        postprocess: return the detections; otherwise all candidates for them.
+        nms_keep: `brs_detr.ops.nms_keep.nms_keep`, or the same as one operator.
+    """
+
+    def __init__(
+        self, model: CoDETR, head: EvalHead, *, postprocess: bool = True, nms_keep: NmsKeep = nms_keep
+    ) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model).eval()
+        self.model.eval_head = head
+        replace_attention(self.model)
+        self.head, self.postprocess, self.nms_keep = head, postprocess, nms_keep
+
+    @property
+    def settings(self) -> Any:
+        """Of the head: ``max_per_img`` and, where it suppresses, ``score_thr`` and ``nms``."""
+        return getattr(self.model, f"{self.head}_head").test_cfg
+
+    def forward(self, images: Tensor, image_sizes: Tensor) -> Candidates:
+        """Detect.
+
+        Args:
+            images: float ``[B, 3, H, W]``, normalised, padded at the right and below.
+            image_sizes: int64 ``[B, 2]`` (h, w) of each image without its padding.
+
+        Returns:
+            Boxes ``[B, K, 4]`` (x1, y1, x2, y2) in pixels of ``images``, scores ``[B, K]``, below 0 where there is
+            nothing, and labels ``[B, K]``; detections are in the order of their scores, candidates in any.
+        """
+        groups = self.candidates(images, image_sizes)
+        if not self.postprocess:
+            return join(groups)
+        if self.head != "query":
+            num_labels = self.model.query_head.num_classes if len(groups) == 1 else 1
+            threshold = self.settings["nms"]["iou_threshold"]
+            groups = [group.suppressed(self.nms_keep, num_labels, threshold) for group in groups]
+        return join(groups).best(self.settings["max_per_img"])
+
+    def candidates(self, images: Tensor, image_sizes: Tensor) -> list[Candidates]:
+        """Pairs of a box and a class, in groups that do not suppress each other."""
+        model, query_head = self.model, self.model.query_head
+        encoded = query_head.transformer.encode(model.extract_feat(images), image_sizes, images.shape[2:])
+        if self.head == "query":
+            return [query_candidates(*query_head.candidates(encoded, image_sizes))]
+        maps = query_head.feature_maps(encoded)
+        if self.head == "roi":
+            proposals = propose_regions(model.rpn_head, maps, image_sizes, self.nms_keep)
+            return region_candidates(model.roi_head, maps, proposals, image_sizes)
+        outputs = list(zip(*model.atss_head(maps), strict=True))
+        return [join(anchor_candidates(model.atss_head, outputs, image_sizes, self.settings))]
