@@ -25,7 +25,7 @@ def nms_keep(boxes: Tensor, scores: Tensor, labels: Tensor, num_labels: int, iou
     apart = wide.amax() - wide.amin() + 1
     moved = wide + ((image * num_labels + labels) * apart)[..., None]
     kept = torchvision.ops.nms(moved.flatten(0, 1), scores.flatten().double(), iou_threshold)
-    is_kept = torch.zeros_like(scores, dtype=torch.bool).flatten().index_fill(0, kept, True)
+    is_kept = torch.zeros_like(scores, dtype=torch.uint8).flatten().index_fill(0, kept, 1).bool()
     return is_kept.view_as(scores) & (scores >= 0)
 
 

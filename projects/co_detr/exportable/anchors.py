@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from co_detr.exportable.candidates import NOTHING, Candidates, join, within
+from co_detr.exportable.candidates import NOTHING, Candidates, at_most, join, within
 
 
 def anchor_candidates(
@@ -44,7 +44,7 @@ def _level_candidates(
 ) -> Candidates:
     num_classes = head.cls_out_channels
     scores = _by_anchor(logits, num_classes).sigmoid().flatten(1)  # [B, S * C]
-    best = scores.topk(torch.sym_min(settings["nms_pre"], scores.shape[1])).indices
+    best = scores.topk(at_most(settings["nms_pre"], scores.shape[1])).indices
     places, labels = best // num_classes, best % num_classes
     scores = scores.gather(1, best)
     is_candidate = scores > settings.get("score_thr", NOTHING)

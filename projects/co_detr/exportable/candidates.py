@@ -32,7 +32,7 @@ class Candidates(NamedTuple):
 
     def best(self, num_kept: int) -> Candidates:
         """The K best of each image, best first, or all where there are fewer."""
-        return self.at(self.scores.topk(torch.sym_min(num_kept, self.scores.shape[1])).indices)
+        return self.at(self.scores.topk(at_most(num_kept, self.scores.shape[1])).indices)
 
     def only(self, is_kept: Tensor) -> Candidates:
         """The same places with nothing where a mask ``[B, N]`` is false."""
@@ -41,6 +41,11 @@ class Candidates(NamedTuple):
     def suppressed(self, nms_keep: NmsKeep, num_labels: int, iou_threshold: float) -> Candidates:
         """Without those that overlap a better one of their label by more than a threshold."""
         return self.only(nms_keep(*self, num_labels, iou_threshold))
+
+
+def at_most(limit: int, size: int) -> int:
+    """The smaller number; a tracer hands out sizes as tensors or as symbols, and must not fix either."""
+    return size.clamp(max=limit) if isinstance(size, Tensor) else torch.sym_min(limit, size)
 
 
 def query_candidates(boxes: Tensor, scores: Tensor) -> Candidates:

@@ -13,6 +13,7 @@ from co_detr.exportable.anchors import anchor_candidates, propose_regions
 from co_detr.exportable.attention import replace_attention
 from co_detr.exportable.candidates import Candidates, NmsKeep, join, query_candidates
 from co_detr.exportable.regions import region_candidates
+from co_detr.exportable.shifted_windows import replace_window_attention
 
 
 class ExportableCoDETR(nn.Module):
@@ -32,6 +33,7 @@ class ExportableCoDETR(nn.Module):
         self.model = copy.deepcopy(model).eval()
         self.model.eval_head = head
         replace_attention(self.model)
+        replace_window_attention(self.model)
         self.head, self.postprocess, self.nms_keep = head, postprocess, nms_keep
 
     @property
@@ -39,7 +41,7 @@ class ExportableCoDETR(nn.Module):
         """Of the head: ``max_per_img`` and, where it suppresses, ``score_thr`` and ``nms``."""
         return getattr(self.model, f"{self.head}_head").test_cfg
 
-    def forward(self, images: Tensor, image_sizes: Tensor) -> Candidates:
+    def forward(self, images: Tensor, image_sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Detect.
 
         Args:
@@ -52,12 +54,12 @@ class ExportableCoDETR(nn.Module):
         """
         groups = self.candidates(images, image_sizes)
         if not self.postprocess:
-            return join(groups)
+            return tuple(join(groups))
         if self.head != "query":
             num_labels = self.model.query_head.num_classes if len(groups) == 1 else 1
             threshold = self.settings["nms"]["iou_threshold"]
             groups = [group.suppressed(self.nms_keep, num_labels, threshold) for group in groups]
-        return join(groups).best(self.settings["max_per_img"])
+        return tuple(join(groups).best(self.settings["max_per_img"]))
 
     def candidates(self, images: Tensor, image_sizes: Tensor) -> list[Candidates]:
         """Pairs of a box and a class, in groups that do not suppress each other."""

@@ -1,0 +1,105 @@
+"""What an artefact will say of itself, from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import brs_detr
+from brs_detr.engine.checkpoint import Checkpoint
+from brs_detr.errors import UserError
+from brs_detr.runtime.artefact_info import ArtefactInfo, Postprocessing, Preprocessing
+
+_PACKAGES = ("torch", "torchvision", "mmdet", "onnx", "onnxscript", "onnxruntime")
+
+
+def describe(
+    checkpoint: Checkpoint,
+    head: str,
+    settings: Mapping[str, Any],
+    *,
+    preprocess: bool,
+    postprocess: bool,
+    precision: str = "float32",
+    fixed_size: tuple[int, int] | None = None,
+    batch_size: int | None = None,
+) -> ArtefactInfo:
+    """Describe one head of a checkpoint.
+
+    Args:
+        checkpoint: that is exported.
+        head: of its model.
+        settings: of that head: ``max_per_img`` and, where it suppresses, ``nms`` and ``score_thr``.
+        preprocess, postprocess: whether the artefact does it itself.
+        precision: of large products.
+        fixed_size: (h, w) of its input; None for any.
+        batch_size: images that it takes at a time; None for any number.
+
+    Raises:
+        UserError: the test pipeline does something that an artefact cannot repeat.
+    """
+    suppression = settings.get("nms") or {}
+    if suppression.get("type", "nms") != "nms":
+        raise UserError(
+            f"The {head} head ends with {suppression['type']}; only plain non-maximum suppression can be exported.",
+            "Set its test_cfg nms type to 'nms'.",
+        )
+    return ArtefactInfo(
+        head=head,
+        class_names=checkpoint.class_names,
+        score_threshold=checkpoint.score_threshold,
+        preprocessing=_preprocessing(checkpoint, preprocess, fixed_size),
+        postprocessing=Postprocessing(
+            inside=postprocess,
+            max_detections=int(settings["max_per_img"]),
+            iou_threshold=suppression.get("iou_threshold"),
+            min_score=float(settings.get("score_thr", 0.0)),
+        ),
+        precision=precision,
+        batch_size=batch_size,
+        source=checkpoint.path.name,
+        versions={"brs_detr": brs_detr.__version__, **_versions()},
+    )
+
+
+def _preprocessing(checkpoint: Checkpoint, inside: bool, fixed_size: tuple[int, int] | None) -> Preprocessing:
+    short_side, long_side = _sides(checkpoint)
+    settings = checkpoint.config.model.data_preprocessor
+    if not settings.get("bgr_to_rgb", False):
+        raise UserError(f"{checkpoint.path} takes images in BGR.", "Only models of RGB images can be exported.")
+    return Preprocessing(
+        inside, short_side, long_side, fixed_size, mean=tuple(settings["mean"]), std=tuple(settings["std"])
+    )
+
+
+def _sides(checkpoint: Checkpoint) -> tuple[int | None, int | None]:
+    """Bounds of the shorter and the longer side, from the test pipeline; None where images keep their size."""
+    _, *steps = checkpoint.config.test_dataloader.dataset.pipeline
+    resizes = [step for step in steps if step["type"] == "Resize"]
+    odd = [step["type"] for step in steps if step["type"] not in ("Resize", "PackDetInputs", "LoadAnnotations")]
+    if odd or len(resizes) > 1:
+        raise UserError(
+            f"The test pipeline of {checkpoint.path} has steps that an artefact cannot repeat: "
+            f"{', '.join(odd) or 'more than one Resize'}.",
+            "Export a model that is tested with Resize alone.",
+        )
+    if not resizes or resizes[0].get("scale_factor") == 1.0:
+        return None, None
+    scale = resizes[0].get("scale")
+    if not resizes[0].get("keep_ratio", False) or not isinstance(scale, (tuple, list)):
+        raise UserError(
+            f"The test pipeline of {checkpoint.path} resizes images without keeping their shape.",
+            "Only Resize with scale=(long, short) and keep_ratio=True can be exported.",
+        )
+    return min(scale), max(scale)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

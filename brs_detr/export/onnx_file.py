@@ -1,0 +1,104 @@
+"""Write a model as ONNX, of standard operators alone."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+import onnx_ir
+import onnxscript.optimizer
+import torch
+from onnxscript import opset18 as op
+
+from brs_detr.export.preprocess_graph import put_preprocessing_before
+from brs_detr.runtime.artefact_info import METADATA_KEY, ArtefactInfo
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+OPSETS = range(18, 24)
+"""Versions of the operator set that the exporter of PyTorch writes."""
+
+INPUTS, OUTPUTS = ("images", "image_sizes"), ("boxes", "scores", "labels")
+MOST_BOXES = 2**31 - 1  # that suppression may leave
+
+
+def write_onnx(program: ExportedProgram, info: ArtefactInfo, path: Path, opset: int) -> None:
+    """Translate a program whose suppression is the operator `brs_detr::nms_keep`.
+
+    Args:
+        program: from `brs_detr.export.program.export_program`.
+        info: stored in the file; preprocessing is put before the program if it says so.
+        path: file to write.
+        opset: one of `OPSETS`.
+    """
+    with _silence():
+        translated = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=opset,
+            optimize=False,  # PyTorch's optimiser fuses two clamps of one value under one name
+            verbose=False,
+            input_names=INPUTS,
+            output_names=OUTPUTS,
+            custom_translation_table={torch.ops.brs_detr.nms_keep.default: _suppress},
+        )
+        graph = translated.model
+        onnxscript.optimizer.inline(graph)
+        onnxscript.optimizer.fold_constants(graph)
+        onnxscript.optimizer.remove_unused_nodes(graph)
+    model = onnx_ir.to_proto(graph)
+    _name_sizes(model)
+    if info.preprocessing.inside:
+        model = put_preprocessing_before(model, info.preprocessing)
+    model.producer_name, model.doc_string = "brs-detr", f"{info.head} head of {info.source}"
+    del model.metadata_props[:]
+    model.metadata_props.add(key=METADATA_KEY, value=info.to_json())
+    model.metadata_props.add(key="class_names", value="\n".join(info.class_names))
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def _suppress(boxes: Any, scores: Any, labels: Any, num_labels: int, iou_threshold: float) -> Any:
+    """`brs_detr.ops.nms_keep.nms_keep` by ONNX's own suppression, which compares within an image and a class."""
+    by_label = op.Unsqueeze(scores, [1])  # [B, 1, N]
+    if num_labels > 1:
+        every_label = op.Constant(value_ints=list(range(num_labels)))
+        is_label = op.Equal(op.Unsqueeze(labels, [1]), op.Unsqueeze(every_label, [1]))
+        by_label = op.Where(is_label, by_label, op.Constant(value_float=-1.0))  # [B, num_labels, N]
+    kept = op.NonMaxSuppression(boxes, by_label, MOST_BOXES, iou_threshold, -0.5)  # [K, 3] image, label, place
+    nothing = op.Less(scores, op.Constant(value_float=-2.0))
+    num_kept = op.Slice(op.Shape(kept), [0], [1])
+    everything = op.Cast(op.Expand(op.Constant(value_ints=[1]), num_kept), to=onnx.TensorProto.BOOL)
+    return op.ScatterND(nothing, op.Gather(kept, [0, 2], axis=1), everything)
+
+
+def _name_sizes(model: onnx.ModelProto) -> None:
+    """Give the sizes that are free names that can be read."""
+    batch = model.graph.input[0].type.tensor_type.shape.dim[0]
+    names = {batch.dim_param: "batch"} if batch.dim_param else {}
+    for dim, name in zip(model.graph.input[0].type.tensor_type.shape.dim[2:], ("height", "width"), strict=True):
+        if dim.dim_param:
+            names[dim.dim_param] = name
+    for value in (*model.graph.input, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = names.get(dim.dim_param, "detections")
+    del model.graph.value_info[:]
+
+
+@contextlib.contextmanager
+def _silence() -> Any:
+    """Nothing of what PyTorch and onnxscript tell about themselves."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
