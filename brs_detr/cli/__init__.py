@@ -13,7 +13,20 @@ import click
 import brs_detr
 from brs_detr.errors import UserError, did_you_mean
 
-COMMANDS = ("demo", "check", "finetune", "train", "report", "eval", "predict", "configs", "doctor", "convert", "bench")
+COMMANDS = (
+    "demo",
+    "check",
+    "finetune",
+    "train",
+    "report",
+    "eval",
+    "predict",
+    "serve",
+    "configs",
+    "doctor",
+    "convert",
+    "bench",
+)
 INTERRUPTED = 130
 
 

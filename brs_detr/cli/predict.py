@@ -11,7 +11,7 @@ import click
 from brs_detr.errors import UserError
 
 if TYPE_CHECKING:
-    from brs_detr.engine.detections import Detections
+    from brs_detr.runtime.detections import Detections
 
 RESULT = "predictions.json"
 _KEPT_SUFFIXES = {".jpg", ".jpeg", ".png"}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from brs_detr.report.palette import font
+from brs_detr.runtime.palette import font
 
 _PAPER = (255, 255, 255)
 _INK = (40, 44, 52)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageOps
 
-from brs_detr.report.palette import Rgb
+from brs_detr.runtime.palette import Rgb
 
 _CONTEXT = 1.7  # side of the window by the longer side of the box
 _TIGHT = 1.1  # the least of it, where the box is nearly as large as the picture

@@ -6,7 +6,7 @@ import io
 import re
 from typing import TYPE_CHECKING
 
-from brs_detr.report.palette import class_colour
+from brs_detr.runtime.palette import class_colour
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -16,7 +16,7 @@ from brs_detr.data.boxes import xyxy_from_xywh
 from brs_detr.data.checks.data_report import DataReport, PlacedFinding, SplitReport
 from brs_detr.data.findings import Example
 from brs_detr.report.crop import crop_box, load_upright
-from brs_detr.report.palette import class_colour
+from brs_detr.runtime.palette import class_colour
 
 SAMPLES_PER_CLASS = 8
 MAX_SAMPLES = 320  # on a page, so that it can be sent by mail

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from brs_detr.data.boxes import xyxy_from_xywh
-from brs_detr.report.draw import draw_detections
+from brs_detr.runtime.draw import draw_detections
 
 
 @dataclass(frozen=True)

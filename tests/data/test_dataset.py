@@ -114,7 +114,7 @@ def test_an_unreadable_image_is_named_with_and_without_workers(coco, fault: str,
 def test_the_data_package_imports_without_mmdet() -> None:
     code = (
         "import sys, brs_detr.data.synthetic.shapes, brs_detr.data.checks.check, brs_detr.data.formats.voc;"
-        "import brs_detr.report.draw;"
+        "import brs_detr.runtime.draw;"
         "print(sorted({'torch', 'mmdet', 'mmengine', 'matplotlib'} & set(sys.modules)))"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from brs_detr.report.palette import class_colour, ink_on
+from brs_detr.runtime.palette import class_colour, ink_on
 
 
 def test_class_colours_differ_and_their_ink_is_readable() -> None:

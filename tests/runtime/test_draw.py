@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brs_detr.report.draw import draw_detections
-from brs_detr.report.palette import class_colour
+from brs_detr.runtime.draw import draw_detections
+from brs_detr.runtime.palette import class_colour
 
 GREY = (128, 128, 128)
 NAMES = ("cat", "dog")

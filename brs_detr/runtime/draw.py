@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
 
-from brs_detr.report.palette import Rgb, class_colour, font, ink_on
+from brs_detr.runtime.palette import Rgb, class_colour, font, ink_on
 
 _MIN_SIDE = 480  # smaller pictures are enlarged, so that a label can be read on them
 _FILL = 28  # opacity of a box's inside, of 255

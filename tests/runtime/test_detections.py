@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brs_detr.engine.detections import Detections
+from brs_detr.runtime.detections import Detections
 
 
 @pytest.fixture

@@ -71,6 +71,6 @@ class Detections:
 
     def draw(self, image: Image.Image | NDArray[np.uint8]) -> Image.Image:
         """A copy of the image, PIL or RGB [H, W, 3], with the boxes drawn into it."""
-        from brs_detr.report.draw import draw_detections
+        from brs_detr.runtime.draw import draw_detections
 
         return draw_detections(image, self.boxes_xyxy, self.labels, self.scores, class_names=self.class_names)
