@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from brs_detr.errors import UserError
+from brs_detr.runtime.images import UnreadableImage, why_unreadable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,22 +19,6 @@ _TURNED = range(2, 9)  # its values that ask for a rotation or a reflection
 _LYING = range(5, 9)  # those that exchange width and height
 _END_MARKS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
 _TAIL = 1024  # bytes searched for the end mark: some cameras write padding behind it
-
-
-class UnreadableImage(UserError):
-    """An image file that is missing or cannot be decoded; the message names the file.
-
-    A data loader worker sends an exception home as one string, its traceback in front. Made from such a string, this
-    one finds its own message in it again, so that the user reads the same words with and without workers.
-    """
-
-    def __init__(self, message: str, cure: str | None = None) -> None:
-        super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].rstrip(), cure)
-
-    @classmethod
-    def of(cls, path: str | Path, reason: object) -> UnreadableImage:
-        """Say which file cannot be read, and why."""
-        return cls(f"Cannot read the image {path}: {reason}", "Replace the file, or take it out of the data set.")
 
 
 class ImageHeader(NamedTuple):
@@ -83,7 +67,7 @@ def read_header(path: str | Path) -> ImageHeader:
     except FileNotFoundError:
         raise UnreadableImage.of(path, "there is no such file") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UnreadableImage.of(path, _first_line(error)) from error
+        raise UnreadableImage.of(path, why_unreadable(error)) from error
     return ImageHeader(size, (height, width), orientation in _TURNED)
 
 
@@ -114,9 +98,3 @@ def _ends_well(path: Path, image_format: str | None) -> bool:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL))
         return mark in file.read()
-
-
-def _first_line(error: Exception) -> str:
-    if type(error).__name__ == "UnidentifiedImageError":
-        return "it is not an image"
-    return (str(error).splitlines() or [type(error).__name__])[0]

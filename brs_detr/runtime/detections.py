@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from brs_detr.errors import UserError
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -68,6 +70,23 @@ class Detections:
             }
             for (x1, y1, x2, y2), score, label, name in self
         ]
+
+    def to_supervision(self) -> Any:
+        """The objects as `supervision.Detections`, for its annotators, trackers and counters.
+
+        Raises:
+            UserError: the package `supervision` is not installed.
+        """
+        try:
+            import supervision
+        except ImportError:
+            raise UserError("This needs the package supervision.", "pip install supervision") from None
+        return supervision.Detections(
+            xyxy=self.boxes_xyxy.astype(np.float32).reshape(-1, 4),
+            confidence=self.scores.astype(np.float32),
+            class_id=self.labels.astype(int),
+            data={"class_name": np.array(self.names, dtype=str)},
+        )
 
     def draw(self, image: Image.Image | NDArray[np.uint8]) -> Image.Image:
         """A copy of the image, PIL or RGB [H, W, 3], with the boxes drawn into it."""

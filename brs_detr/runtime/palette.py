@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from PIL.ImageFont import FreeTypeFont
+    from PIL.ImageFont import FreeTypeFont, ImageFont
 
 Rgb = tuple[int, int, int]
 
@@ -46,15 +46,18 @@ def ink_on(colour: Rgb) -> Rgb:
 
 
 @cache
-def font(size: int, bold: bool = False) -> FreeTypeFont:
-    """DejaVu Sans as matplotlib ships it: Latin, Greek and Cyrillic.
+def font(size: int, bold: bool = False) -> FreeTypeFont | ImageFont:
+    """DejaVu Sans as matplotlib ships it: Latin, Greek and Cyrillic. Without matplotlib, Pillow's own font: Latin.
 
     Args:
         size: height in pixels.
         bold: the bold cut.
     """
-    import matplotlib
     from PIL import ImageFont
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    try:
+        import matplotlib
+    except ImportError:
+        return ImageFont.load_default(size)
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)

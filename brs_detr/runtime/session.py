@@ -1,0 +1,91 @@
+"""Run the graph of an artefact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from brs_detr.errors import UserError
+from brs_detr.runtime.artefact_info import METADATA_KEY, ArtefactInfo
+
+
+class Outputs(NamedTuple):
+    """What an artefact gives, see `brs_detr.runtime.artefact_info`."""
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+
+class Session(Protocol):
+    """Something that runs an artefact."""
+
+    info: ArtefactInfo
+
+    def run(self, images: NDArray[Any], image_sizes: NDArray[np.int64] | None) -> Outputs:
+        """Run a batch; `image_sizes` are given where preprocessing is beside."""
+
+
+class OnnxSession:
+    """An ONNX file in onnxruntime.
+
+    Args:
+        path: file that `brs-detr export` wrote.
+        device: `cpu`, `cuda`, `cuda:1`, ...; by default the GPU if onnxruntime can use one.
+        num_threads: of the CPU; by default all cores.
+
+    Raises:
+        UserError: the file is missing, damaged or was not written by `brs-detr export`, or there is no such device.
+    """
+
+    def __init__(self, path: str | Path, device: str | None = None, num_threads: int | None = None) -> None:
+        import onnxruntime
+
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise UserError(f"There is no file {self.path}.", "Check the path.")
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = num_threads or 0
+        providers = _providers(device, onnxruntime.get_available_providers())
+        try:
+            self._session = onnxruntime.InferenceSession(str(self.path), options, providers=providers)
+        except Exception as error:  # onnxruntime has an exception of its own for each of a dozen faults
+            raise UserError(
+                f"{self.path} is damaged or not an ONNX model: {_first_line(error)}", "Export the checkpoint again."
+            ) from None
+        text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        if text is None:
+            raise UserError(
+                f"{self.path} is an ONNX model, but was not written by `brs-detr export`: it does not say how images "
+                "are prepared and what the classes are called.",
+                "Export the checkpoint with `brs-detr export`.",
+            )
+        self.info = ArtefactInfo.from_json(text, self.path)
+
+    def run(self, images: NDArray[Any], image_sizes: NDArray[np.int64] | None) -> Outputs:
+        """Run a batch; `image_sizes` are given where preprocessing is beside."""
+        inputs = {"images": images}
+        if image_sizes is not None:
+            inputs["image_sizes"] = image_sizes
+        return Outputs(*self._session.run(["boxes", "scores", "labels"], inputs))
+
+
+def _providers(device: str | None, available: list[str]) -> list[Any]:
+    """What onnxruntime computes with, in its order of preference."""
+    kind, _, number = (device or "").partition(":")
+    if kind not in ("", "cpu", "cuda") or (number and not number.isdigit()):
+        raise UserError(f"There is no device called {device!r}.", "Choose cpu, cuda, cuda:1, ...")
+    has_gpu = "CUDAExecutionProvider" in available
+    if kind == "cuda" and not has_gpu:
+        raise UserError(f"onnxruntime has no device {device} here.", "Choose cpu, or install onnxruntime-gpu.")
+    if kind == "cpu" or not has_gpu:
+        return ["CPUExecutionProvider"]
+    return [("CUDAExecutionProvider", {"device_id": int(number or 0)}), "CPUExecutionProvider"]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
