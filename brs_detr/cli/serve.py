@@ -1,0 +1,96 @@
+"""`brs-detr serve`: a local page and a JSON API over a detector."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from brs_detr.errors import UserError
+
+_NEEDED = ("starlette", "uvicorn", "python_multipart", "jinja2")
+_MOST_PIXELS = 150_000_000  # below which Pillow lets a picture through
+
+
+class NumberRange(click.FloatRange):
+    """A range of numbers; NaN, which click lets through, is not in it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number that was written."""
+        number = super().convert(value, param, ctx)
+        if number != number:
+            self.fail(f"{value} is not a number.", param, ctx)
+        return number
+
+
+@click.command("serve", short_help="Open a local page and a JSON API over a detector.")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0 for all networks.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 finds a free one.")
+@click.option("--device", help="cpu, cuda, cuda:1, ... [default: the GPU if there is one]")
+@click.option(
+    "--threshold",
+    type=NumberRange(0, 1),
+    help="Lowest score to show at first. [default: the one with the best F1 on the validation data of the training]",
+)
+@click.option("--max-upload-mb", type=NumberRange(0.1, 2000), default=20, show_default=True, help="Of a request.")
+@click.option("--max-images", type=click.IntRange(1, 1000), default=16, show_default=True, help="In a request.")
+@click.option("--max-pixels", type=NumberRange(1, _MOST_PIXELS), default=50e6, show_default=True, help="Of an image.")
+@click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
+def command(
+    model: Path,
+    host: str,
+    port: int,
+    device: str | None,
+    threshold: float | None,
+    max_upload_mb: float,
+    max_images: int,
+    max_pixels: float,
+    open_page: bool,
+) -> None:
+    """Try MODEL on your pictures in the browser, or from another program.
+
+    MODEL is an exported .onnx file, or a checkpoint or run folder of a training. Pictures stay in memory: nothing
+    that is sent is written to disk.
+
+    \b
+    Examples:
+      brs-detr serve best.onnx --open
+      curl -F file=@street.jpg http://127.0.0.1:8000/api/detect
+    """
+    _require_packages()
+    import webbrowser
+
+    from brs_detr.engine.open_detector import open_detector
+    from brs_detr.serve.app import make_app
+    from brs_detr.serve.limits import MEGABYTE, Limits
+    from brs_detr.serve.served_model import ServedModel
+    from brs_detr.serve.server import address_of, is_local, listen, local_names, run_until_interrupted
+
+    with listen(host, port) as listener:
+        served = ServedModel(open_detector(model, device, None), model.resolve().name, threshold)
+        limits = Limits(int(max_upload_mb * MEGABYTE), max_images, int(max_pixels))
+        hosts = local_names(listener, host) if is_local(listener) else None
+        app = make_app(served, limits, hosts)
+        if hosts is None:
+            click.echo(
+                f"Warning: --host {host} lets every machine that reaches this one use it, unencrypted.", err=True
+            )
+        url = address_of(listener)
+        click.echo(f"{served.name} is served at {url} (Ctrl-C ends it)")
+        if open_page:
+            webbrowser.open(url)
+        run_until_interrupted(app, listener)
+    click.echo("Ended.")
+
+
+def _require_packages() -> None:
+    for name in _NEEDED:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError:
+            raise UserError(
+                f"`brs-detr serve` needs the package {name}.", "Run `pip install 'brs-detr[serve]'`."
+            ) from None

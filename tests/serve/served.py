@@ -1,0 +1,138 @@
+"""A planted detector, a real server on a free port around it, and bytes to send."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import uvicorn
+from PIL import Image
+
+from brs_detr.runtime.detections import Detections
+from brs_detr.serve.app import make_app
+from brs_detr.serve.connection import ImpatientConnection
+from brs_detr.serve.limits import Limits
+from brs_detr.serve.served_model import ServedModel
+from brs_detr.serve.server import listen, local_names
+
+CLASSES = ("cat", "<b>dog", "tea \"cup\" & 'co'")
+SMALL_LIMITS = Limits(max_bytes=100_000, max_images=3, max_pixels=10_000, max_requests=2, receive_seconds=1.0)
+
+
+@dataclass
+class PlantedDetector:
+    """Finds the same objects on every image, in parts of its size; remembers the images."""
+
+    score_threshold: float = 0.5
+    class_names: tuple[str, ...] = CLASSES
+    seen: list[Image.Image] = field(default_factory=list)
+    seconds: float = 0.0
+    at_a_time: int = 0
+    most_at_a_time: int = 0
+    fault: Exception | None = None
+
+    def __call__(self, image: Image.Image) -> Detections:
+        self.at_a_time += 1
+        self.most_at_a_time = max(self.most_at_a_time, self.at_a_time)
+        time.sleep(self.seconds)
+        self.at_a_time -= 1
+        if self.fault:
+            raise self.fault
+        self.seen.append(image)
+        parts = [[0.05, 0.2, 0.45, 0.9], [0.5, 0.3, 0.9, 0.8], [0.1, 0.1, 0.3, 0.3], [0.6, 0.05, 0.95, 0.25]]
+        boxes = np.array(parts, np.float32) * np.array([*image.size, *image.size], np.float32)
+        scores = np.array([0.9, 0.6, 0.3, 0.05], np.float32)
+        return Detections(boxes, scores, np.array([0, 1, 2, 0]), self.class_names).above(self.score_threshold)
+
+
+@dataclass
+class Served:
+    """A server that answers at a port of this machine."""
+
+    port: int
+    detector: PlantedDetector
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def ask(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers by name in lower case, and body of the answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, body, dict(headers or {}))
+            answer = connection.getresponse()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        finally:
+            connection.close()
+
+    def post(self, body: Any, content_type: str = "image/png", query: str = "") -> tuple[int, dict[str, Any]]:
+        """Status and JSON of the answer to an upload."""
+        status, _, text = self.ask("POST", f"/api/detect{query}", body, {"Content-Type": content_type})
+        return status, json.loads(text)
+
+    def post_form(self, *files: tuple[str | bytes, bytes], query: str = "") -> tuple[int, dict[str, Any]]:
+        """Status and JSON of the answer to files with names."""
+        return self.post(form(*files), FORM_TYPE, query)
+
+    def send_raw(self, content: bytes, then_close: bool = False) -> bytes:
+        """Everything that comes back for bytes on the wire."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as wire:
+            wire.sendall(content)
+            if then_close:
+                return b""
+            answer = b""
+            while chunk := wire.recv(65536):
+                answer += chunk
+            return answer
+
+
+@contextmanager
+def serving(detector: PlantedDetector, limits: Limits = SMALL_LIMITS, local: bool = True) -> Iterator[Served]:
+    """Serve in a thread of this process."""
+    listener = listen("127.0.0.1", 0)
+    connection = type("Connection", (ImpatientConnection,), {"head_seconds": limits.receive_seconds})
+    app = make_app(ServedModel(detector, "planted.onnx"), limits, local_names(listener, "127.0.0.1") if local else None)
+    config = uvicorn.Config(app, http=connection, ws="none", lifespan="off", log_level="critical", access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        yield Served(listener.getsockname()[1], detector)
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+BOUNDARY = "xBoUnDaRyx"
+FORM_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
+
+
+def form(*files: tuple[str | bytes, bytes]) -> bytes:
+    """A multipart form with files (name, content), the names as they are."""
+    parts = []
+    for name, content in files:
+        name = name.encode() if isinstance(name, str) else name
+        head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="'.encode() + name + b'"\r\n\r\n'
+        parts.append(head + content + b"\r\n")
+    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
+
+
+def picture(width: int = 60, height: int = 40, image_format: str = "PNG", **options: Any) -> bytes:
+    """A picture that does not compress to nothing."""
+    noise = np.random.default_rng(width).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, image_format, **options)
+    return buffer.getvalue()

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from PIL import Image
+from served import CLASSES, SMALL_LIMITS, PlantedDetector, Served, form, picture, serving
+
+from brs_detr.serve.limits import Limits
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Served]:
+    with serving(PlantedDetector()) as served:
+        yield served
+
+
+def test_a_body_that_is_an_image(server: Served) -> None:
+    status, answer = server.post(picture(60, 40))
+    assert status == 200
+    assert answer["model"] == "planted.onnx" and answer["score_threshold"] == 0.5
+    assert answer["class_names"] == list(CLASSES)
+    (image,) = answer["images"]
+    assert {key: image[key] for key in ("file", "width", "height")} == {"file": "image", "width": 60, "height": 40}
+    assert [found["name"] for found in image["objects"]] == ["cat", "<b>dog"]
+    first = image["objects"][0]
+    assert first.keys() == {"name", "label", "score", "box_xyxy"}
+    assert first["label"] == 0 and first["score"] == pytest.approx(0.9)
+    assert first["box_xyxy"] == pytest.approx([3, 8, 27, 36])
+
+
+def test_a_form_with_several_images_in_order(server: Served) -> None:
+    status, answer = server.post_form(("b é.png", picture(20, 30)), ("a.jpg", picture(50, 10, "JPEG")))
+    assert status == 200
+    assert [(image["file"], image["width"], image["height"]) for image in answer["images"]] == [
+        ("b é.png", 20, 30),
+        ("a.jpg", 50, 10),
+    ]
+
+
+@pytest.mark.parametrize(
+    "query, num_objects", [("", 2), ("?threshold=0", 4), ("?threshold=0.3", 3), ("?threshold=1", 0)]
+)
+def test_threshold(query: str, num_objects: int, server: Served) -> None:
+    status, answer = server.post(picture(), query=query)
+    assert status == 200
+    assert len(answer["images"][0]["objects"]) == num_objects
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "MPO"])
+def test_formats(image_format: str, server: Served) -> None:
+    assert server.post(picture(30, 20, image_format), "application/octet-stream")[0] == 200
+
+
+def test_the_detector_sees_rgb_upright(server: Served) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    _, answer = server.post(picture(60, 20, "JPEG", exif=turned))
+    assert (answer["images"][0]["width"], answer["images"][0]["height"]) == (20, 60)
+    assert (server.detector.seen[-1].size, server.detector.seen[-1].mode) == ((20, 60), "RGB")
+    for mode in ("1", "L", "LA", "P", "RGBA", "CMYK", "I;16"):
+        buffer = io.BytesIO()
+        Image.new(mode, (9, 7)).save(buffer, "TIFF" if mode == "CMYK" else "PNG")
+        assert server.post(buffer.getvalue())[0] == 200, mode
+        assert server.detector.seen[-1].mode == "RGB"
+
+
+def test_model_and_health(server: Served) -> None:
+    status, _, text = server.ask("GET", "/api/model")
+    assert status == 200
+    assert json.loads(text) == {
+        "model": "planted.onnx",
+        "class_names": list(CLASSES),
+        "score_threshold": 0.5,
+        "head": None,
+        "precision": None,
+    }
+    assert server.ask("GET", "/healthz")[::2] == (200, b'{"status":"ok"}')
+
+
+@pytest.mark.parametrize(
+    "method, path, status", [("GET", "/nothing", 404), ("GET", "/api/detect/", 404), ("GET", "/api/detect", 405),
+                             ("PUT", "/api/detect", 405), ("POST", "/", 405), ("DELETE", "/api/model", 405)]
+)  # fmt: skip
+def test_other_addresses_and_methods(method: str, path: str, status: int, server: Served) -> None:
+    got, headers, text = server.ask(method, path)
+    assert got == status
+    assert json.loads(text)["error"].keys() == {"message", "cure"}
+    assert ("allow" in headers) == (status == 405)
+    assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+
+
+def test_health_answers_while_the_detector_works_on_one_image_at_a_time() -> None:
+    detector = PlantedDetector(seconds=0.4)
+    with serving(detector, Limits(max_requests=8)) as served:
+        answers: list[int] = []
+        clients = [threading.Thread(target=lambda: answers.append(served.post(picture())[0])) for _ in range(4)]
+        for client in clients:
+            client.start()
+        while not detector.at_a_time:
+            time.sleep(0.01)
+        start = time.monotonic()
+        assert served.ask("GET", "/healthz")[0] == 200
+        assert time.monotonic() - start < 0.3
+        for client in clients:
+            client.join()
+        assert answers == [200] * 4
+        assert detector.most_at_a_time == 1
+
+
+def test_too_many_clients_are_told_to_come_again() -> None:
+    limits = Limits(max_requests=1, receive_seconds=0.3)
+    with serving(PlantedDetector(seconds=1.5), limits) as served:
+        first = threading.Thread(target=served.post, args=[picture()])
+        first.start()
+        while not served.detector.at_a_time:
+            time.sleep(0.01)
+        status, headers, text = served.ask("POST", "/api/detect", picture())
+        assert status == 503 and "busy" in json.loads(text)["error"]["message"] and "retry-after" in headers
+        first.join()
+        assert served.post(picture())[0] == 200
+
+
+def test_a_fault_of_the_detector_is_told_without_its_inside() -> None:
+    with serving(PlantedDetector(fault=RuntimeError("secret of /home"))) as served:
+        status, answer = served.post(picture())
+        assert status == 500
+        assert "RuntimeError" in answer["error"]["message"] and "secret" not in json.dumps(answer)
+        served.detector.fault = None
+        assert served.post(picture())[0] == 200
+
+
+def test_the_limits_can_be_reached(server: Served) -> None:
+    exactly = form(*[(f"{n}.png", picture(100, 100)) for n in range(SMALL_LIMITS.max_images)])
+    assert len(exactly) < SMALL_LIMITS.max_bytes
+    assert (
+        server.ask("POST", "/api/detect", exactly, {"Content-Type": "multipart/form-data; boundary=xBoUnDaRyx"})[0]
+        == 200
+    )
+    whole = picture(100, 100, "BMP")
+    padded = whole + bytes(SMALL_LIMITS.max_bytes - len(whole))
+    assert server.post(padded)[0] == 200
+    assert server.post(padded + b"\0")[0] == 413
