@@ -21,6 +21,7 @@ COMMANDS = (
     "report",
     "eval",
     "predict",
+    "export",
     "serve",
     "configs",
     "doctor",

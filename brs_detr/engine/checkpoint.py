@@ -73,7 +73,7 @@ def build_model(checkpoint: Checkpoint, device: str | None = None) -> nn.Module:
 
     from brs_detr.engine.registry import import_modules, register, require_known_types
 
-    place = _device(device)
+    place = find_device(device)
     register()
     import_modules(checkpoint.config)
     require_known_types([checkpoint.config.model, checkpoint.config.get("test_dataloader", {})])
@@ -87,7 +87,12 @@ def build_model(checkpoint: Checkpoint, device: str | None = None) -> nn.Module:
     return model.to(place).eval()
 
 
-def _device(name: str | None) -> torch.device:
+def find_device(name: str | None) -> torch.device:
+    """The device of this name; by default the GPU if there is one.
+
+    Raises:
+        UserError: there is no such device.
+    """
     import torch
 
     has_gpu = torch.cuda.is_available()

@@ -76,8 +76,8 @@ def evaluate(
     """
     console = console or make_console()
     content = read_checkpoint(checkpoint)
-    chosen = _open_split(data, split, console) if data is not None else _trained_split(content.config, split)
-    _require_same_classes(chosen, content.class_names)
+    chosen = open_any_split(data, split, console) if data is not None else _trained_split(content.config, split)
+    require_same_classes(chosen, content.class_names)
     use_split(content.config, "test", chosen, content.class_names)
     if data is None:
         check_data(content.config, ("test",), console)
@@ -113,7 +113,12 @@ def choose_head(model: nn.Module, head: str) -> None:
         raise UserError(f"--head {head}: {error}.", "Leave out --head, or choose another.") from None
 
 
-def _open_split(data: str | Path, name: str | None, console: Console) -> CocoSplit:
+def open_any_split(data: str | Path, name: str | None, console: Console) -> CocoSplit:
+    """A split of a data set in any format; by default `test`, or `val` where there is none.
+
+    Raises:
+        UserError: it has no such split, or the split cannot be used.
+    """
     placed = Path(tempfile.mkdtemp(prefix="brs-detr-"))  # for a data set that has no file of this kind itself
     atexit.register(shutil.rmtree, placed, ignore_errors=True)
     return open_split(data, [name] if name else ["test", "val"], placed, console)
@@ -126,7 +131,8 @@ def _trained_split(config: Config, name: str | None) -> CocoSplit:
     return val if test.annotation_file == val.annotation_file else test
 
 
-def _require_same_classes(split: CocoSplit, class_names: tuple[str, ...]) -> None:
+def require_same_classes(split: CocoSplit, class_names: tuple[str, ...]) -> None:
+    """Raise a UserError unless a data set and a checkpoint have the same classes."""
     names = read_class_names(split.annotation_file)
     odd = sorted(set(names) ^ set(class_names))
     if odd:

@@ -45,6 +45,16 @@ def track(items: SizedIterable[Item], what: str, console: Console) -> Iterator[I
 
 
 @contextmanager
+def stage(what: str, console: Console) -> Iterator[None]:
+    """Something that cannot say how far it is: a spinner on a terminal, in silence elsewhere."""
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield
+
+
+@contextmanager
 def counter(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
     """A bar for work that reports itself by calls `progress(done, total)`."""
     if not console.is_terminal:

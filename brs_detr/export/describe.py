@@ -64,7 +64,7 @@ def describe(
 
 
 def _preprocessing(checkpoint: Checkpoint, inside: bool, fixed_size: tuple[int, int] | None) -> Preprocessing:
-    short_side, long_side = _sides(checkpoint)
+    short_side, long_side = sides_in_testing(checkpoint)
     settings = checkpoint.config.model.data_preprocessor
     if not settings.get("bgr_to_rgb", False):
         raise UserError(f"{checkpoint.path} takes images in BGR.", "Only models of RGB images can be exported.")
@@ -73,8 +73,12 @@ def _preprocessing(checkpoint: Checkpoint, inside: bool, fixed_size: tuple[int, 
     )
 
 
-def _sides(checkpoint: Checkpoint) -> tuple[int | None, int | None]:
-    """Bounds of the shorter and the longer side, from the test pipeline; None where images keep their size."""
+def sides_in_testing(checkpoint: Checkpoint) -> tuple[int | None, int | None]:
+    """Bounds of the shorter and the longer side, from the test pipeline; None where images keep their size.
+
+    Raises:
+        UserError: the pipeline does something that an artefact cannot repeat.
+    """
     _, *steps = checkpoint.config.test_dataloader.dataset.pipeline
     resizes = [step for step in steps if step["type"] == "Resize"]
     odd = [step["type"] for step in steps if step["type"] not in ("Resize", "PackDetInputs", "LoadAnnotations")]
@@ -93,6 +97,21 @@ def _sides(checkpoint: Checkpoint) -> tuple[int | None, int | None]:
             "Only Resize with scale=(long, short) and keep_ratio=True can be exported.",
         )
     return min(scale), max(scale)
+
+
+def size_in_testing(checkpoint: Checkpoint) -> tuple[int, int]:
+    """(h, w) that images of the usual format are fitted into in testing.
+
+    Raises:
+        UserError: images are not resized in testing.
+    """
+    short_side, long_side = sides_in_testing(checkpoint)
+    if short_side is None or long_side is None:
+        raise UserError(
+            f"{checkpoint.path} is tested on images as they are: they have no size of their own.",
+            "Give the size of the exported model's images: --size HEIGHTxWIDTH.",
+        )
+    return short_side, long_side
 
 
 def _versions() -> dict[str, str]:

@@ -13,9 +13,9 @@ import onnx
 import onnx_ir
 import onnxscript.optimizer
 import torch
-from onnxscript import opset18 as op
+from onnxscript import opset18
 
-from brs_detr.export.preprocess_graph import put_preprocessing_before
+from brs_detr.export.frame import measure_frame
 from brs_detr.runtime.artefact_info import METADATA_KEY, ArtefactInfo
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 OPSETS = range(18, 24)
 """Versions of the operator set that the exporter of PyTorch writes."""
 
-INPUTS, OUTPUTS = ("images", "image_sizes"), ("boxes", "scores", "labels")
+OUTPUTS = ("boxes", "scores", "labels")
 MOST_BOXES = 2**31 - 1  # that suppression may leave
 
 
@@ -44,10 +44,11 @@ def write_onnx(program: ExportedProgram, info: ArtefactInfo, path: Path, opset: 
             opset_version=opset,
             optimize=False,  # PyTorch's optimiser fuses two clamps of one value under one name
             verbose=False,
-            input_names=INPUTS,
+            input_names=("images", "frame" if info.preprocessing.inside else "image_sizes"),
             output_names=OUTPUTS,
             custom_translation_table={torch.ops.brs_detr.nms_keep.default: _suppress},
         )
+        assert translated is not None
         graph = translated.model
         onnxscript.optimizer.inline(graph)
         onnxscript.optimizer.fold_constants(graph)
@@ -55,13 +56,23 @@ def write_onnx(program: ExportedProgram, info: ArtefactInfo, path: Path, opset: 
     model = onnx_ir.to_proto(graph)
     _name_sizes(model)
     if info.preprocessing.inside:
-        model = put_preprocessing_before(model, info.preprocessing)
+        measure_frame(model, info.preprocessing)
     model.producer_name, model.doc_string = "brs-detr", f"{info.head} head of {info.source}"
     del model.metadata_props[:]
     model.metadata_props.add(key=METADATA_KEY, value=info.to_json())
-    model.metadata_props.add(key="class_names", value="\n".join(info.class_names))
     onnx.checker.check_model(model)
     onnx.save(model, path)
+
+
+def describe_onnx(path: Path, info: ArtefactInfo) -> None:
+    """Put another description into a file."""
+    model = onnx.load(path)
+    (stored,) = [entry for entry in model.metadata_props if entry.key == METADATA_KEY]
+    stored.value = info.to_json()
+    onnx.save(model, path)
+
+
+op: Any = opset18  # its operators also take numbers, which their types do not say
 
 
 def _suppress(boxes: Any, scores: Any, labels: Any, num_labels: int, iou_threshold: float) -> Any:

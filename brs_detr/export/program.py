@@ -9,14 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from brs_detr.export.preparation import PreparedModel
+
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 SMALLEST_SIDE = 257
-"""In pixels, of an image of any size: a smaller one has a map of a single cell, which PyTorch takes for a constant."""
+"""In pixels, of an image of any size: a smaller one has a map with a single cell or window, a constant to PyTorch."""
 
 LARGEST_SIDE = 8192
 LARGEST_BATCH = 256
+EXAMPLE_SIZE = (320, 416)
 
 
 def example_inputs(fixed_size: tuple[int, int] | None, batch_size: int | None) -> tuple[Tensor, Tensor]:
@@ -26,7 +29,7 @@ def example_inputs(fixed_size: tuple[int, int] | None, batch_size: int | None) -
         fixed_size: (h, w) of the only images that it will take; None for any.
         batch_size: of the only batches that it will take; None for any.
     """
-    height, width = fixed_size or (320, 416)
+    height, width = fixed_size or EXAMPLE_SIZE
     batch_size = batch_size or 2
     generator = torch.Generator().manual_seed(0)
     sizes = torch.tensor([(height - 8 * place, width - 16 * place) for place in range(batch_size)]).clamp(min=1)
@@ -34,17 +37,28 @@ def example_inputs(fixed_size: tuple[int, int] | None, batch_size: int | None) -
 
 
 def export_program(model: nn.Module, fixed_size: tuple[int, int] | None, batch_size: int | None) -> ExportedProgram:
-    """Trace a model of ``images`` and ``image_sizes``; arguments as in `example_inputs`."""
+    """Trace a model of ``images`` and ``image_sizes``, or one of decoded images and a frame.
+
+    Arguments are those of `example_inputs`; decoded images may have any size.
+    """
+    images, image_sizes = example_inputs(fixed_size, batch_size)
     batch = Dim("batch", min=1, max=LARGEST_BATCH) if batch_size is None else None
-    height, width = (
-        (Dim(name, min=SMALLEST_SIDE, max=LARGEST_SIDE) if fixed_size is None else None) for name in ("height", "width")
-    )
-    shapes = {"images": {0: batch, 2: height, 3: width}, "image_sizes": {0: batch}}
+    sides = [Dim(name, min=SMALLEST_SIDE, max=LARGEST_SIDE) for name in ("rows", "columns")]
+    if isinstance(model, PreparedModel):
+        decoded = torch.zeros(len(images), 123, 151, 3, dtype=torch.uint8)
+        inputs = decoded, torch.zeros([side - 3 for side in images.shape[2:]] if fixed_size else images.shape[2:])
+        frame = [Dim(name, min=2, max=LARGEST_SIDE) for name in ("rows", "columns")] if fixed_size else sides
+        pixels = [Dim(name, min=2, max=2**15) for name in ("height", "width")]
+        shapes = {"images": {0: batch, 1: pixels[0], 2: pixels[1]}, "frame": dict(enumerate(frame))}
+    else:
+        inputs = images, image_sizes
+        free = {} if fixed_size else {2: sides[0], 3: sides[1]}
+        shapes = {"images": {0: batch, **free}, "image_sizes": {0: batch}}
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of PyTorch about itself
         return torch.export.export(
             model,
-            example_inputs(fixed_size, batch_size),
+            inputs,
             dynamic_shapes=shapes,
             strict=False,
             prefer_deferred_runtime_asserts_over_guards=True,

@@ -1,17 +1,23 @@
-"""Run an artefact in one of PyTorch's formats; the sibling for ONNX is `brs_detr.runtime.session.OnnxSession`."""
+"""Run an artefact in one of PyTorch's formats, or the model itself; `brs_detr.runtime.session` runs ONNX."""
 
 from __future__ import annotations
 
+import dataclasses
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import nn
 
 from brs_detr.engine.checkpoint import find_device
 from brs_detr.errors import UserError
+from brs_detr.export.formats import FORMATS
+from brs_detr.export.program import SMALLEST_SIDE
 from brs_detr.runtime.artefact_info import METADATA_KEY, ArtefactInfo
 from brs_detr.runtime.session import Outputs
 
@@ -29,29 +35,74 @@ class TorchSession:
         UserError: the file is missing, damaged, or was not written by `brs-detr export`.
     """
 
-    def __init__(self, path: str | Path, device: str | None = None) -> None:
+    def __init__(self, path: str | Path, device: str | None = None, info: ArtefactInfo | None = None) -> None:
         self.path = Path(path)
         self.device = find_device(device or "cpu")
-        names, text = _read_archive(self.path)
-        self.info = ArtefactInfo.from_json(text, self.path)
-        self._program = _load(self.path, names, self.device)
+        self.info = _read_info(self.path) if info is None else info
+        self._program = _load(self.path, self.device)
+        self._smallest = 1 if self.path.suffix == ".ts" or self.info.preprocessing.fixed_size else SMALLEST_SIDE
 
-    def run(self, images: NDArray[np.float32], image_sizes: NDArray[np.int64]) -> Outputs:
+    def run(self, images: NDArray[Any], image_sizes: NDArray[np.int64] | None) -> Outputs:
         """What the artefact gives, see `brs_detr.runtime.artefact_info`."""
+        assert image_sizes is not None  # PyTorch's formats have preprocessing beside
+        batch = torch.from_numpy(images)
+        missing = [max(self._smallest - side, 0) for side in batch.shape[2:]]
+        batch = F.pad(batch, (0, missing[1], 0, missing[0]))
         with torch.inference_mode():
-            outputs = self._program(
-                torch.from_numpy(images).to(self.device), torch.from_numpy(image_sizes).to(self.device)
-            )
+            outputs = self._program(batch.to(self.device), torch.from_numpy(image_sizes).to(self.device))
         return Outputs(*(output.cpu().numpy() for output in outputs))
 
 
-def _read_archive(path: Path) -> tuple[list[str], str]:
-    """Names of the files in an archive, and the text of its description."""
+class ModelSession:
+    """The model itself, as training left it: what artefacts are compared with.
+
+    Args:
+        model: a detector of mmdet.
+        info: how images are prepared.
+    """
+
+    def __init__(self, model: nn.Module, info: ArtefactInfo) -> None:
+        self.model = model
+        self.info = dataclasses.replace(
+            info,
+            preprocessing=dataclasses.replace(info.preprocessing, inside=False),
+            postprocessing=dataclasses.replace(info.postprocessing, inside=True),
+        )
+
+    def run(self, images: NDArray[Any], image_sizes: NDArray[np.int64] | None) -> Outputs:
+        """What the model predicts."""
+        from mmdet.structures import DetDataSample
+
+        assert image_sizes is not None
+        samples = [
+            DetDataSample(metainfo=dict(img_shape=tuple(size), batch_input_shape=images.shape[2:]))
+            for size in image_sizes.tolist()
+        ]
+        with torch.inference_mode():
+            found = self.model.predict(torch.from_numpy(images), samples, rescale=False)  # type: ignore[operator]
+        columns = zip(*(_filled(sample.pred_instances, self._max_detections) for sample in found), strict=True)
+        return Outputs(*map(np.stack, columns))
+
+    @property
+    def _max_detections(self) -> int:
+        return self.info.postprocessing.max_detections
+
+
+def _filled(instances: Any, number: int) -> Outputs:
+    """The detections of an image, with as many places without one as are missing."""
+    missing = number - len(instances)
+    return Outputs(
+        F.pad(instances.bboxes, (0, 0, 0, missing)).numpy(),
+        F.pad(instances.scores, (0, missing), value=-1.0).numpy(),
+        F.pad(instances.labels, (0, missing)).numpy(),
+    )
+
+
+def _read_info(path: Path) -> ArtefactInfo:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            (place,) = [name for name in names if name.endswith(f"/extra/{METADATA_KEY}")]
-            return names, archive.read(place).decode()
+            (place,) = [name for name in archive.namelist() if name.endswith(f"/extra/{METADATA_KEY}")]
+            return ArtefactInfo.from_json(archive.read(place).decode(), path)
     except OSError as error:
         raise UserError(f"Cannot open {path}: {error.strerror}.", "Check the path.") from None
     except (zipfile.BadZipFile, ValueError):
@@ -60,10 +111,10 @@ def _read_archive(path: Path) -> tuple[list[str], str]:
         ) from None
 
 
-def _load(path: Path, names: list[str], device: torch.device) -> Program:
-    if any("/aotinductor/" in name for name in names):
+def _load(path: Path, device: torch.device) -> Program:
+    if path.name.endswith(FORMATS["aoti"].suffix):
         return torch._inductor.aoti_load_package(str(path))
-    if any("/code/" in name for name in names):
+    if path.suffix == FORMATS["torchscript"].suffix:
         return torch.jit.load(str(path), map_location=device)
     program = torch.export.load(path)
     if device.type != "cpu":

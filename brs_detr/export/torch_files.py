@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 
-def write_program(program: ExportedProgram, info: ArtefactInfo, path: Path) -> None:
+def write_program(program: ExportedProgram, path: Path) -> None:
     """Save a program as it is: `torch.export.load` reads it."""
-    torch.export.save(program, path, extra_files={METADATA_KEY: info.to_json()})
+    torch.export.save(program, path)
 
 
-def write_compiled(program: ExportedProgram, info: ArtefactInfo, path: Path) -> None:
+def write_compiled(program: ExportedProgram, path: Path) -> None:
     """Compile a program ahead of time for the processor of this machine (AOTInductor).
 
     Raises:
@@ -36,20 +36,22 @@ def write_compiled(program: ExportedProgram, info: ArtefactInfo, path: Path) -> 
             "Compiling ahead of time needs a C++ compiler, and this machine has none.",
             "Install g++, or choose --format torch-export.",
         )
-    logging.getLogger("torch._inductor").setLevel(logging.ERROR)
+    logging.getLogger("torch").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+
+
+def write_torchscript(model: nn.Module, fixed_size: tuple[int, int] | None, batch_size: int | None, path: Path) -> None:
+    """Save a trace of a model that `torch.jit.load` reads; sizes as in `brs_detr.export.program.example_inputs`."""
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the tracer, about sizes that it records well
+        traced = torch.jit.trace(model, example_inputs(fixed_size, batch_size), check_trace=False)
+        traced.save(str(path))
+
+
+def describe_archive(path: Path, info: ArtefactInfo) -> None:
+    """Add the description of an artefact to its file, where PyTorch keeps files that users add."""
     with zipfile.ZipFile(path, "a") as archive:
         root = archive.namelist()[0].split("/")[0]
         archive.writestr(f"{root}/extra/{METADATA_KEY}", info.to_json())
-
-
-def write_torchscript(model: nn.Module, info: ArtefactInfo, path: Path) -> None:
-    """Save a trace of a model that `torch.jit.load` reads."""
-    preprocessing = info.preprocessing
-    inputs = example_inputs(preprocessing.fixed_size, info.batch_size)
-    with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the tracer, about sizes that it records well
-        traced = torch.jit.trace(model, inputs, check_trace=False)
-    traced.save(str(path), _extra_files={METADATA_KEY: info.to_json()})

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torchvision
 from torch import Tensor
+
+NmsKeep = Callable[[Tensor, Tensor, Tensor, int, float], Tensor]
+"""`nms_keep`, or the same as one operator."""
 
 
 def nms_keep(boxes: Tensor, scores: Tensor, labels: Tensor, num_labels: int, iou_threshold: float) -> Tensor:

@@ -131,7 +131,6 @@ class Detector:
             chosen = np.flatnonzero(outputs.scores >= 0)
         else:
             chosen = best_candidates(*outputs, settings)
-        boxes, scores, labels = (column[chosen] for column in outputs)
-        order = np.argsort(-scores, kind="stable")
-        found = Detections(boxes[order], scores[order], labels[order].astype(np.int64), self.class_names)
-        return found.above(self.score_threshold)
+        chosen = chosen[np.argsort(-outputs.scores[chosen], kind="stable")]
+        boxes, scores, labels = outputs.boxes[chosen], outputs.scores[chosen], outputs.labels[chosen]
+        return Detections(boxes, scores, labels, self.class_names).above(self.score_threshold)

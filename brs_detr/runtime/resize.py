@@ -21,13 +21,13 @@ def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
     left, right, left_parts, right_parts = _neighbours(image.shape[1], size[1], repeat_once=True)
     above, below, above_parts, below_parts = _neighbours(image.shape[0], size[0], repeat_once=False)
     used, place = np.unique(np.stack([above, below]), return_inverse=True)  # rows that the result is made of
-    above, below = place.reshape(2, -1)
+    place_above, place_below = place.reshape(2, -1)
     rows = image[used]
     columns = rows[:, left] * left_parts[:, None]
     columns += rows[:, right] * right_parts[:, None]
     columns >>= 4
-    quarters = columns[above] * above_parts[:, None, None] >> 16
-    quarters += columns[below] * below_parts[:, None, None] >> 16
+    quarters = columns[place_above] * above_parts[:, None, None] >> 16
+    quarters += columns[place_below] * below_parts[:, None, None] >> 16
     quarters += 2
     quarters >>= 2
     return quarters.astype(np.uint8)

@@ -9,9 +9,10 @@ from typing import Literal, get_args
 from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
-from torch import Tensor
+from torch import Tensor, nn
 
 from brs_detr.errors import UserError
+from brs_detr.ops.nms_keep import NmsKeep
 from co_detr.official_checkpoint import rename_state_dict
 from co_detr.query_head import class_agnostic
 
@@ -93,6 +94,12 @@ class CoDETR(BaseDetector):
     def own_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights of the official code (mmdet 2.25) under the names of this package."""
         return rename_state_dict(state_dict)
+
+    def exportable(self, head: EvalHead, *, postprocess: bool = True, nms_keep: NmsKeep | None = None) -> nn.Module:
+        """One head as a model of tensors for any image size, see `co_detr.exportable.detector.ExportableCoDETR`."""
+        from co_detr.exportable.detector import ExportableCoDETR
+
+        return ExportableCoDETR(self, head, postprocess=postprocess, nms_keep=nms_keep)
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """Maps ``[B, C, h, w]`` of the images ``[B, 3, H, W]``, finest first."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-NmsKeep = Callable[[Tensor, Tensor, Tensor, int, float], Tensor]
-"""`brs_detr.ops.nms_keep.nms_keep`, or the same as one operator."""
+from brs_detr.ops.nms_keep import NmsKeep
 
 NOTHING = -1.0
 """Score of a place that holds no candidate."""
@@ -43,7 +41,7 @@ class Candidates(NamedTuple):
         return self.only(nms_keep(*self, num_labels, iou_threshold))
 
 
-def at_most(limit: int, size: int) -> int:
+def at_most(limit: int, size: Any) -> Any:
     """The smaller number; a tracer hands out sizes as tensors or as symbols, and must not fix either."""
     return size.clamp(max=limit) if isinstance(size, Tensor) else torch.sym_min(limit, size)
 

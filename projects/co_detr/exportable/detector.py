@@ -7,11 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from brs_detr.ops.nms_keep import nms_keep
+from brs_detr.ops.nms_keep import NmsKeep
+from brs_detr.ops.nms_keep import nms_keep as plain_nms_keep
 from co_detr.codetr import CoDETR, EvalHead
 from co_detr.exportable.anchors import anchor_candidates, propose_regions
 from co_detr.exportable.attention import replace_attention
-from co_detr.exportable.candidates import Candidates, NmsKeep, join, query_candidates
+from co_detr.exportable.candidates import Candidates, join, query_candidates
 from co_detr.exportable.regions import region_candidates
 from co_detr.exportable.shifted_windows import replace_window_attention
 
@@ -23,18 +24,18 @@ class ExportableCoDETR(nn.Module):
         model: its weights are copied.
         head: ``query``, ``roi`` or ``atss``.
         postprocess: return the detections; otherwise all candidates for them.
-        nms_keep: `brs_detr.ops.nms_keep.nms_keep`, or the same as one operator.
+        nms_keep: the same as one operator, to be translated as a whole; by default in PyTorch's operations.
     """
 
     def __init__(
-        self, model: CoDETR, head: EvalHead, *, postprocess: bool = True, nms_keep: NmsKeep = nms_keep
+        self, model: CoDETR, head: EvalHead, *, postprocess: bool = True, nms_keep: NmsKeep | None = None
     ) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).eval()
         self.model.eval_head = head
         replace_attention(self.model)
         replace_window_attention(self.model)
-        self.head, self.postprocess, self.nms_keep = head, postprocess, nms_keep
+        self.head, self.postprocess, self.nms_keep = head, postprocess, nms_keep or plain_nms_keep
 
     @property
     def settings(self) -> Any:
@@ -54,12 +55,14 @@ class ExportableCoDETR(nn.Module):
         """
         groups = self.candidates(images, image_sizes)
         if not self.postprocess:
-            return tuple(join(groups))
+            boxes, scores, labels = join(groups)
+            return boxes, scores, labels
         if self.head != "query":
             num_labels = self.model.query_head.num_classes if len(groups) == 1 else 1
             threshold = self.settings["nms"]["iou_threshold"]
             groups = [group.suppressed(self.nms_keep, num_labels, threshold) for group in groups]
-        return tuple(join(groups).best(self.settings["max_per_img"]))
+        boxes, scores, labels = join(groups).best(self.settings["max_per_img"])
+        return boxes, scores, labels
 
     def candidates(self, images: Tensor, image_sizes: Tensor) -> list[Candidates]:
         """Pairs of a box and a class, in groups that do not suppress each other."""

@@ -1,0 +1,44 @@
+"""A detector from whatever file holds one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brs_detr.errors import UserError
+
+if TYPE_CHECKING:
+    from brs_detr.engine.detector import Detector as TrainedDetector
+    from brs_detr.runtime.detector import Detector as ExportedDetector
+
+TORCH_SUFFIXES = {".pt2", ".ts"}
+
+
+def open_detector(
+    path: str | Path, device: str | None = None, score_threshold: float | None = None
+) -> ExportedDetector | TrainedDetector:
+    """Open an exported detector or a checkpoint. For ONNX no PyTorch is needed.
+
+    Args:
+        path: what `brs-detr export` wrote, the folder of a training run, or a checkpoint.
+        device: `cpu`, `cuda`, `cuda:1`, ...; by default the GPU if there is one.
+        score_threshold: objects with a lower score are left out, in [0, 1]; by default the one that the file names.
+
+    Raises:
+        UserError: the file is missing, damaged or of another kind, or there is no such device.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"There is no file or folder {path}.", "Check the path.")
+    if path.suffix == ".onnx":
+        from brs_detr.runtime.detector import Detector
+
+        return Detector(path, device, score_threshold)
+    if path.suffix in TORCH_SUFFIXES:
+        from brs_detr.export.sessions import TorchSession
+        from brs_detr.runtime.detector import Detector
+
+        return Detector.of(TorchSession(path, device), score_threshold)
+    from brs_detr.engine.detector import Detector as TrainedDetector
+
+    return TrainedDetector(path, device, score_threshold)

@@ -1,0 +1,203 @@
+"""Export a checkpoint: write a file, compare it with the model, and keep it only if both find the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from brs_detr.engine.checkpoint import Checkpoint, build_model
+from brs_detr.engine.console import make_console
+from brs_detr.engine.evaluate import choose_head
+from brs_detr.engine.progress import stage
+from brs_detr.errors import UserError
+from brs_detr.export.comparison import Tolerance
+from brs_detr.export.describe import describe
+from brs_detr.export.formats import FORMATS, Format
+from brs_detr.export.half import halve
+from brs_detr.export.parity import Parity, require_parity
+from brs_detr.export.parity_images import Picture
+from brs_detr.export.preparation import PreparedModel
+from brs_detr.export.program import export_program
+from brs_detr.export.sessions import ModelSession, TorchSession
+from brs_detr.export.torch_files import describe_archive, write_compiled, write_program, write_torchscript
+from brs_detr.ops.nms_keep import nms_keep_op
+from brs_detr.runtime.artefact_info import ArtefactInfo
+from brs_detr.runtime.detector import Detector
+from brs_detr.runtime.session import OnnxSession, Session
+
+HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What to export.
+
+    Args:
+        format: a key of `brs_detr.export.formats.FORMATS`.
+        head: `query`, `roi` or `atss`; None for the one that the config names.
+        preprocess: put preprocessing into the file.
+        postprocess: put postprocessing into the file.
+        precision: of large products.
+        fixed_size: (h, w) of the only images that it takes; None for any.
+        batch_size: of the only batches that it takes; None for any.
+        opset: of ONNX.
+    """
+
+    format: str = "onnx"
+    head: str | None = None
+    preprocess: bool = False
+    postprocess: bool = True
+    precision: str = "float32"
+    fixed_size: tuple[int, int] | None = None
+    batch_size: int | None = None
+    opset: int = 18
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was shown to give what the model gives."""
+
+    path: Path
+    info: ArtefactInfo
+    parity: Parity
+
+
+def artefact_name(options: ExportOptions) -> str:
+    """A file name that tells artefacts of one checkpoint apart."""
+    size = "x".join(map(str, options.fixed_size)) if options.fixed_size else None
+    precision = None if options.precision == "float32" else options.precision
+    parts = ["model", options.head, size, precision]
+    return "_".join(part for part in parts if part) + FORMATS[options.format].suffix
+
+
+def export(
+    checkpoint: Checkpoint,
+    out: Path,
+    options: ExportOptions,
+    pictures: Sequence[Picture],
+    *,
+    tolerance: Tolerance | None = None,
+    measure_ap: Callable[[Detector], float] | None = None,
+    console: Console | None = None,
+) -> Exported:
+    """Export a checkpoint.
+
+    Args:
+        checkpoint: of a detector that knows how (`exportable`), as Co-DETR does.
+        out: file to write. Until the comparison has been passed it has another name, and it is deleted if it fails.
+        options: what to write.
+        pictures: to compare on.
+        tolerance, measure_ap: see `brs_detr.export.parity.require_parity`.
+        console: where progress is shown.
+
+    Raises:
+        UserError: the model or the options cannot be exported, or the artefact finds something else than the model.
+    """
+    console = console or make_console()
+    chosen = require_possible(options)
+    model = build_model(checkpoint, "cpu")
+    if not hasattr(model, "exportable"):
+        raise UserError(
+            f"{checkpoint.path} holds a {type(model).__name__}; only Co-DETR models can be exported.",
+            "Train a config of configs/brs_detr or configs/co_detr.",
+        )
+    if options.head is not None:
+        choose_head(model, options.head)
+    head = str(model.eval_head)
+    exportable = model.exportable(  # type: ignore[operator]
+        head, postprocess=options.postprocess, nms_keep=nms_keep_op if chosen.name == "onnx" else None
+    )
+    info = describe(
+        checkpoint,
+        head,
+        exportable.settings,
+        preprocess=options.preprocess,
+        postprocess=options.postprocess,
+        precision=options.precision,
+        fixed_size=options.fixed_size,
+        batch_size=options.batch_size,
+    )
+    if options.precision in HALVES:
+        halve(exportable.model, HALVES[options.precision])
+    partial = out.with_name(f".{out.stem}.partial{chosen.suffix}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with stage(f"writing {chosen.name}", console):
+            write(exportable, info, partial, chosen, options.opset)
+        measured = require_parity(
+            ModelSession(model, info),
+            open_session(partial, info),
+            list(pictures),
+            tolerance=tolerance,
+            measure_ap=measure_ap,
+            console=console,
+        )
+        info = dataclasses.replace(info, parity=measured.summary())
+        _store(partial, info)
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return Exported(out, info, measured)
+
+
+def require_possible(options: ExportOptions) -> Format:
+    """The format of the options.
+
+    Raises:
+        UserError: it cannot hold what the options ask for.
+    """
+    chosen = FORMATS[options.format]
+    if options.preprocess and not chosen.can_preprocess:
+        raise UserError(
+            f"Preprocessing cannot be part of {chosen.name}: there the size of an image is fixed before it is resized.",
+            "Leave out --preprocess inside; brs_detr.runtime does it beside the file, or choose --format onnx.",
+        )
+    if options.precision not in chosen.precisions:
+        raise UserError(
+            f"{chosen.name} cannot hold {options.precision}.", f"Choose one of {', '.join(chosen.precisions)}."
+        )
+    return chosen
+
+
+def write(model: nn.Module, info: ArtefactInfo, path: Path, chosen: Format, opset: int) -> None:
+    """Write a model of ``images`` and ``image_sizes`` in a format."""
+    sizes = info.preprocessing.fixed_size, info.batch_size
+    if chosen.name == "torchscript":
+        write_torchscript(model, *sizes, path)
+        return
+    if info.preprocessing.inside:
+        model = PreparedModel(model, info.preprocessing)
+    program = export_program(model, *sizes)
+    if chosen.name == "onnx":
+        from brs_detr.export.onnx_file import write_onnx
+
+        write_onnx(program, info, path, opset)
+    elif chosen.name == "aoti":
+        write_compiled(program, path)
+    else:
+        write_program(program, path)
+
+
+def open_session(path: Path, info: ArtefactInfo | None = None) -> Session:
+    """Open an artefact.
+
+    Args:
+        path: file that `export` wrote.
+        info: its description, where it is not yet in the file.
+    """
+    return OnnxSession(path, "cpu") if path.suffix == ".onnx" else TorchSession(path, info=info)
+
+
+def _store(path: Path, info: ArtefactInfo) -> None:
+    if path.suffix == ".onnx":
+        from brs_detr.export.onnx_file import describe_onnx
+
+        describe_onnx(path, info)
+    else:
+        describe_archive(path, info)

@@ -1,0 +1,134 @@
+"""The gate of an export: the artefact finds what the model finds, or there is no artefact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import Any
+
+from rich.console import Console
+
+from brs_detr.engine.progress import track
+from brs_detr.errors import UserError
+from brs_detr.export.comparison import Comparison, Tolerance, compare
+from brs_detr.export.parity_images import Picture
+from brs_detr.runtime.detector import Detector
+from brs_detr.runtime.session import Session
+
+TOLERANCES = {
+    "float32": Tolerance(box=1e-3, score=1e-5, ap=1e-4, unmatched=0.0),
+    "float16": Tolerance(box=2.0, score=0.01, ap=0.005, unmatched=0.05),
+    "bfloat16": Tolerance(box=8.0, score=0.05, ap=0.02, unmatched=0.15),
+}
+"""By precision; boxes in pixels."""
+
+BATCHES = (1, 4)
+"""Sizes of the batches that are compared."""
+
+
+@dataclass(frozen=True)
+class ParityRow:
+    """One picture, in a batch of so many copies of it."""
+
+    picture: str
+    batch_size: int
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What a comparison came to.
+
+    Args:
+        rows: one for each picture and size of batch.
+        tolerance: that was asked for.
+        ap: of the model and of the artefact on a data set; None where none was given.
+    """
+
+    rows: tuple[ParityRow, ...]
+    tolerance: Tolerance
+    ap: tuple[float, float] | None = None
+
+    @property
+    def total(self) -> Comparison:
+        """Of all rows together."""
+        return reduce(add, (row.comparison for row in self.rows), Comparison())
+
+    def failures(self) -> list[str]:
+        """What is beyond the tolerance, in words."""
+        failed = [
+            f"{row.picture}, batch of {row.batch_size}: {row.comparison.num_unmatched} of "
+            f"{row.comparison.num_detections} detections have no partner within {self.tolerance.box:g} px and a score "
+            f"of {self.tolerance.score:g}"
+            for row in self.rows
+            if not row.comparison.is_within(self.tolerance)
+        ]
+        if self.ap is not None and abs(self.ap[0] - self.ap[1]) > self.tolerance.ap:
+            failed.append(f"AP is {self.ap[1]:.5f} where the model has {self.ap[0]:.5f}")
+        return failed
+
+    def summary(self) -> dict[str, Any]:
+        """The figures, for the artefact's description."""
+        total = self.total
+        figures: dict[str, Any] = {
+            "pictures": len({row.picture for row in self.rows}),
+            "detections": total.num_detections,
+            "matched": total.num_matched,
+            "at_edge": total.num_at_edge,
+            "unmatched": total.num_unmatched,
+            "max_box_error_px": total.max_box_error,
+            "max_score_error": total.max_score_error,
+        }
+        return figures if self.ap is None else {**figures, "AP_model": self.ap[0], "AP_artefact": self.ap[1]}
+
+
+def require_parity(
+    model: Session,
+    artefact: Session,
+    pictures: Sequence[Picture],
+    *,
+    tolerance: Tolerance | None = None,
+    measure_ap: Callable[[Detector], float] | None = None,
+    console: Console,
+) -> Parity:
+    """Compare what an artefact and its model find.
+
+    Args:
+        model: that the artefact was made from.
+        artefact: to be shown to be the same.
+        pictures: to compare on, each by itself and, where the artefact takes any number, in batches.
+        tolerance: by default the one of the artefact's precision in `TOLERANCES`.
+        measure_ap: AP of a detector on a data set.
+        console: where progress is shown.
+
+    Raises:
+        UserError: they differ beyond the tolerance.
+    """
+    tolerance = tolerance or TOLERANCES[artefact.info.precision]
+    rows = [
+        row
+        for picture in track(pictures, "comparing", console)
+        for row in _compare_on(model, artefact, picture, tolerance)
+    ]
+    ap = None
+    if measure_ap is not None:
+        ap = measure_ap(Detector.of(model)), measure_ap(Detector.of(artefact))
+    parity = Parity(tuple(rows), tolerance, ap)
+    failures = parity.failures()
+    if failures:
+        raise UserError(
+            "The artefact does not find what the model finds, and was deleted. " + "; ".join(failures) + ".",
+            "Export in float32, or report this with the output of `brs-detr doctor`.",
+        )
+    return parity
+
+
+def _compare_on(model: Session, artefact: Session, picture: Picture, tolerance: Tolerance) -> Iterable[ParityRow]:
+    expected = Detector.of(model, score_threshold=0)(picture.pixels)
+    fixed = artefact.info.batch_size
+    for batch_size in (fixed,) if fixed else BATCHES:
+        found = Detector.of(artefact, 0, batch_size)([picture.pixels] * batch_size)
+        parts = [compare(expected, one, tolerance) for one in found]
+        yield ParityRow(picture.name, batch_size, reduce(add, parts))
