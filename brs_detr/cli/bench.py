@@ -127,7 +127,7 @@ def _measure(cells: Sequence[Cell], settings: Settings, console: Console) -> Ben
     from brs_detr.bench.implementations import DELTA
     from brs_detr.bench.losses import bench_losses
     from brs_detr.bench.results import BenchResult
-    from brs_detr.engine.progress import counter
+    from brs_detr.engine.bars import counter
 
     environment = {
         **describe_environment(settings.device),

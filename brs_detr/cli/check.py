@@ -60,8 +60,8 @@ def command(data: Path, out: Path | None, size: tuple[int, int], fix: Path | Non
     from brs_detr.data.checks.check_source import check_source
     from brs_detr.data.checks.fix import fix_source
     from brs_detr.data.formats.source import open_source
+    from brs_detr.engine.bars import counter
     from brs_detr.engine.console import make_console
-    from brs_detr.engine.progress import counter
     from brs_detr.report.check_page import write_check
     from brs_detr.report.check_table import class_table, findings_table, verdict
 

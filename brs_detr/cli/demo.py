@@ -42,9 +42,9 @@ def command(out: Path, seed: int, epochs: int | None, train_images: int, val_ima
       brs-detr demo --out quick --epochs 2 --train-images 200
     """
     from brs_detr.data.synthetic.shapes import make_shapes
+    from brs_detr.engine.bars import counter
     from brs_detr.engine.console import make_console
     from brs_detr.engine.evaluate import evaluate
-    from brs_detr.engine.progress import counter
     from brs_detr.engine.train import train
 
     console = make_console()

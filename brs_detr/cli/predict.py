@@ -44,9 +44,9 @@ def command(
     from PIL import Image, ImageOps
 
     from brs_detr.data.images import read_size
+    from brs_detr.engine.bars import track
     from brs_detr.engine.console import make_console
     from brs_detr.engine.detector import Detector
-    from brs_detr.engine.progress import track
 
     console = make_console()
     if (out / RESULT).exists() and not overwrite:

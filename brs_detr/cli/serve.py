@@ -63,7 +63,7 @@ def command(
     _require_packages()
     import webbrowser
 
-    from brs_detr.engine.open_detector import open_detector
+    from brs_detr.export.open_detector import open_detector
     from brs_detr.serve.app import make_app
     from brs_detr.serve.limits import MEGABYTE, Limits
     from brs_detr.serve.served_model import ServedModel

@@ -13,7 +13,7 @@ from brs_detr.data.checks.check import check_split
 from brs_detr.data.formats.coco_folder import CocoSplit, shared_class_names
 from brs_detr.data.formats.source import SourceSplit, open_source
 from brs_detr.data.splits import describe_splits, place_split, place_splits
-from brs_detr.engine.progress import counter
+from brs_detr.engine.bars import counter
 from brs_detr.errors import UserError
 
 if TYPE_CHECKING:

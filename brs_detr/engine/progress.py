@@ -3,79 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TaskID
 
+from brs_detr.engine.bars import make_bar
 from brs_detr.engine.keep_checkpoints import KeepLastAndBest
 from brs_detr.engine.memory import peak_memory_mb
 from brs_detr.report.live import training_panel
 
-Item = TypeVar("Item", covariant=True)
-Bar = TypeVar("Bar", bound=Progress)
-
-
-class SizedIterable(Protocol[Item]):
-    """Lists and data loaders alike."""
-
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[Item]: ...
-
-
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_BETWEEN_PANELS = 1.0
-
-
-def track(items: SizedIterable[Item], what: str, console: Console) -> Iterator[Item]:
-    """Iterate over `items` with a bar on a terminal, in silence elsewhere."""
-    if not console.is_terminal:
-        yield from items
-        return
-    with _bar(console, Progress) as bar:
-        task = bar.add_task(what, total=len(items), note="")
-        for item in items:
-            yield item
-            bar.advance(task)
-
-
-@contextmanager
-def stage(what: str, console: Console) -> Iterator[None]:
-    """Something that cannot say how far it is: a spinner on a terminal, in silence elsewhere."""
-    if not console.is_terminal:
-        yield
-        return
-    with console.status(what):
-        yield
-
-
-@contextmanager
-def counter(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
-    """A bar for work that reports itself by calls `progress(done, total)`."""
-    if not console.is_terminal:
-        yield lambda done, total: None
-        return
-    with _bar(console, Progress) as bar:
-        task = bar.add_task(what, total=None, note="")
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _bar(console: Console, kind: type[Bar]) -> Bar:
-    return kind(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
 
 
 class _LiveView(Progress):
@@ -106,7 +49,7 @@ class TrainingProgress(Hook):
     def __init__(self, console: Console, keeper: KeepLastAndBest) -> None:
         self.console = console
         self.keeper = keeper
-        self.bar = _bar(console, _LiveView)
+        self.bar = make_bar(console, _LiveView)
         self.tasks: dict[str, TaskID] = {}
         self.aps: list[float] = []
         self.first_iter = 0

@@ -11,10 +11,10 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from brs_detr.engine.bars import stage
 from brs_detr.engine.checkpoint import Checkpoint, build_model
 from brs_detr.engine.console import make_console
 from brs_detr.engine.evaluate import choose_head
-from brs_detr.engine.progress import stage
 from brs_detr.errors import UserError
 from brs_detr.export.comparison import Tolerance
 from brs_detr.export.describe import describe

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from brs_detr.engine.progress import track
+from brs_detr.engine.bars import track
 from brs_detr.errors import UserError
 from brs_detr.export.comparison import Comparison, Tolerance, compare
 from brs_detr.export.parity_images import Picture

@@ -20,7 +20,7 @@ WITH_A_PLANTED_DETECTOR = f"""
 import sys, types
 sys.path.insert(0, {str(Path(__file__).parents[1] / "serve")!r})
 from served import PlantedDetector
-planted = types.ModuleType("brs_detr.engine.open_detector")
+planted = types.ModuleType("brs_detr.export.open_detector")
 planted.open_detector = lambda path, device, score_threshold: PlantedDetector()
 sys.modules[planted.__name__] = planted
 from brs_detr.cli import run
@@ -41,7 +41,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
         calls.append(arguments)
         raise UserError("This is no detector.", "Give another one.")
 
-    module = types.ModuleType("brs_detr.engine.open_detector")
+    module = types.ModuleType("brs_detr.export.open_detector")
     module.open_detector = open_detector  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return calls
@@ -123,7 +123,7 @@ def test_options_out_of_range(option: str, value: object, opened: list[tuple]) -
 def run_instead(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
     """Opens a planted detector, and remembers what would be run and which page is opened."""
     calls: list[tuple] = []
-    module = types.ModuleType("brs_detr.engine.open_detector")
+    module = types.ModuleType("brs_detr.export.open_detector")
     detector = types.SimpleNamespace(class_names=("cat",), score_threshold=0.5)
     module.open_detector = lambda *arguments: detector  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)

@@ -5,8 +5,9 @@ import time
 
 from rich.console import Console
 
+from brs_detr.engine.bars import counter, track
 from brs_detr.engine.keep_checkpoints import KeepLastAndBest
-from brs_detr.engine.progress import TrainingProgress, counter, track
+from brs_detr.engine.progress import TrainingProgress
 
 
 def test_track_yields_everything_and_is_silent_without_a_terminal() -> None:
