@@ -30,6 +30,15 @@ COMMANDS = (
 )
 INTERRUPTED = 130
 
+_EXTRAS = {
+    **dict.fromkeys(("torch", "torchvision", "mmdet", "mmengine", "mmcv", "timm", "pycocotools", "scipy"), "lite"),
+    **dict.fromkeys(("matplotlib", "yaml", "safetensors", "tensorboard"), "lite"),
+    **dict.fromkeys(("onnx", "onnxscript", "onnx_ir"), "export"),
+    **dict.fromkeys(("starlette", "uvicorn", "python_multipart", "anyio", "jinja2"), "serve"),
+    **{"onnxruntime": "runtime", "supervision": "tiles", "cv2": "video"},
+}
+"""Which extra brings a package that the base does without."""
+
 
 class _Refusal(click.ClickException):
     """A UserError on its way to the console."""
@@ -64,6 +73,11 @@ class CommandGroup(click.Group):
             return super().invoke(ctx)
         except UserError as error:
             raise _Refusal(str(error)) from error
+        except ModuleNotFoundError as error:
+            extra = _EXTRAS.get((error.name or "").partition(".")[0])
+            if extra is None:
+                raise
+            raise _Refusal(f"This needs {error.name}.\n  pip install 'brs-detr[{extra}]'") from None
         except OSError as error:  # a folder that is a file, a full disk, no permission
             if error.filename is None:
                 raise

@@ -82,8 +82,10 @@ def compare(reference: Detections, found: Detections, tolerance: Tolerance) -> C
     is_matched = is_related[rows, columns] & (errors[0] <= tolerance.box) & (errors[1] <= tolerance.score)
     rows, columns = rows[is_matched], columns[is_matched]
     left_over = np.concatenate([np.delete(reference.scores, rows), np.delete(found.scores, columns)])
-    last = max((side.scores.min(initial=1.0) for side in (reference, found)), default=0.0)
-    at_edge = int((left_over <= last + tolerance.score).sum())
+    at_edge = 0
+    if len(reference) == len(found) > 0:  # otherwise it was not their number that ended them
+        last = max(reference.scores.min(), found.scores.min())
+        at_edge = int((np.abs(left_over - last) <= tolerance.score).sum())
     return Comparison(
         num_detections=len(reference),
         num_matched=len(rows),

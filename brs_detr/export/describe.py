@@ -24,6 +24,7 @@ def describe(
     precision: str = "float32",
     fixed_size: tuple[int, int] | None = None,
     batch_size: int | None = None,
+    smallest_side: int = 1,
 ) -> ArtefactInfo:
     """Describe one head of a checkpoint.
 
@@ -35,6 +36,7 @@ def describe(
         precision: of large products.
         fixed_size: (h, w) of its input; None for any.
         batch_size: images that it takes at a time; None for any number.
+        smallest_side: of its input, in pixels.
 
     Raises:
         UserError: the test pipeline does something that an artefact cannot repeat.
@@ -49,7 +51,7 @@ def describe(
         head=head,
         class_names=checkpoint.class_names,
         score_threshold=checkpoint.score_threshold,
-        preprocessing=_preprocessing(checkpoint, preprocess, fixed_size),
+        preprocessing=_preprocessing(checkpoint, preprocess, fixed_size, smallest_side),
         postprocessing=Postprocessing(
             inside=postprocess,
             max_detections=int(settings["max_per_img"]),
@@ -63,13 +65,21 @@ def describe(
     )
 
 
-def _preprocessing(checkpoint: Checkpoint, inside: bool, fixed_size: tuple[int, int] | None) -> Preprocessing:
+def _preprocessing(
+    checkpoint: Checkpoint, inside: bool, fixed_size: tuple[int, int] | None, smallest_side: int
+) -> Preprocessing:
     short_side, long_side = sides_in_testing(checkpoint)
     settings = checkpoint.config.model.data_preprocessor
     if not settings.get("bgr_to_rgb", False):
         raise UserError(f"{checkpoint.path} takes images in BGR.", "Only models of RGB images can be exported.")
     return Preprocessing(
-        inside, short_side, long_side, fixed_size, mean=tuple(settings["mean"]), std=tuple(settings["std"])
+        inside,
+        short_side,
+        long_side,
+        fixed_size,
+        mean=tuple(settings["mean"]),
+        std=tuple(settings["std"]),
+        smallest_side=smallest_side,
     )
 
 

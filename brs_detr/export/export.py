@@ -122,6 +122,7 @@ def export(
         precision=options.precision,
         fixed_size=options.fixed_size,
         batch_size=options.batch_size,
+        smallest_side=exportable.smallest_side if chosen.has_guards else 1,
     )
     if options.precision in HALVES:
         halve(exportable.model, HALVES[options.precision])
@@ -171,9 +172,8 @@ def write(model: nn.Module, info: ArtefactInfo, path: Path, chosen: Format, opse
     if chosen.name == "torchscript":
         write_torchscript(model, *sizes, path)
         return
-    if info.preprocessing.inside:
-        model = PreparedModel(model, info.preprocessing)
-    program = export_program(model, *sizes)
+    prepared = PreparedModel(model, info.preprocessing) if info.preprocessing.inside else model
+    program = export_program(prepared, *sizes, model.smallest_side)  # type: ignore[arg-type]
     if chosen.name == "onnx":
         from brs_detr.export.onnx_file import write_onnx
 

@@ -15,6 +15,7 @@ class Format:
         what: in words.
         can_preprocess: whether preprocessing can be part of a file.
         precisions: that it can hold.
+        has_guards: whether a file refuses images that are smaller than those it was traced for.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Format:
     what: str
     can_preprocess: bool = False
     precisions: tuple[str, ...] = ("float32", "float16", "bfloat16")
+    has_guards: bool = False
 
 
 FORMATS = {
@@ -34,8 +36,8 @@ FORMATS = {
             can_preprocess=True,
             precisions=("float32", "float16"),  # onnxruntime has no bfloat16 convolution on a CPU to compare with
         ),
-        Format("torch-export", ".pt2", "a program of PyTorch, without the model's Python code"),
-        Format("aoti", ".aoti.pt2", "the same compiled for this machine's processor (AOTInductor)"),
+        Format("torch-export", ".pt2", "a program of PyTorch, without the model's Python code", has_guards=True),
+        Format("aoti", ".aoti.pt2", "the same compiled for this machine's processor (AOTInductor)", has_guards=True),
         Format("torchscript", ".ts", "for the C++ API and older versions of PyTorch"),
         Format("safetensors", ".safetensors", "weights, config and class names", precisions=("float32",)),
     )

@@ -19,7 +19,7 @@ from brs_detr.runtime.session import Session
 
 TOLERANCES = {
     "float32": Tolerance(box=1e-3, score=1e-5, ap=1e-4, unmatched=0.0),
-    "float16": Tolerance(box=2.0, score=0.01, ap=0.005, unmatched=0.05),
+    "float16": Tolerance(box=1.0, score=0.005, ap=0.005, unmatched=0.02),
     "bfloat16": Tolerance(box=8.0, score=0.05, ap=0.02, unmatched=0.15),
 }
 """By precision; boxes in pixels."""

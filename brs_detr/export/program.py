@@ -14,9 +14,6 @@ from brs_detr.export.preparation import PreparedModel
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-SMALLEST_SIDE = 257
-"""In pixels, of an image of any size: a smaller one has a map with a single cell or window, a constant to PyTorch."""
-
 LARGEST_SIDE = 8192
 LARGEST_BATCH = 256
 EXAMPLE_SIZE = (320, 416)
@@ -36,14 +33,19 @@ def example_inputs(fixed_size: tuple[int, int] | None, batch_size: int | None) -
     return torch.randn(batch_size, 3, height, width, generator=generator), sizes
 
 
-def export_program(model: nn.Module, fixed_size: tuple[int, int] | None, batch_size: int | None) -> ExportedProgram:
+def export_program(
+    model: nn.Module, fixed_size: tuple[int, int] | None, batch_size: int | None, smallest_side: int
+) -> ExportedProgram:
     """Trace a model of ``images`` and ``image_sizes``, or one of decoded images and a frame.
 
-    Arguments are those of `example_inputs`; decoded images may have any size.
+    Args:
+        model: to trace.
+        fixed_size, batch_size: as in `example_inputs`; decoded images may have any size.
+        smallest_side: of images of any size, in pixels.
     """
     images, image_sizes = example_inputs(fixed_size, batch_size)
     batch = Dim("batch", min=1, max=LARGEST_BATCH) if batch_size is None else None
-    sides = [Dim(name, min=SMALLEST_SIDE, max=LARGEST_SIDE) for name in ("rows", "columns")]
+    sides = [Dim(name, min=smallest_side, max=LARGEST_SIDE) for name in ("rows", "columns")]
     if isinstance(model, PreparedModel):
         decoded = torch.zeros(len(images), 123, 151, 3, dtype=torch.uint8)
         inputs = decoded, torch.zeros([side - 3 for side in images.shape[2:]] if fixed_size else images.shape[2:])

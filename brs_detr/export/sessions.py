@@ -17,7 +17,6 @@ from torch import nn
 from brs_detr.engine.checkpoint import find_device
 from brs_detr.errors import UserError
 from brs_detr.export.formats import FORMATS
-from brs_detr.export.program import SMALLEST_SIDE
 from brs_detr.runtime.artefact_info import METADATA_KEY, ArtefactInfo
 from brs_detr.runtime.session import Outputs
 
@@ -40,16 +39,14 @@ class TorchSession:
         self.device = find_device(device or "cpu")
         self.info = _read_info(self.path) if info is None else info
         self._program = _load(self.path, self.device)
-        self._smallest = 1 if self.path.suffix == ".ts" or self.info.preprocessing.fixed_size else SMALLEST_SIDE
 
     def run(self, images: NDArray[Any], image_sizes: NDArray[np.int64] | None) -> Outputs:
         """What the artefact gives, see `brs_detr.runtime.artefact_info`."""
         assert image_sizes is not None  # PyTorch's formats have preprocessing beside
-        batch = torch.from_numpy(images)
-        missing = [max(self._smallest - side, 0) for side in batch.shape[2:]]
-        batch = F.pad(batch, (0, missing[1], 0, missing[0]))
         with torch.inference_mode():
-            outputs = self._program(batch.to(self.device), torch.from_numpy(image_sizes).to(self.device))
+            outputs = self._program(
+                torch.from_numpy(images).to(self.device), torch.from_numpy(image_sizes).to(self.device)
+            )
         return Outputs(*(output.cpu().numpy() for output in outputs))
 
 

@@ -42,6 +42,7 @@ class Preprocessing:
             None leaves the size alone.
         fixed_size: (h, w) that every image is resized into, its shape kept, and padded to; None where any size goes.
         mean, std: of red, green and blue, in 0..255. The padding is 0 after the normalisation.
+        smallest_side: in pixels; smaller batches are padded to it.
     """
 
     inside: bool
@@ -50,6 +51,7 @@ class Preprocessing:
     fixed_size: tuple[int, int] | None
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    smallest_side: int = 1
 
 
 @dataclass(frozen=True)

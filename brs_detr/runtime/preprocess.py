@@ -34,7 +34,7 @@ def prepare(images: Sequence[NDArray[np.uint8]], settings: Preprocessing) -> Pre
         settings: of the artefact.
     """
     sizes = [resized_size(image.shape[:2], settings) for image in images]
-    height, width = settings.fixed_size or np.max(sizes, axis=0).tolist()
+    height, width = settings.fixed_size or np.maximum(np.max(sizes, axis=0), settings.smallest_side).tolist()
     batch = np.zeros((len(images), 3, height, width), np.float32)
     mean, std = np.array(settings.mean, np.float32), np.array(settings.std, np.float32)
     for canvas, image, (h, w) in zip(batch, images, sizes, strict=True):

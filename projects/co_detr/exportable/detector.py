@@ -14,7 +14,7 @@ from co_detr.exportable.anchors import anchor_candidates, propose_regions
 from co_detr.exportable.attention import replace_attention
 from co_detr.exportable.candidates import Candidates, join, query_candidates
 from co_detr.exportable.regions import region_candidates
-from co_detr.exportable.shifted_windows import replace_window_attention
+from co_detr.exportable.shifted_windows import ExportableWindowAttention, replace_window_attention
 
 
 class ExportableCoDETR(nn.Module):
@@ -41,6 +41,12 @@ class ExportableCoDETR(nn.Module):
     def settings(self) -> Any:
         """Of the head: ``max_per_img`` and, where it suppresses, ``score_thr`` and ``nms``."""
         return getattr(self.model, f"{self.head}_head").test_cfg
+
+    @property
+    def smallest_side(self) -> int:
+        """In pixels, of images of any size: below it a map is a single cell or window, a constant to PyTorch."""
+        has_windows = any(isinstance(module, ExportableWindowAttention) for module in self.modules())
+        return 257 if has_windows else 129
 
     def forward(self, images: Tensor, image_sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Detect.

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from brs_detr.engine.checkpoint import Checkpoint, read_checkpoint
+from brs_detr.engine.detector import Detector as TrainedDetector
+from brs_detr.engine.train import TrainedRun
+from brs_detr.errors import UserError
+from brs_detr.export import export as module
+from brs_detr.export.export import ExportOptions, artefact_name, export, open_session
+from brs_detr.export.formats import FORMATS
+from brs_detr.export.held_out import HeldOut
+from brs_detr.export.open_detector import open_detector
+from brs_detr.export.parity_images import synthetic_pictures
+from brs_detr.runtime import Detector
+
+PICTURES = synthetic_pictures(((64, 64), (90, 60), (47, 131)))
+
+CASES = [
+    ExportOptions("onnx", "query", preprocess=True),
+    ExportOptions("onnx", "roi", preprocess=True),
+    ExportOptions("onnx", "atss", postprocess=False),
+    ExportOptions("onnx", "query", fixed_size=(80, 96), batch_size=2, precision="float16", opset=19),
+    ExportOptions("torch-export", "atss"),
+    ExportOptions("torchscript", "roi", postprocess=False),
+]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(trained: TrainedRun) -> Checkpoint:
+    return read_checkpoint(trained.best_checkpoint)
+
+
+@pytest.fixture(scope="module", params=CASES, ids=artefact_name)
+def exported(request: pytest.FixtureRequest, checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory):
+    out = tmp_path_factory.mktemp("exported") / artefact_name(request.param)
+    return request.param, export(checkpoint, out, request.param, PICTURES)
+
+
+def test_the_artefact_finds_what_the_model_finds(exported) -> None:
+    options, result = exported
+    figures = result.info.parity
+    assert result.path.is_file()
+    assert [path for path in result.path.parent.iterdir() if path != result.path] == []
+    assert figures["pictures"] == 3
+    assert figures["detections"] > 0
+    assert figures["unmatched"] == 0 or options.precision == "float16"
+    if options.precision == "float32":
+        assert figures["max_box_error_px"] <= 1e-3
+        assert figures["max_score_error"] <= 1e-5
+
+
+def test_a_detector_on_it_is_the_training_sides(exported, trained: TrainedRun, shapes: Path) -> None:
+    options, result = exported
+    if options.fixed_size:
+        return  # the training side does not pad
+    trained_detector = TrainedDetector(trained.best_checkpoint, "cpu", 0.0)
+    trained_detector.model.eval_head = options.head
+    detector = open_detector(result.path, "cpu", 0.0)
+    assert detector.class_names == trained_detector.class_names
+    assert open_detector(result.path, "cpu").score_threshold == pytest.approx(result.info.score_threshold)
+    for path in sorted((shapes / "val").glob("*.jpg")):
+        expected, found = trained_detector(path), detector(path)
+        if result.info.preprocessing.smallest_side > 64:
+            continue  # these were padded
+        assert len(found) == len(expected)
+        np.testing.assert_allclose(np.sort(found.scores), np.sort(expected.scores), atol=1e-5)
+        np.testing.assert_allclose(found.boxes_xyxy[:3], expected.boxes_xyxy[:3], atol=1e-3)
+
+
+def test_the_description_is_in_the_file(exported) -> None:
+    options, result = exported
+    stored = open_session(result.path).info
+    assert dataclasses.asdict(stored) == dataclasses.asdict(result.info)
+    assert stored.head == options.head
+    assert stored.source == "best.pth"
+    assert {"brs_detr", "torch"} <= set(stored.versions)
+
+
+def test_onnx_has_standard_operators_and_names(exported) -> None:
+    options, result = exported
+    if options.format != "onnx":
+        return
+    model = onnx.load(result.path)
+    assert {entry.domain for entry in model.opset_import} == {""}
+    assert {node.domain for node in model.graph.node} == {""}
+    assert not model.functions
+    assert model.opset_import[0].version == options.opset
+    inputs = ["images"] if options.preprocess else ["images", "image_sizes"]
+    assert [value.name for value in model.graph.input] == inputs
+    assert [value.name for value in model.graph.output] == ["boxes", "scores", "labels"]
+    dims = [dim.dim_param or dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
+    if options.fixed_size:
+        assert dims == [2, 3, 80, 96]
+    else:
+        assert dims == (["batch", "height", "width", 3] if options.preprocess else ["batch", 3, "height", "width"])
+
+
+def test_ap_is_compared(checkpoint: Checkpoint, shapes: Path, tmp_path: Path, console) -> None:
+    held_out = HeldOut.open(shapes, "val", checkpoint.class_names, console)
+    options = ExportOptions("torchscript", "query")
+    result = export(
+        checkpoint, tmp_path / "m.ts", options, held_out.pictures(), measure_ap=held_out.measure_ap, console=console
+    )
+    figures = result.info.parity
+    assert figures["AP_artefact"] == pytest.approx(figures["AP_model"], abs=1e-4)
+    assert figures["pictures"] == 4
+
+
+@pytest.mark.parametrize("format_name", ["onnx", "torchscript"])
+def test_one_changed_weight_is_caught(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_name: str
+) -> None:
+    """And no file is left, nor is one that was there replaced."""
+    write = module.write
+
+    def write_and_damage(model, info, path: Path, chosen, opset) -> None:
+        if chosen.name == "torchscript":
+            with_weight = dict(model.named_parameters())["model.query_head.cls_branches.1.weight"]
+            with_weight.data[0, 0] += 0.5
+        write(model, info, path, chosen, opset)
+        if chosen.name == "onnx":
+            damaged = onnx.load(path)
+            weight = max(damaged.graph.initializer, key=lambda entry: len(entry.raw_data))
+            values = numpy_helper.to_array(weight).copy()
+            values.flat[len(values.flat) // 2] += 50.0
+            weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+            onnx.save(damaged, path)
+
+    monkeypatch.setattr(module, "write", write_and_damage)
+    out = tmp_path / f"m{FORMATS[format_name].suffix}"
+    out.write_text("what was there before")
+    with pytest.raises(UserError, match="does not find what the model finds, and was deleted") as caught:
+        export(checkpoint, out, ExportOptions(format_name, "query"), PICTURES)
+    assert "no partner" in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+    assert out.read_text() == "what was there before"
+
+
+def test_another_ap_is_caught(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    measured = iter([0.5, 0.4998])
+    with pytest.raises(UserError, match=r"AP is 0\.49980 where the model has 0\.50000"):
+        export(
+            checkpoint,
+            tmp_path / "m.ts",
+            ExportOptions("torchscript"),
+            PICTURES,
+            measure_ap=lambda detector: next(measured),
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (ExportOptions("torch-export", preprocess=True), "Preprocessing cannot be part of torch-export"),
+        (ExportOptions("onnx", precision="bfloat16"), "onnx cannot hold bfloat16"),
+        (ExportOptions("safetensors", precision="float16"), "safetensors cannot hold float16"),
+        (ExportOptions("onnx", "fcos"), "fcos"),
+    ],
+)
+def test_impossible_options(checkpoint: Checkpoint, tmp_path: Path, options: ExportOptions, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        export(checkpoint, tmp_path / "m", options, PICTURES)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "message"),
+    [
+        (
+            [dict(type="LoadImage"), dict(type="Resize", scale=(64, 64), keep_ratio=False)],
+            "without keeping their shape",
+        ),
+        ([dict(type="LoadImage"), dict(type="Pad", size=(64, 64))], "Pad"),
+    ],
+)
+def test_pipelines_that_cannot_be_repeated(checkpoint: Checkpoint, tmp_path: Path, pipeline, message: str) -> None:
+    config = checkpoint.config.copy()
+    config.test_dataloader.dataset.pipeline = pipeline
+    with pytest.raises(UserError, match=message):
+        export(dataclasses.replace(checkpoint, config=config), tmp_path / "m.ts", ExportOptions(), PICTURES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["query", "roi", "atss"])
+def test_compiled_ahead_of_time(checkpoint: Checkpoint, tmp_path: Path, head: str) -> None:
+    result = export(checkpoint, tmp_path / "m.aoti.pt2", ExportOptions("aoti", head), PICTURES)
+    assert result.info.parity["unmatched"] == 0
+    assert len(Detector.of(open_session(result.path), 0.0)(PICTURES[0].pixels)) > 0

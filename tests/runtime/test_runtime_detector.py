@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from planted_graphs import BOXES, info, write_planted
+
+from brs_detr.errors import UserError
+from brs_detr.runtime import Detections, Detector
+from brs_detr.runtime.artefact_info import ArtefactInfo
+
+BLACK = np.zeros((30, 40, 3), np.uint8)
+
+
+def red(value: int, size: tuple[int, int] = (30, 40)) -> np.ndarray:
+    image = np.zeros((*size, 3), np.uint8)
+    image[..., 0] = value
+    return image
+
+
+@pytest.mark.parametrize("preprocess", [True, False])
+def test_detections_reach_the_threshold_and_are_in_order(tmp_path: Path, preprocess: bool) -> None:
+    detector = Detector(write_planted(tmp_path / "m.onnx", info(preprocess=preprocess)), device="cpu")
+    found = detector(BLACK)
+    assert isinstance(found, Detections)
+    assert (detector.score_threshold, found.names) == (0.25, ["dog", "cat"])
+    np.testing.assert_allclose(found.boxes_xyxy, BOXES[:2])
+    assert len(Detector(tmp_path / "m.onnx", "cpu", score_threshold=0.0)(BLACK)) == 3
+
+
+@pytest.mark.parametrize("preprocess", [True, False])
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_lists_keep_their_order_whatever_the_batches(tmp_path: Path, preprocess: bool, batch_size: int) -> None:
+    write_planted(tmp_path / "m.onnx", info(preprocess=preprocess))
+    images = [red(1), red(2), red(3, (20, 20)), red(4), red(5), red(6), red(7, (20, 20))]
+    found = Detector(tmp_path / "m.onnx", "cpu", batch_size=batch_size)(images)
+    assert [round(float(one.boxes_xyxy[0, 0])) for one in found] == [2, 3, 4, 5, 6, 7, 8]
+    assert Detector(tmp_path / "m.onnx", "cpu")([]) == []
+
+
+@pytest.mark.parametrize("preprocess", [True, False])
+def test_a_fixed_batch_is_filled_up(tmp_path: Path, preprocess: bool) -> None:
+    detector = Detector(write_planted(tmp_path / "m.onnx", info(preprocess=preprocess, batch_size=3)), "cpu")
+    found = detector([red(value) for value in (1, 2, 3, 4)])
+    assert [round(float(one.boxes_xyxy[0, 0])) for one in found] == [2, 3, 4, 5]
+    assert round(float(detector(red(9)).boxes_xyxy[0, 0])) == 10
+
+
+def test_candidates_are_processed_beside(tmp_path: Path) -> None:
+    scores = np.array([0.3, 0.9, -1.0], np.float32)
+    write_planted(tmp_path / "m.onnx", info(postprocess=False), scores)
+    found = Detector(tmp_path / "m.onnx", "cpu", 0.0)(BLACK)
+    assert found.names == ["cat", "dog"]
+    np.testing.assert_allclose(found.scores, [0.9, 0.3])
+
+
+def test_places_without_a_detection_are_left_out(tmp_path: Path) -> None:
+    write_planted(tmp_path / "m.onnx", scores=np.array([0.9, -1, -1], np.float32))
+    assert len(Detector(tmp_path / "m.onnx", "cpu", 0.0)(BLACK)) == 1
+
+
+def test_path_picture_and_array_are_the_same(tmp_path: Path) -> None:
+    detector = Detector(write_planted(tmp_path / "m.onnx"), "cpu")
+    Image.fromarray(red(17)).save(tmp_path / "p.png")
+    for image in (tmp_path / "p.png", str(tmp_path / "p.png"), Image.fromarray(red(17))):
+        np.testing.assert_array_equal(detector(image).boxes_xyxy, detector(red(17)).boxes_xyxy)
+
+
+def test_a_file_is_turned_upright_a_picture_is_not(tmp_path: Path) -> None:
+    lying = Image.new("RGB", (40, 20))
+    exif = lying.getexif()
+    exif[0x0112] = 6
+    lying.save(tmp_path / "p.jpg", exif=exif)
+    from brs_detr.runtime.images import read_pixels
+
+    assert read_pixels(tmp_path / "p.jpg").shape == (40, 20, 3)
+    with Image.open(tmp_path / "p.jpg") as opened:
+        assert read_pixels(opened).shape == (20, 40, 3)
+
+
+def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
+    from brs_detr.runtime.images import read_pixels
+
+    Image.fromarray(np.full((4, 4), 0x1234, np.uint16)).save(tmp_path / "p.png")
+    assert read_pixels(tmp_path / "p.png").tolist() == np.full((4, 4, 3), 0x12).tolist()
+
+
+def test_wrong_input(tmp_path: Path) -> None:
+    detector = Detector(write_planted(tmp_path / "m.onnx"), "cpu")
+    for array in (np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3)), BLACK[:0]):
+        with pytest.raises(ValueError, match=r"uint8 \[H, W, 3\] in RGB"):
+            detector(array)
+    (tmp_path / "bad.jpg").write_bytes(b"not a picture")
+    for name, reason in (("bad.jpg", "it is not an image"), ("none.jpg", "there is no such file")):
+        with pytest.raises(UserError, match=rf"{name}: {reason}"):
+            detector(tmp_path / name)
+
+
+def test_wrong_files(tmp_path: Path) -> None:
+    def refuses(name: str, message: str, **arguments: str) -> None:
+        with pytest.raises(UserError, match=message):
+            Detector(tmp_path / name, **arguments)
+
+    refuses("none.onnx", "There is no file")
+    refuses(".", "There is no file")
+    (tmp_path / "text.onnx").write_text("hello")
+    refuses("text.onnx", "damaged or not an ONNX model")
+    whole = write_planted(tmp_path / "m.onnx").read_bytes()
+    (tmp_path / "cut.onnx").write_bytes(whole[: len(whole) // 2])
+    refuses("cut.onnx", "damaged or not an ONNX model")
+    write_planted(tmp_path / "foreign.onnx", None)
+    refuses("foreign.onnx", "was not written by `brs-detr export`")
+    refuses("m.onnx", "There is no device called 'tpu'", device="tpu")
+    refuses("m.onnx", "has no device cuda", device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no description"),
+        ("[]", "no description"),
+        ('{"format_version": 1}', "no description"),
+        (info().to_json().replace('"format_version": 1', '"format_version": 2'), "Update brs-detr"),
+        (info().to_json().replace('"head"', '"neck"'), "no description"),
+    ],
+)
+def test_wrong_descriptions(text: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        ArtefactInfo.from_json(text, "m.onnx")
+    assert message in str(caught.value)
+    assert "m.onnx" in str(caught.value)
+
+
+def test_a_description_survives() -> None:
+    described = info(batch_size=3, versions={"torch": "2"}, parity={"matched": 5})
+    assert ArtefactInfo.from_json(described.to_json(), "m.onnx") == described

@@ -1,0 +1,82 @@
+"""The runtime and the commands on an exported detector need no PyTorch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from planted_graphs import write_planted
+
+ROOT = Path(__file__).parents[2]
+
+BLOCKED = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision", "mmdet", "mmengine", "mmcv", "cv2", "matplotlib", "scipy",
+                                      "pycocotools", "timm", "supervision", "onnx"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name.partition(".")[0])
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+def run_without_torch(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", BLOCKED + code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(tmp_path / "picture.png")
+    return write_planted(tmp_path / "model.onnx")
+
+
+def test_detect_and_draw(model: Path, tmp_path: Path) -> None:
+    code = """
+from PIL import Image
+from brs_detr.runtime import Detector
+found = Detector(sys.argv[1])(sys.argv[2])
+found.draw(Image.open(sys.argv[2])).save(sys.argv[3])
+print(found.names, "torch" in sys.modules)
+"""
+    result = run_without_torch(code, model, tmp_path / "picture.png", tmp_path / "drawn.png")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "['dog', 'cat'] False"
+    assert Image.open(tmp_path / "drawn.png").width >= 40
+
+
+COMMAND = "from brs_detr.cli import main; main(sys.argv[1:], prog_name='brs-detr')"
+
+
+def test_predict(model: Path, tmp_path: Path) -> None:
+    result = run_without_torch(COMMAND, "predict", model, tmp_path / "picture.png", "--out", tmp_path / "found")
+    assert result.returncode == 0, result.stderr
+    assert "2 objects" in result.stdout
+
+
+def test_commands_that_need_more_say_what(model: Path, tmp_path: Path) -> None:
+    for arguments in (["train", "x", "--data", tmp_path], ["export", tmp_path / "best.pth"], ["eval", "best.pth"]):
+        result = run_without_torch(COMMAND, *arguments)
+        assert result.returncode == 2, result.stderr
+        assert "pip install 'brs-detr[" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_in_an_environment_of_its_own(model: Path, tmp_path: Path) -> None:
+    """Installs the extra `runtime` from the network, runs, and tells how large it is."""
+    environment = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    python = environment / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", f"{ROOT}[runtime]"], check=True)
+    assert subprocess.run([python, "-c", "import torch"], capture_output=True).returncode != 0
+    code = "import sys; from brs_detr.runtime import Detector; print(Detector(sys.argv[1])(sys.argv[2]).names)"
+    run = [python, "-c", code, model, tmp_path / "picture.png"]
+    assert subprocess.run(run, check=True, capture_output=True, text=True).stdout.strip() == "['dog', 'cat']"
+    size = sum(file.stat().st_size for file in environment.rglob("*") if file.is_file())
+    print(f"{size / 2**20:.0f} MiB installed")
+    assert size < 400 * 2**20
