@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -133,6 +134,7 @@ def export(
             write(exportable, info, partial, chosen, options.opset)
         measured = require_parity(
             ModelSession(model, info),
+            ModelSession(copy.deepcopy(model), info, torch.float64),
             open_session(partial, info),
             list(pictures),
             tolerance=tolerance,

@@ -91,11 +91,9 @@ def _suppress(boxes: Any, scores: Any, labels: Any, num_labels: int, iou_thresho
 
 def _name_sizes(model: onnx.ModelProto) -> None:
     """Give the sizes that are free names that can be read."""
-    batch = model.graph.input[0].type.tensor_type.shape.dim[0]
-    names = {batch.dim_param: "batch"} if batch.dim_param else {}
-    for dim, name in zip(model.graph.input[0].type.tensor_type.shape.dim[2:], ("height", "width"), strict=True):
-        if dim.dim_param:
-            names[dim.dim_param] = name
+    batch, *sides = model.graph.input[0].type.tensor_type.shape.dim
+    free = [dim.dim_param for dim in (batch, *(side for side in sides if side.dim_value != 3))]
+    names = dict(zip(free, ("batch", "height", "width"), strict=True))
     for value in (*model.graph.input, *model.graph.output):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param:

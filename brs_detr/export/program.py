@@ -44,18 +44,18 @@ def export_program(
         smallest_side: of images of any size, in pixels.
     """
     images, image_sizes = example_inputs(fixed_size, batch_size)
-    batch = Dim("batch", min=1, max=LARGEST_BATCH) if batch_size is None else None
+    batch = {} if batch_size else {0: Dim("batch", min=1, max=LARGEST_BATCH)}
     sides = [Dim(name, min=smallest_side, max=LARGEST_SIDE) for name in ("rows", "columns")]
     if isinstance(model, PreparedModel):
         decoded = torch.zeros(len(images), 123, 151, 3, dtype=torch.uint8)
         inputs = decoded, torch.zeros([side - 3 for side in images.shape[2:]] if fixed_size else images.shape[2:])
         frame = [Dim(name, min=2, max=LARGEST_SIDE) for name in ("rows", "columns")] if fixed_size else sides
         pixels = [Dim(name, min=2, max=2**15) for name in ("height", "width")]
-        shapes = {"images": {0: batch, 1: pixels[0], 2: pixels[1]}, "frame": dict(enumerate(frame))}
+        shapes = {"images": {**batch, 1: pixels[0], 2: pixels[1]}, "frame": dict(enumerate(frame))}
     else:
         inputs = images, image_sizes
         free = {} if fixed_size else {2: sides[0], 3: sides[1]}
-        shapes = {"images": {0: batch, **free}, "image_sizes": {0: batch}}
+        shapes = {"images": {**batch, **free}, "image_sizes": batch}
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of PyTorch about itself
         return torch.export.export(

@@ -56,10 +56,11 @@ class ModelSession:
     Args:
         model: a detector of mmdet.
         info: how images are prepared.
+        dtype: what to compute in; the model is converted.
     """
 
-    def __init__(self, model: nn.Module, info: ArtefactInfo) -> None:
-        self.model = model
+    def __init__(self, model: nn.Module, info: ArtefactInfo, dtype: torch.dtype = torch.float32) -> None:
+        self.model, self.dtype = model.to(dtype), dtype
         self.info = dataclasses.replace(
             info,
             preprocessing=dataclasses.replace(info.preprocessing, inside=False),
@@ -76,7 +77,8 @@ class ModelSession:
             for size in image_sizes.tolist()
         ]
         with torch.inference_mode():
-            found = self.model.predict(torch.from_numpy(images), samples, rescale=False)  # type: ignore[operator]
+            batch = torch.from_numpy(images).to(self.dtype)
+            found = self.model.predict(batch, samples, rescale=False)  # type: ignore[operator]
         columns = zip(*(_filled(sample.pred_instances, self._max_detections) for sample in found), strict=True)
         return Outputs(*map(np.stack, columns))
 

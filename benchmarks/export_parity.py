@@ -1,0 +1,124 @@
+"""How far exported models are from the models that they were made from.
+
+    python benchmarks/export_parity.py --out benchmarks/results/export_parity_cpu.json \\
+        --random brs-co-deformable-detr_r50_8xb2-12e_coco --trained demo=demo/run --trained bccd=work_dirs/bccd
+
+Every model is exported in every format and head, without the gate's refusal, and compared on pictures of several sizes,
+alone and in batches of four. Models at random have the config's full size and random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS, init_default_scope
+
+from brs_detr.bench.environment import describe_environment
+from brs_detr.engine.checkpoint import read_checkpoint
+from brs_detr.engine.config import load_config
+from brs_detr.engine.console import make_console
+from brs_detr.engine.registry import register
+from brs_detr.engine.run_folder import write_whole
+from brs_detr.errors import UserError
+from brs_detr.export.export import ExportOptions, artefact_name, export
+from brs_detr.export.held_out import HeldOut
+from brs_detr.export.parity_images import synthetic_pictures
+
+SIZES = ((480, 640), (800, 1333), (333, 517), (601, 299))
+
+
+def random_checkpoint(name: str, folder: Path) -> Path:
+    """A checkpoint of a config's model with random weights."""
+    register()
+    init_default_scope("mmdet")
+    config = load_config(name)
+    config.model.backbone.init_cfg = None
+    torch.manual_seed(0)
+    model = MODELS.build(config.model)
+    model.init_weights()
+    path = folder / f"{name}.pth"
+    classes = tuple(f"class {number}" for number in range(config.model.query_head.num_classes))
+    torch.save(
+        {"state_dict": model.state_dict(), "meta": {"cfg": config.pretty_text, "dataset_meta": {"classes": classes}}},
+        path,
+    )
+    return path
+
+
+def measure(
+    model: str, checkpoint: Path, options: ExportOptions, data: Path | None, folder: Path
+) -> list[dict[str, Any]]:
+    """Records of one artefact: one for each picture and batch."""
+    content, started = read_checkpoint(checkpoint), time.perf_counter()
+    held_out = HeldOut.open(data, None, content.class_names, make_console()) if data else None
+    common = {"model": model, "format": options.format, "head": options.head, "precision": options.precision}
+    out = folder / artefact_name(options)
+    try:
+        exported = export(
+            content,
+            out,
+            options,
+            synthetic_pictures(SIZES),
+            measure_ap=held_out.measure_ap if held_out else None,
+        )
+    except UserError as error:
+        return [{**common, "refused": error.message}]
+    size = out.stat().st_size
+    out.unlink()
+    rows = [
+        {
+            **common,
+            "picture": row.picture,
+            "batch_size": row.batch_size,
+            **dataclasses.asdict(row.comparison),
+            "box_tolerance_px": row.tolerance.box,
+        }
+        for row in exported.parity.rows
+    ]
+    if exported.parity.ap is not None:
+        rows.append({**common, "AP_model": exported.parity.ap[0], "AP_artefact": exported.parity.ap[1]})
+    print(
+        f"{model} {options.format} {options.head} {options.precision}: {time.perf_counter() - started:.0f} s, "
+        f"{size / 2**20:.0f} MiB, {exported.parity.summary()}",
+        flush=True,
+    )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--random", action="append", default=[], metavar="CONFIG", help="full size, random weights")
+    parser.add_argument("--trained", action="append", default=[], metavar="NAME=CHECKPOINT[=DATA]")
+    parser.add_argument("--formats", nargs="+", default=["onnx", "torch-export", "torchscript"])
+    parser.add_argument("--heads", nargs="+", default=["query", "roi", "atss"])
+    parser.add_argument("--precisions", nargs="+", default=["float32"])
+    arguments = parser.parse_args()
+    logging.disable(logging.INFO)
+    records = json.loads(arguments.out.read_text())["records"] if arguments.out.exists() else []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        models = [(config, random_checkpoint(config, folder), None) for config in arguments.random]
+        for text in arguments.trained:
+            label, checkpoint, *data = text.split("=")
+            models.append((label, Path(checkpoint), Path(data[0]) if data else None))
+        for label, checkpoint, data in models:
+            for format_name in arguments.formats:
+                for head in arguments.heads:
+                    for precision in arguments.precisions:
+                        options = ExportOptions(format_name, head, precision=precision)
+                        records += measure(label, checkpoint, options, data, folder)
+                        result = {"environment": describe_environment(torch.device("cpu")), "records": records}
+                        write_whole(arguments.out, json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
