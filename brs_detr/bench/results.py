@@ -59,10 +59,10 @@ class BenchResult:
     records: list[Record]
 
 
-def default_path(environment: dict[str, Any]) -> Path:
+def default_path(environment: dict[str, Any], what: str = "losses") -> Path:
     """Device and version of PyTorch are in the name, so that results of several machines lie side by side."""
     device = re.sub(r"[^a-z0-9]+", "-", environment["device_name"].lower()).strip("-")
-    return FOLDER / f"losses_{device}_torch{environment['torch'].split('+')[0]}.json"
+    return FOLDER / f"{what}_{device}_torch{environment['torch'].split('+')[0]}.json"
 
 
 def require_writable(path: Path) -> None:

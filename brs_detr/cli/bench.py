@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,7 @@ import click
 
 import brs_detr
 from brs_detr.bench.table import QUANTITIES, SHORT_NAMES
+from brs_detr.cli.export import FrameSize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,9 +26,9 @@ RESULT = click.argument("result_file", metavar="RESULTS.json", type=click.Path(p
 DTYPES = ["float32", "float64", "float16", "bfloat16"]
 
 
-@click.group("bench", short_help="Measure what the losses cost.")
+@click.group("bench", short_help="Measure what the losses and detectors cost.")
 def command() -> None:
-    """Measure what the ranking losses cost beside their earlier forms, focal loss and BCE.
+    """Measure what the ranking losses cost beside their earlier forms, focal loss and BCE, and how fast detectors are.
 
     \b
     Examples:
@@ -33,6 +36,7 @@ def command() -> None:
       brs-detr bench losses --suite co-detr --only exact --only focal
       brs-detr bench plot RESULTS.json --out losses.png
       brs-detr bench table RESULTS.json --show memory
+      brs-detr bench inference model.onnx work_dirs/traffic_r18 --size 480x640 --batch 1 --batch 4
     """
 
 
@@ -120,6 +124,63 @@ def table(result_file: Path, show: str) -> None:
     from brs_detr.bench.table import markdown_table
 
     click.echo(markdown_table(read_result(result_file), show))
+
+
+@command.command("inference", short_help="Latency, throughput and memory of detectors.")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...", type=click.Path(path_type=Path, exists=True))
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
+@click.option("--size", "sizes", multiple=True, type=FrameSize(), help="Of decoded images. [default: 480x640]")
+@click.option("--batch", "batches", multiple=True, type=click.IntRange(1), help="Images at a time. [default: 1]")
+@click.option("--repeats", type=click.IntRange(1), default=30, show_default=True, help="Of a call, at most.")
+@click.option("--seconds", type=click.FloatRange(0), default=20.0, show_default=True, help="For the repeats.")
+@click.option("--threads", type=click.IntRange(1), help="Of the CPU. [default: as the library chooses]")
+@click.option("--out", type=click.Path(path_type=Path), help="[default: a file for the device in benchmarks/results]")
+def inference(
+    models: tuple[Path, ...],
+    device: str,
+    sizes: tuple[tuple[int, int], ...],
+    batches: tuple[int, ...],
+    repeats: int,
+    seconds: float,
+    threads: int | None,
+    out: Path | None,
+) -> None:
+    """Measure exported detectors and checkpoints, from decoded images to detections.
+
+    Every model, size and batch has a process of its own. Prints percentiles of the latency, the share of the model in
+    it, images a second and the most memory that the process held, and writes a JSON file.
+    """
+    import onnxruntime
+
+    from brs_detr.bench.environment import describe_environment, find_device
+    from brs_detr.bench.results import default_path, require_writable
+    from brs_detr.engine.bars import track
+    from brs_detr.engine.console import make_console
+    from brs_detr.engine.run_folder import write_whole
+    from brs_detr.export.latency import Workload, measure_in_process
+    from brs_detr.export.latency_table import latency_table
+
+    console = make_console()
+    versions = {"brs_detr": brs_detr.__version__, "onnxruntime": onnxruntime.__version__}
+    environment = {**describe_environment(find_device(device)), **versions}
+    out = out or default_path(environment, "inference")
+    require_writable(out)
+    workloads = [
+        Workload(model, device, size, batch, repeats, seconds, threads)
+        for model in models
+        for size in sizes or ((480, 640),)
+        for batch in batches or (1,)
+    ]
+    records = [asdict(measure_in_process(workload)) for workload in track(workloads, "models", console)]
+    write_whole(out, json.dumps({"environment": environment, "records": records}, indent=1) + "\n")
+    if not console.is_terminal:
+        console.width = 160  # a file or a pipe has no width of its own: keep every row on one line
+    console.print(latency_table(records, framed=console.is_terminal))
+    for record in records:
+        if record["failure"] is not None:
+            size, batch = f"{record['height']} x {record['width']}", record["batch_size"]
+            console.print(f"{record['model']}, {size}, batch of {batch}: {record['failure']}")
+    console.print(f"Written to {out}")
 
 
 def _measure(cells: Sequence[Cell], settings: Settings, console: Console) -> BenchResult:

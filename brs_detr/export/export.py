@@ -135,7 +135,7 @@ def export(
         measured = require_parity(
             ModelSession(model, info),
             ModelSession(copy.deepcopy(model), info, torch.float64),
-            open_session(partial, info),
+            _session(partial, info),
             list(pictures),
             tolerance=tolerance,
             measure_ap=measure_ap,
@@ -186,13 +186,8 @@ def write(model: nn.Module, info: ArtefactInfo, path: Path, chosen: Format, opse
         write_program(program, path)
 
 
-def open_session(path: Path, info: ArtefactInfo | None = None) -> Session:
-    """Open an artefact.
-
-    Args:
-        path: file that `export` wrote.
-        info: its description, where it is not yet in the file.
-    """
+def _session(path: Path, info: ArtefactInfo) -> Session:
+    """What was written, which has no description yet if it is an archive."""
     return OnnxSession(path, "cpu") if path.suffix == ".onnx" else TorchSession(path, info=info)
 
 

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brs_detr.errors import UserError
+from brs_detr.export.open_session import format_of, open_session
+from brs_detr.runtime.detector import Detector as ExportedDetector
 
 if TYPE_CHECKING:
     from brs_detr.engine.detector import Detector as TrainedDetector
-    from brs_detr.runtime.detector import Detector as ExportedDetector
-
-TORCH_SUFFIXES = {".pt2", ".ts"}
 
 
 def open_detector(
@@ -30,15 +29,9 @@ def open_detector(
     path = Path(path)
     if not path.exists():
         raise UserError(f"There is no file or folder {path}.", "Check the path.")
-    if path.suffix == ".onnx":
-        from brs_detr.runtime.detector import Detector
-
-        return Detector(path, device, score_threshold)
-    if path.suffix in TORCH_SUFFIXES:
-        from brs_detr.export.sessions import TorchSession
-        from brs_detr.runtime.detector import Detector
-
-        return Detector.of(TorchSession(path, device), score_threshold)
+    if format_of(path) is not None:
+        _, session = open_session(path, device)
+        return ExportedDetector.of(session, score_threshold)
     from brs_detr.engine.detector import Detector as TrainedDetector
 
     return TrainedDetector(path, device, score_threshold)

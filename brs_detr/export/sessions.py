@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from brs_detr.engine.checkpoint import find_device
+from brs_detr.engine.checkpoint import build_model, find_device, read_checkpoint
 from brs_detr.errors import UserError
+from brs_detr.export.describe import describe
 from brs_detr.export.formats import FORMATS
 from brs_detr.runtime.artefact_info import METADATA_KEY, ArtefactInfo
 from brs_detr.runtime.session import Outputs
@@ -67,6 +68,15 @@ class ModelSession:
             postprocessing=dataclasses.replace(info.postprocessing, inside=True),
         )
 
+    @classmethod
+    def of_checkpoint(cls, path: str | Path, device: str | None = None) -> ModelSession:
+        """The model of a checkpoint or a run's folder; by default on the GPU if there is one."""
+        checkpoint = read_checkpoint(path)
+        model = build_model(checkpoint, device)
+        head = getattr(model, "eval_head", "query")
+        settings = getattr(model, f"{head}_head").test_cfg
+        return cls(model, describe(checkpoint, head, settings, preprocess=False, postprocess=True))
+
     def run(self, images: NDArray[Any], image_sizes: NDArray[np.int64] | None) -> Outputs:
         """What the model predicts."""
         from mmdet.structures import DetDataSample
@@ -77,7 +87,7 @@ class ModelSession:
             for size in image_sizes.tolist()
         ]
         with torch.inference_mode():
-            batch = torch.from_numpy(images).to(self.dtype)
+            batch = torch.from_numpy(images).to(next(self.model.parameters()).device, self.dtype)
             found = self.model.predict(batch, samples, rescale=False)  # type: ignore[operator]
         columns = zip(*(_filled(sample.pred_instances, self._max_detections) for sample in found), strict=True)
         return Outputs(*map(np.stack, columns))
@@ -90,6 +100,7 @@ class ModelSession:
 def _filled(instances: Any, number: int) -> Outputs:
     """The detections of an image, with as many places without one as are missing."""
     missing = number - len(instances)
+    instances = instances.cpu()
     return Outputs(
         F.pad(instances.bboxes, (0, 0, 0, missing)).numpy(),
         F.pad(instances.scores, (0, missing), value=-1.0).numpy(),

@@ -13,9 +13,10 @@ from brs_detr.engine.detector import Detector as TrainedDetector
 from brs_detr.engine.train import TrainedRun
 from brs_detr.errors import UserError
 from brs_detr.export import export as module
-from brs_detr.export.export import ExportOptions, artefact_name, export, open_session
+from brs_detr.export.export import ExportOptions, artefact_name, export
 from brs_detr.export.held_out import HeldOut
 from brs_detr.export.open_detector import open_detector
+from brs_detr.export.open_session import open_session
 from brs_detr.export.parity_images import synthetic_pictures
 from brs_detr.runtime import Detector
 
@@ -81,7 +82,7 @@ def test_a_detector_on_it_is_the_training_sides(exported, trained: TrainedRun, s
 
 def test_the_description_is_in_the_file(exported) -> None:
     options, result = exported
-    stored = open_session(result.path).info
+    stored = open_session(result.path)[1].info
     assert dataclasses.asdict(stored) == dataclasses.asdict(result.info)
     assert stored.head == options.head
     assert stored.source == "best.pth"
@@ -118,7 +119,12 @@ def test_ap_is_compared(checkpoint: Checkpoint, shapes: Path, tmp_path: Path, co
     assert figures["pictures"] == 4
 
 
-WEIGHTS = ("backbone.conv1.weight", "encoder.layers.0.ffn", "reg_branches.1.0.weight", "cls_branches.1.weight")
+WEIGHTS = (
+    "backbone.conv1.weight",
+    "encoder.layers.0.ffn.layers.1.bias",
+    "reg_branches.1.4.bias",
+    "cls_branches.1.bias",
+)
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
@@ -195,4 +201,4 @@ def test_pipelines_that_cannot_be_repeated(checkpoint: Checkpoint, tmp_path: Pat
 def test_compiled_ahead_of_time(checkpoint: Checkpoint, tmp_path: Path, head: str) -> None:
     result = export(checkpoint, tmp_path / "m.aoti.pt2", ExportOptions("aoti", head), PICTURES)
     assert result.info.parity["unmatched"] == 0
-    assert len(Detector.of(open_session(result.path), 0.0)(PICTURES[0].pixels)) > 0
+    assert len(Detector.of(open_session(result.path)[1], 0.0)(PICTURES[0].pixels)) > 0
