@@ -80,6 +80,7 @@ def measure(
             "batch_size": row.batch_size,
             **dataclasses.asdict(row.comparison),
             "box_tolerance_px": row.tolerance.box,
+            "is_tied": row.is_tied,
         }
         for row in exported.parity.rows
     ]

@@ -1,106 +1,131 @@
-"""`brs-detr predict`: find the objects on pictures."""
+"""`brs-detr predict`: find the objects on pictures and videos."""
 
 from __future__ import annotations
 
-import json
+import sys
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from brs_detr.cli.number_range import NumberRange
 from brs_detr.errors import UserError
 
-if TYPE_CHECKING:
-    from brs_detr.runtime.detections import Detections
-
-RESULT = "predictions.json"
-_KEPT_SUFFIXES = {".jpg", ".jpeg", ".png"}
+SOME_UNREADABLE = 1
 
 
-@click.command("predict", short_help="Draw what a checkpoint finds on pictures.")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.argument("source", type=click.Path(path_type=Path), metavar="IMAGE|DIR")
+@click.command("predict", short_help="Draw what a detector finds on pictures and videos.")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("predictions"), show_default=True)
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 1),
+    type=NumberRange(0, 1),
     help="Lowest score to keep. [default: the one with the best F1 on the validation data of the training]",
 )
+@click.option("--classes", help="Keep these alone: names with commas between them.")
+@click.option("--recursive", is_flag=True, help="Look into the folders of folders, too.")
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images at a time.")
+@click.option("--tile", type=click.IntRange(32), help="Look at tiles of so many pixels: small objects, large images.")
+@click.option("--overlap", type=NumberRange(0, 0.9), default=0.2, show_default=True, help="Of tiles, as a share.")
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(["json", "csv", "coco", "yolo"]),
+    help="Also write this; may be repeated. JSON is always written.",
+)
+@click.option(
+    "--annotations",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="COCO file whose image and category ids --format coco uses.",
+)
+@click.option("--no-pictures", is_flag=True, help="Draw nothing.")
+@click.option("--crops", is_flag=True, help="Also cut out every object.")
+@click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Take one frame of so many.")
+@click.option("--max-frames", type=click.IntRange(1), help="Of a video or camera.")
 @click.option("--device", help="cpu, cuda, cuda:1, ... [default: the GPU if there is one]")
-@click.option("--overwrite", is_flag=True, help="Replace the predictions that --out already holds.")
+@click.option("--overwrite", is_flag=True, help="Delete the predictions that --out already holds.")
 def command(
-    checkpoint: Path, source: Path, out: Path, threshold: float | None, device: str | None, overwrite: bool
+    model: Path,
+    sources: tuple[str, ...],
+    out: Path,
+    threshold: float | None,
+    classes: str | None,
+    recursive: bool,
+    batch: int,
+    tile: int | None,
+    overlap: float,
+    formats: tuple[str, ...],
+    annotations: Path | None,
+    no_pictures: bool,
+    crops: bool,
+    every: int,
+    max_frames: int | None,
+    device: str | None,
+    overwrite: bool,
 ) -> None:
-    """Draw what CHECKPOINT finds on an image, or on all images of a folder.
+    """Draw what MODEL finds on each SOURCE.
+
+    MODEL is an exported detector, the folder of a run or a checkpoint. A SOURCE is an image, a folder of images, a
+    pattern such as 'photos/*.jpg', a video, an http address of either, or webcam (webcam:1 for the second).
 
     Writes the drawn pictures and predictions.json: for each image its size and the objects with class name, score and
-    box (x1, y1, x2, y2) in pixels.
+    box (x1, y1, x2, y2) in pixels. docs/predict.md describes all files.
 
     \b
     Examples:
       brs-detr predict best.pth street.jpg
-      brs-detr predict best.pth photos --out found --threshold 0.5
+      brs-detr predict model.onnx photos --recursive --batch 4 --format csv
+      brs-detr predict work_dirs/traffic 'day/*.png' night.mp4 --threshold 0.5 --classes car,bus
+      brs-detr predict best.pth aerial.tif --tile 640 --overlap 0.2
+      brs-detr predict best.pth val --format coco --annotations val.json --no-pictures
+      brs-detr predict model.onnx webcam --max-frames 500
     """
-    from PIL import Image, ImageOps
-
-    from brs_detr.data.images import read_size
-    from brs_detr.engine.bars import track
     from brs_detr.engine.console import make_console
-    from brs_detr.engine.detector import Detector
+    from brs_detr.export.open_detector import open_detector
+    from brs_detr.prediction.run import PredictOptions, predict, require_readable, require_room
+    from brs_detr.prediction.sources import find_sources
 
     console = make_console()
-    if (out / RESULT).exists() and not overwrite:
-        raise UserError(f"{out} already holds predictions.", "Add --overwrite, or write elsewhere with --out DIR.")
-    paths = _images_in(source)
-    pictures = [out / _picture_name(path) for path in paths]
-    _keep_originals(paths, pictures)
-    sizes = [read_size(path) for path in paths]  # refuses an unreadable file before any work is done
-    detector = Detector(checkpoint, device, threshold)
-    found = [detector(path) for path in track(paths, "detecting", console)]
-    out.mkdir(parents=True, exist_ok=True)
-    for path, target, detections in track(list(zip(paths, pictures, found, strict=True)), "drawing", console):
-        with Image.open(path) as file:
-            picture = detections.draw(ImageOps.exif_transpose(file).convert("RGB"))
-        picture.save(target)
-    images = [_entry(*columns) for columns in zip(paths, sizes, found, strict=True)]
-    record = {
-        "checkpoint": str(checkpoint),
-        "class_names": list(detector.class_names),
-        "score_threshold": detector.score_threshold,
-        "images": images,
-    }
-    (out / RESULT).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    num_objects = sum(map(len, found))
-    if num_objects == 0:
+    options = PredictOptions(
+        out,
+        formats=formats,
+        pictures=not no_pictures,
+        crops=crops,
+        batch_size=batch,
+        classes=tuple(name.strip() for name in classes.split(",")) if classes else (),
+        annotations=_read_annotations(annotations),
+        most_frames=max_frames,
+        every=every,
+    )
+    with tempfile.TemporaryDirectory(prefix="brs-detr-") as downloads:
+        found = find_sources(sources, recursive, Path(downloads))
+        require_readable(found)
+        detector: Any = open_detector(model, device, threshold)
+        detector.batch_size = batch
+        if tile is not None:
+            from brs_detr.prediction.tiles import TiledDetector
+
+            detector = TiledDetector(detector, tile, overlap)
+        require_room(found, out, overwrite)
+        result = predict(detector, str(model), found, options, console)
+    if result.num_objects == 0:
         console.print(f"Nothing scores {detector.score_threshold:.3f} or more; a lower --threshold may show something.")
-    console.print(f"{num_objects} objects on {len(paths)} images. Written to {out}/ ({RESULT})")
+    console.print(f"{result.num_objects} objects on {result.num_frames} images. Written to {out}/ (predictions.json)")
+    for message in result.unreadable:
+        console.print(f"Left out: {message}")
+    if result.unreadable:
+        sys.exit(SOME_UNREADABLE)
 
 
-def _images_in(source: Path) -> list[Path]:
-    from brs_detr.data.images import SUFFIXES
+def _read_annotations(path: Path | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    from brs_detr.data.annotations import read_annotations
 
-    if not source.is_dir():
-        return [source]
-    paths = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise UserError(f"There is no image in {source}.", f"Known suffixes: {', '.join(sorted(SUFFIXES))}.")
-    return paths
-
-
-def _keep_originals(paths: list[Path], pictures: list[Path]) -> None:
-    originals = {path.resolve() for path in paths}
-    for picture in pictures:
-        if picture.resolve() in originals:
-            raise UserError(f"The drawn picture would replace the original {picture}.", "Choose another --out DIR.")
-
-
-def _picture_name(path: Path) -> str:
-    return path.name if path.suffix.lower() in _KEPT_SUFFIXES else f"{path.name}.png"
-
-
-def _entry(path: Path, size: tuple[int, int], detections: Detections) -> dict[str, Any]:
-    objects = [
-        {"name": found.name, "label": found.label, "score": found.score, "box_xyxy": list(found.box_xyxy)}
-        for found in detections
-    ]
-    return {"file": path.name, "height": size[0], "width": size[1], "objects": objects}
+    if not path.is_file():
+        raise UserError(f"There is no file {path}.", "Check the path of --annotations.")
+    return read_annotations(path)

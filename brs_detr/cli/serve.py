@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
 
 import click
 
+from brs_detr.cli.number_range import NumberRange
 from brs_detr.errors import UserError
 
 _NEEDED = ("starlette", "uvicorn", "python_multipart", "jinja2")
 _MOST_PIXELS = 150_000_000  # below which Pillow lets a picture through
-
-
-class NumberRange(click.FloatRange):
-    """A range of numbers; NaN, which click lets through, is not in it."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number that was written."""
-        number = super().convert(value, param, ctx)
-        if number != number:
-            self.fail(f"{value} is not a number.", param, ctx)
-        return number
 
 
 @click.command("serve", short_help="Open a local page and a JSON API over a detector.")

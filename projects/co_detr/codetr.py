@@ -101,6 +101,17 @@ class CoDETR(BaseDetector):
 
         return ExportableCoDETR(self, head, postprocess=postprocess, nms_keep=nms_keep)
 
+    def objectness(self, images: Tensor, image_sizes: Tensor) -> Tensor:
+        """Logits ``[B, T]`` of the encoder's tokens, of which the ``num_queries`` highest become queries.
+
+        Args:
+            images: ``[B, 3, H, W]``, normalised and padded.
+            image_sizes: ``[B, 2]`` (h, w) of each image without its padding.
+        """
+        head = self.query_head
+        encoded = head.transformer.encode(self.extract_feat(images), image_sizes, images.shape[2:])
+        return head.propose(encoded).logits[..., 0]
+
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """Maps ``[B, C, h, w]`` of the images ``[B, 3, H, W]``, finest first."""
         return self.neck(self.backbone(batch_inputs))

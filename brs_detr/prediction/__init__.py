@@ -1,0 +1,1 @@
+"""Detect on images, videos and cameras, and write what was found."""

@@ -1,0 +1,106 @@
+"""What the user wants to detect on: images, folders, patterns, videos, addresses or a camera."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from brs_detr.data.images import SUFFIXES
+from brs_detr.errors import UserError
+from brs_detr.prediction.download import download
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
+
+_CAMERA = re.compile(r"(?:webcam|camera)(?::(\d+))?|(\d+)")
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file or camera.
+
+    Args:
+        name: what it is called in the results; relative, with forward slashes.
+        path: of the file; None for a camera.
+        is_video: has more than one frame.
+        camera: number of the camera, or None.
+    """
+
+    name: str
+    path: Path | None
+    is_video: bool = False
+    camera: int | None = None
+
+
+def find_sources(texts: Sequence[str], recursive: bool, downloads: Path) -> list[Source]:
+    """Everything that was asked for, in order.
+
+    Args:
+        texts: paths of images, videos or folders, glob patterns, http(s) addresses, or `webcam`.
+        recursive: look into the folders of folders too.
+        downloads: folder for what is fetched.
+
+    Raises:
+        UserError: a path does not exist, nothing fits, or an address cannot be fetched.
+    """
+    sources = [source for text in texts for source in _find(text, recursive, downloads)]
+    return _with_names_of_their_own(sources)
+
+
+def _find(text: str, recursive: bool, downloads: Path) -> list[Source]:
+    camera = _CAMERA.fullmatch(text)
+    if camera and not Path(text).exists():
+        number = int(camera[1] or camera[2] or 0)
+        return [Source(f"webcam{number}", None, True, number)]
+    if _ADDRESS.match(text):
+        return [_file(download(text, downloads, SUFFIXES | VIDEO_SUFFIXES))]
+    path = Path(text)
+    if path.is_dir():
+        return _folder(path, recursive)
+    if not path.exists() and any(sign in text for sign in "*?["):
+        return _pattern(text)
+    return [_file(path)]
+
+
+def _file(path: Path) -> Source:
+    return Source(path.name, path, path.suffix.lower() in VIDEO_SUFFIXES)
+
+
+def _folder(folder: Path, recursive: bool) -> list[Source]:
+    entries = folder.rglob("*") if recursive else folder.iterdir()
+    paths = sorted(path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
+        has_deeper = not recursive and any(path.suffix.lower() in SUFFIXES for path in folder.rglob("*"))
+        cure = "Add --recursive: its folders hold some." if has_deeper else f"Known suffixes: {_known()}."
+        raise UserError(f"There is no image in {folder}.", cure)
+    return [Source(path.relative_to(folder).as_posix(), path) for path in paths]
+
+
+def _pattern(pattern: str) -> list[Source]:
+    start = Path(pattern).anchor
+    paths = sorted(Path(start).glob(str(Path(pattern).relative_to(start))))
+    known = [path for path in paths if path.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES and path.is_file()]
+    if not known:
+        raise UserError(f"Nothing that can be read fits {pattern}.", f"Known suffixes: {_known()}.")
+    return [_file(path) for path in known]
+
+
+def _known() -> str:
+    return ", ".join(sorted(SUFFIXES))
+
+
+def _with_names_of_their_own(sources: list[Source]) -> list[Source]:
+    """Where two have one name, call all files by their path from the folder that they have in common."""
+    counts = Counter(source.name for source in sources)
+    paths = {source.path.resolve() for source in sources if source.path is not None}
+    if max(counts.values(), default=0) < 2 or len(paths) < len(sources):
+        return list(dict.fromkeys(sources))
+    root = Path(os.path.commonpath([path.parent for path in paths]))
+    return [
+        source if source.path is None else replace(source, name=source.path.resolve().relative_to(root).as_posix())
+        for source in sources
+    ]

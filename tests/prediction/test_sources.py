@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from brs_detr.errors import UserError
+from brs_detr.prediction.sources import find_sources
+
+
+def names(tmp_path: Path, *texts: object, recursive: bool = False) -> list[str]:
+    return [source.name for source in find_sources([str(text) for text in texts], recursive, tmp_path)]
+
+
+def test_folders(photos: Path, tmp_path: Path) -> None:
+    assert names(tmp_path, photos) == ["a.jpg", "b.png"]
+    assert names(tmp_path, photos, recursive=True) == ["a.jpg", "b.png", "more/a.jpg"]
+    (tmp_path / "outer").mkdir()
+    photos.rename(tmp_path / "outer" / "photos")
+    with pytest.raises(UserError, match="Add --recursive"):
+        names(tmp_path, tmp_path / "outer")
+
+
+def test_patterns(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert names(tmp_path, photos / "*.jpg") == ["a.jpg"]
+    assert names(tmp_path, photos / "**" / "*.jpg") == ["a.jpg", "more/a.jpg"]
+    monkeypatch.chdir(photos)
+    assert names(tmp_path, "*.png") == ["b.png"]
+    for pattern in ("*.gif", "*.txt"):
+        with pytest.raises(UserError, match="Nothing that can be read fits"):
+            names(tmp_path, photos / pattern)
+
+
+def test_files_of_one_name_are_told_apart(photos: Path, tmp_path: Path) -> None:
+    assert names(tmp_path, photos / "a.jpg", photos / "more" / "a.jpg") == ["a.jpg", "more/a.jpg"]
+    assert names(tmp_path, photos, photos / "more") == ["a.jpg", "b.png", "more/a.jpg"]
+
+
+def test_the_same_twice_is_once(photos: Path, tmp_path: Path) -> None:
+    assert names(tmp_path, photos / "a.jpg", photos / "a.jpg") == ["a.jpg"]
+
+
+def test_videos_and_cameras(photos: Path, video: Path, tmp_path: Path) -> None:
+    found = find_sources([str(video), "webcam", "webcam:1", "2"], False, tmp_path)
+    assert [(source.name, source.is_video, source.camera) for source in found] == [
+        ("clip.mp4", True, None),
+        ("webcam0", True, 0),
+        ("webcam1", True, 1),
+        ("webcam2", True, 2),
+    ]
+
+
+def test_a_file_called_like_a_camera(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos)
+    (photos / "b.png").rename(photos / "2")
+    assert find_sources(["2"], False, tmp_path)[0].camera is None
+
+
+@pytest.mark.parametrize("address", ["ftp://host/a.jpg", "file:///etc/passwd"])
+def test_other_schemes(address: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no http or https address"):
+        find_sources([address], False, tmp_path)
