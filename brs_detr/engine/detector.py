@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brs_detr.engine.checkpoint import build_model, read_checkpoint
+from brs_detr.errors import UserError
 from brs_detr.runtime.detections import Detection, Detections
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     ImageLike = str | Path | Image.Image | NDArray[np.uint8]
     ImageList = list[ImageLike] | tuple[ImageLike, ...]
+    Packed = dict[str, Any]
 
 __all__ = ["Detection", "Detections", "Detector"]
 
@@ -33,12 +36,19 @@ class Detector:
         score_threshold: objects with a lower score are left out, in [0, 1]; by default those below the score that had
             the best F1 on the validation data. (Ranking losses order scores and do not calibrate them: a score of 0.1
             can be a sure find.)
+        batch_size: images of a list that run together, where the model sees them in one size.
 
     Raises:
         UserError: the checkpoint is missing or damaged, needs code to be run, or does not fit its config.
     """
 
-    def __init__(self, checkpoint: str | Path, device: str | None = None, score_threshold: float | None = None) -> None:
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        device: str | None = None,
+        score_threshold: float | None = None,
+        batch_size: int = 1,
+    ) -> None:
         from mmcv.transforms import Compose
         from mmengine.registry import TRANSFORMS
 
@@ -46,6 +56,7 @@ class Detector:
         self.model = build_model(content, device)
         self.class_names = content.class_names
         self.score_threshold = content.score_threshold if score_threshold is None else score_threshold
+        self.batch_size = batch_size
         load, *prepare = content.config.test_dataloader.dataset.pipeline
         self._load = TRANSFORMS.build(load)
         self._prepare = Compose(prepare)
@@ -69,19 +80,43 @@ class Detector:
             UserError: a file cannot be read as an image.
             ValueError: an array of another type or shape.
         """
-        if isinstance(image, (list, tuple)):
-            return [self._detect(one) for one in image]
-        return self._detect(image)  # type: ignore[arg-type]
+        if not isinstance(image, (list, tuple)):
+            return self._detect([self._packed(image)])[0]
+        found: list[Detections] = []
+        for batch in self._batches(image):
+            found += self._detect(batch)
+        return found
 
-    def _detect(self, image: ImageLike) -> Detections:
+    def _batches(self, images: ImageList) -> Iterator[list[Packed]]:
+        """Neighbours of one size, so that none is padded: a list gives what its images give one by one."""
+        batch: list[Packed] = []
+        for packed in map(self._packed, images):
+            if batch and (len(batch) == self.batch_size or packed["inputs"].shape != batch[0]["inputs"].shape):
+                yield batch
+                batch = []
+            batch.append(packed)
+        if batch:
+            yield batch
+
+    def _packed(self, image: ImageLike) -> Packed:
+        import cv2
+
+        start = self._read(image)
+        try:
+            return self._prepare(start)  # type: ignore[no-any-return]
+        except cv2.error:
+            h, w = start["ori_shape"]
+            raise UserError(f"An image of {h} x {w} pixels becomes too thin when it is resized.", "Cut it.") from None
+
+    def _detect(self, batch: list[Packed]) -> list[Detections]:
         import torch
 
-        packed = self._prepare(self._read(image))
+        inputs = {name: [packed[name] for packed in batch] for name in ("inputs", "data_samples")}
         with torch.inference_mode():
-            (sample,) = self.model.test_step(  # type: ignore[operator]
-                {"inputs": [packed["inputs"]], "data_samples": [packed["data_samples"]]}
-            )
-        found = sample.pred_instances.cpu().numpy()
+            samples = self.model.test_step(inputs)  # type: ignore[operator]
+        return [self._detections(sample.pred_instances.cpu().numpy()) for sample in samples]
+
+    def _detections(self, found: Any) -> Detections:
         order = np.argsort(-found.scores, kind="stable")
         boxes, scores, labels = found.bboxes[order], found.scores[order], found.labels[order]
         return Detections(boxes, scores, labels, self.class_names).above(self.score_threshold)

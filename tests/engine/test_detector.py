@@ -52,6 +52,23 @@ def test_list_gives_a_list(detector: Detector, picture: Path) -> None:
     assert detector([]) == []
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_batches_give_what_single_images_give(trained: TrainedRun, shapes: Path, batch_size: int) -> None:
+    paths = sorted((shapes / "val").glob("*.jpg"))
+    wide = np.asarray(Image.open(paths[0]))[:40]
+    images = [*paths[:2], wide, *paths[2:]]
+    batched = Detector(trained.best_checkpoint, "cpu", 0.0, batch_size)
+    for one, found in zip(images, batched(images), strict=True):
+        expected = batched(one)
+        np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-4)
+        np.testing.assert_allclose(found.boxes_xyxy[:3], expected.boxes_xyxy[:3], atol=1e-2)
+
+
+def test_an_image_that_is_too_thin(detector: Detector) -> None:
+    with pytest.raises(UserError, match="1 x 10000 pixels becomes too thin"):
+        detector(np.zeros((1, 10000, 3), np.uint8))
+
+
 def test_same_boxes_as_in_an_evaluation(detector: Detector, trained: TrainedRun, shapes: Path) -> None:
     evaluation = evaluate(trained.best_checkpoint, shapes, "val", device="cpu")
     expected = sorted(
