@@ -124,6 +124,5 @@ def _report(exported: Exported, console: Console) -> None:
     if "AP_model" in figures:
         console.print(f"AP {figures['AP_artefact']:.4f}, of the model {figures['AP_model']:.4f}")
     info, size = exported.info, exported.path.stat().st_size / 2**20
-    console.print(
-        f"{info.head} head, {len(info.class_names)} classes, {info.precision}, {size:.1f} MiB: {exported.path}"
-    )
+    console.print(f"{info.head} head, {len(info.class_names)} classes, {info.precision}, {size:.1f} MiB")
+    console.print(f"Written to {exported.path}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -125,7 +126,9 @@ def _load(path: Path, device: torch.device) -> Program:
     if path.name.endswith(FORMATS["aoti"].suffix):
         return torch._inductor.aoti_load_package(str(path))
     if path.suffix == FORMATS["torchscript"].suffix:
-        return torch.jit.load(str(path), map_location=device)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that this format is on its way out
+            return torch.jit.load(str(path), map_location=device)
     program = torch.export.load(path)
     if device.type != "cpu":
         from torch.export.passes import move_to_device_pass
