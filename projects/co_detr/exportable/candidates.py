@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from brs_detr.ops.nms_keep import NmsKeep
@@ -29,8 +30,17 @@ class Candidates(NamedTuple):
         )
 
     def best(self, num_kept: int) -> Candidates:
-        """The K best of each image, best first, or all where there are fewer."""
-        return self.at(self.scores.topk(at_most(num_kept, self.scores.shape[1])).indices)
+        """The K best of each image, best first; where there are fewer, nothing fills the last places.
+
+        That the number is always the same keeps the shapes behind it simple: with the smaller of two sizes in each, a
+        program of many classes takes minutes to trace.
+        """
+        filled = Candidates(
+            F.pad(self.boxes, (0, 0, 0, num_kept)),
+            F.pad(self.scores, (0, num_kept), value=NOTHING),
+            F.pad(self.labels, (0, num_kept)),
+        )
+        return filled.at(filled.scores.topk(num_kept).indices)
 
     def only(self, is_kept: Tensor) -> Candidates:
         """The same places with nothing where a mask ``[B, N]`` is false."""
