@@ -32,7 +32,10 @@ from brs_detr.export.export import ExportOptions, artefact_name, export
 from brs_detr.export.held_out import HeldOut
 from brs_detr.export.parity_images import synthetic_pictures
 
-SIZES = ((480, 640), (800, 1333), (333, 517), (601, 299))
+SHORT_NAMES = {
+    "brs-co-deformable-detr_r50_8xb2-12e_coco": "R-50",
+    "brs-co-deformable-detr_swin-t_8xb2-12e_coco": "Swin-T",
+}
 
 
 def random_checkpoint(name: str, folder: Path) -> Path:
@@ -54,7 +57,7 @@ def random_checkpoint(name: str, folder: Path) -> Path:
 
 
 def measure(
-    model: str, checkpoint: Path, options: ExportOptions, data: Path | None, folder: Path
+    model: str, checkpoint: Path, options: ExportOptions, data: Path | None, folder: Path, sizes: list[tuple[int, int]]
 ) -> list[dict[str, Any]]:
     """Records of one artefact: one for each picture and batch."""
     content, started = read_checkpoint(checkpoint), time.perf_counter()
@@ -66,7 +69,7 @@ def measure(
             content,
             out,
             options,
-            synthetic_pictures(SIZES),
+            synthetic_pictures(sizes),
             measure_ap=held_out.measure_ap if held_out else None,
         )
     except UserError as error:
@@ -94,6 +97,31 @@ def measure(
     return rows
 
 
+def parity_markdown(records: list[dict[str, Any]]) -> str:
+    """One row for each model and head: the largest differences in each format, and AP."""
+    formats = list(dict.fromkeys(record["format"] for record in records))
+    lines = [["model", "head", *formats, "AP model", "AP file"]]
+    lines.append([":--", ":--", *["--:"] * (len(formats) + 2)])
+    for model, head in dict.fromkeys((record["model"], record["head"]) for record in records):
+        of_head = [record for record in records if (record["model"], record["head"]) == (model, head)]
+        cells = [_differences([record for record in of_head if record["format"] == name]) for name in formats]
+        aps = [record for record in of_head if "AP_model" in record]
+        worst = max(aps, key=lambda record: abs(record["AP_model"] - record["AP_artefact"]), default=None)
+        shown = ["", ""] if worst is None else [f"{worst[key]:.5f}" for key in ("AP_model", "AP_artefact")]
+        lines.append([SHORT_NAMES.get(model, model), head, *cells, *shown])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _differences(records: list[dict[str, Any]]) -> str:
+    rows = [record for record in records if "picture" in record and not record["is_tied"]]
+    if not rows:
+        return "refused" if any("refused" in record for record in records) else "-"
+    assert all(row["num_unmatched"] == 0 for row in rows)
+    tied = {record["picture"] for record in records if record.get("is_tied")}
+    box, score = (max(row[name] for row in rows) for name in ("max_box_error", "max_score_error"))
+    return f"{box:.0e} px, {score:.0e}" + (f" ({len(tied)} tied)" if tied else "")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
@@ -101,9 +129,15 @@ def main() -> None:
     parser.add_argument("--trained", action="append", default=[], metavar="NAME=CHECKPOINT[=DATA]")
     parser.add_argument("--formats", nargs="+", default=["onnx", "torch-export", "torchscript"])
     parser.add_argument("--heads", nargs="+", default=["query", "roi", "atss"])
+    parser.add_argument("--sizes", nargs="+", default=["480x640", "800x1333", "333x517", "601x299"], metavar="HxW")
     parser.add_argument("--precisions", nargs="+", default=["float32"])
+    parser.add_argument("--table", action="store_true", help="print what is in --out as Markdown, and measure nothing")
     arguments = parser.parse_args()
+    if arguments.table:
+        print(parity_markdown(json.loads(arguments.out.read_text())["records"]))
+        return
     logging.disable(logging.INFO)
+    sizes = [(int(h), int(w)) for h, w in (text.split("x") for text in arguments.sizes)]
     records = json.loads(arguments.out.read_text())["records"] if arguments.out.exists() else []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -116,7 +150,7 @@ def main() -> None:
                 for head in arguments.heads:
                     for precision in arguments.precisions:
                         options = ExportOptions(format_name, head, precision=precision)
-                        records += measure(label, checkpoint, options, data, folder)
+                        records += measure(label, checkpoint, options, data, folder, sizes)
                         result = {"environment": describe_environment(torch.device("cpu")), "records": records}
                         write_whole(arguments.out, json.dumps(result, indent=1) + "\n")
 

@@ -35,7 +35,7 @@ class FrameSize(Size):
 @click.option("--batch", type=click.IntRange(1), help="With --static: images at a time.  [default: 1]")
 @click.option("--half", is_flag=True, help="Large products in float16; the same as --precision float16.")
 @click.option("--precision", type=click.Choice(["float32", "float16", "bfloat16"]), help="[default: float32]")
-@click.option("--opset", type=click.IntRange(17), default=18, show_default=True, help="Version of ONNX's operators.")
+@click.option("--opset", type=click.IntRange(18, 23), default=18, show_default=True, help="Version of ONNX's operators.")
 @click.option("--preprocess", type=PLACE, help="Resize, normalise and pad. [default: inside of ONNX, else beside]")
 @click.option("--postprocess", type=PLACE, default="inside", show_default=True, help="Choose the best detections.")
 @click.option("--data", type=click.Path(path_type=Path), help="Compare AP on this data set, and pictures of it.")
