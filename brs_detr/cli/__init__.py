@@ -23,6 +23,7 @@ COMMANDS = (
     "predict",
     "export",
     "serve",
+    "info",
     "configs",
     "doctor",
     "convert",

@@ -16,8 +16,15 @@ import click
     "--out", type=click.Path(path_type=Path), help="Where to write. [default: eval_SPLIT in the run's folder]"
 )
 @click.option("--device", help="cpu, cuda, cuda:1, ... [default: the GPU if there is one]")
+@click.option("--trust-pickle", is_flag=True, help="Run code that a checkpoint asks for. Only if you trust its author.")
 def command(
-    checkpoint: Path, data: Path | None, split: str | None, head: str | None, out: Path | None, device: str | None
+    checkpoint: Path,
+    data: Path | None,
+    split: str | None,
+    head: str | None,
+    out: Path | None,
+    device: str | None,
+    trust_pickle: bool,
 ) -> None:
     """Measure COCO AP of CHECKPOINT, overall and by class.
 
@@ -35,7 +42,7 @@ def command(
     from brs_detr.report.table import ap_table
 
     console = make_console()
-    evaluation = evaluate(checkpoint, data, split, head=head, device=device, console=console)
+    evaluation = evaluate(checkpoint, data, split, head=head, device=device, console=console, trust_pickle=trust_pickle)
     out = out or folder_of(checkpoint_file(checkpoint)) / "_".join(filter(None, ["eval", evaluation.split.name, head]))
     write_evaluation(evaluation, out)
     num_boxes = sum(row.num_boxes for row in evaluation.per_class)

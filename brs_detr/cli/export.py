@@ -35,12 +35,15 @@ class FrameSize(Size):
 @click.option("--batch", type=click.IntRange(1), help="With --static: images at a time.  [default: 1]")
 @click.option("--half", is_flag=True, help="Large products in float16; the same as --precision float16.")
 @click.option("--precision", type=click.Choice(["float32", "float16", "bfloat16"]), help="[default: float32]")
-@click.option("--opset", type=click.IntRange(18, 23), default=18, show_default=True, help="Version of ONNX's operators.")
+@click.option(
+    "--opset", type=click.IntRange(18, 23), default=18, show_default=True, help="Version of ONNX's operators."
+)
 @click.option("--preprocess", type=PLACE, help="Resize, normalise and pad. [default: inside of ONNX, else beside]")
 @click.option("--postprocess", type=PLACE, default="inside", show_default=True, help="Choose the best detections.")
 @click.option("--data", type=click.Path(path_type=Path), help="Compare AP on this data set, and pictures of it.")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="[default: test, or val if there is none]")
 @click.option("--overwrite", is_flag=True, help="Replace the file that is there.")
+@click.option("--trust-pickle", is_flag=True, help="Run code that a checkpoint asks for. Only if you trust its author.")
 def command(
     checkpoint: Path,
     format_name: str,
@@ -57,6 +60,7 @@ def command(
     data: Path | None,
     split: str | None,
     overwrite: bool,
+    trust_pickle: bool,
 ) -> None:
     """Export one head of CHECKPOINT, and prove that the file finds what the model finds.
 
@@ -85,7 +89,7 @@ def command(
     if half and precision not in (None, "float16"):
         raise click.UsageError(f"--half asks for float16, --precision for {precision}.")
     console = make_console()
-    content = read_checkpoint(checkpoint)
+    content = read_checkpoint(checkpoint, trust_pickle)
     is_static = dynamic is False or size is not None or batch is not None
     options = ExportOptions(
         format=format_name,

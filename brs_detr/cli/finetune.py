@@ -52,6 +52,7 @@ class _Batch(click.ParamType):
     help="Send losses and metrics there too.",
 )
 @click.option("--no-report", is_flag=True, help="Leave out report.html.")
+@click.option("--trust-pickle", is_flag=True, help="Run code that a checkpoint asks for. Only if you trust its author.")
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe or the config; repeatable."
 )
@@ -66,6 +67,7 @@ def command(
     resume: bool,
     services: tuple[str, ...],
     no_report: bool,
+    trust_pickle: bool,
     overrides: tuple[str, ...],
     **flags: Any,
 ) -> None:
@@ -97,6 +99,7 @@ def command(
             amp=amp,
             seed=seed,
             services=services,
+            trust_pickle=trust_pickle,
         )
     conclude(run, with_report=not no_report)
 

@@ -48,6 +48,7 @@ SOME_UNREADABLE = 1
 @click.option("--max-frames", type=click.IntRange(1), help="Of a video or camera.")
 @click.option("--device", help="cpu, cuda, cuda:1, ... [default: the GPU if there is one]")
 @click.option("--overwrite", is_flag=True, help="Delete the predictions that --out already holds.")
+@click.option("--trust-pickle", is_flag=True, help="Run code that a checkpoint asks for. Only if you trust its author.")
 def command(
     model: Path,
     sources: tuple[str, ...],
@@ -66,6 +67,7 @@ def command(
     max_frames: int | None,
     device: str | None,
     overwrite: bool,
+    trust_pickle: bool,
 ) -> None:
     """Draw what MODEL finds on each SOURCE.
 
@@ -104,7 +106,7 @@ def command(
     with tempfile.TemporaryDirectory(prefix="brs-detr-") as downloads:
         found = find_sources(sources, recursive, Path(downloads))
         require_readable(found)
-        detector: Any = open_detector(model, device, threshold)
+        detector: Any = open_detector(model, device, threshold, trust_pickle)
         detector.batch_size = batch
         if tile is not None:
             from brs_detr.prediction.tiles import TiledDetector

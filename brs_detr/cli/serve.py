@@ -28,6 +28,7 @@ _MOST_PIXELS = 150_000_000  # below which Pillow lets a picture through
 @click.option("--max-images", type=click.IntRange(1, 1000), default=16, show_default=True, help="In a request.")
 @click.option("--max-pixels", type=NumberRange(1, _MOST_PIXELS), default=50e6, show_default=True, help="Of an image.")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
+@click.option("--trust-pickle", is_flag=True, help="Run code that a checkpoint asks for. Only if you trust its author.")
 def command(
     model: Path,
     host: str,
@@ -38,6 +39,7 @@ def command(
     max_images: int,
     max_pixels: float,
     open_page: bool,
+    trust_pickle: bool,
 ) -> None:
     """Try MODEL on your pictures in the browser, or from another program.
 
@@ -59,7 +61,7 @@ def command(
     from brs_detr.serve.server import address_of, is_local, listen, local_names, run_until_interrupted
 
     with listen(host, port) as listener:
-        served = ServedModel(open_detector(model, device, None), model.resolve().name, threshold)
+        served = ServedModel(open_detector(model, device, None, trust_pickle), model.resolve().name, threshold)
         limits = Limits(int(max_upload_mb * MEGABYTE), max_images, int(max_pixels))
         hosts = local_names(listener, host) if is_local(listener) else None
         app = make_app(served, limits, hosts)

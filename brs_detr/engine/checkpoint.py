@@ -10,6 +10,7 @@ from brs_detr.analysis.coco_ap import FALLBACK_THRESHOLD
 from brs_detr.engine.config_text import parse_config_text
 from brs_detr.engine.plain_file import load_plain
 from brs_detr.engine.run_folder import checkpoint_file
+from brs_detr.engine.safetensors_checkpoint import read_safetensors
 from brs_detr.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,17 +35,19 @@ class Checkpoint:
         return float((self.meta.get("metrics") or {}).get("coco/F1_threshold", FALLBACK_THRESHOLD))
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
+def read_checkpoint(path: str | Path, trust_pickle: bool = False) -> Checkpoint:
     """Read a checkpoint file. The pickle inside may hold tensors and plain values, nothing that runs code.
 
     Args:
-        path: folder of a run (its best checkpoint is read), or any checkpoint that mmengine saved.
+        path: folder of a run (its best checkpoint is read), any checkpoint that mmengine saved, or a `.safetensors`
+            file that `brs-detr export` wrote.
+        trust_pickle: run the code that a pickle asks for.
 
     Raises:
         UserError: the file is missing, is no checkpoint, asks for code to be run, or has no config or class names.
     """
     path = checkpoint_file(path)
-    content = load_plain(path)
+    content = read_safetensors(path) if path.suffix == ".safetensors" else load_plain(path, trust_pickle)
     meta = content.get("meta") if isinstance(content, dict) else None
     if not isinstance(meta, dict) or "state_dict" not in content:
         raise UserError(f"{path} is not a checkpoint of this package.", "Give best.pth or last.pth of a training run.")

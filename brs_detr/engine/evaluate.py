@@ -60,6 +60,7 @@ def evaluate(
     head: str | None = None,
     device: str | None = None,
     console: Console | None = None,
+    trust_pickle: bool = False,
 ) -> Evaluation:
     """Measure COCO AP of a checkpoint, by pycocotools and without rounding.
 
@@ -70,12 +71,13 @@ def evaluate(
         head: evaluate this head of the model, `query`, `roi` or `atss`; by default the one its config names.
         device: `cpu`, `cuda`, ...; by default the GPU if there is one.
         console: where progress is shown.
+        trust_pickle: run the code that the checkpoint asks for.
 
     Raises:
         UserError: the checkpoint or the data cannot be used, their classes differ, or the model has no such head.
     """
     console = console or make_console()
-    content = read_checkpoint(checkpoint)
+    content = read_checkpoint(checkpoint, trust_pickle)
     chosen = open_any_split(data, split, console) if data is not None else _trained_split(content.config, split)
     require_same_classes(chosen, content.class_names)
     use_split(content.config, "test", chosen, content.class_names)

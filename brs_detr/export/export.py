@@ -13,13 +13,14 @@ from rich.console import Console
 from torch import nn
 
 from brs_detr.engine.bars import stage
-from brs_detr.engine.checkpoint import Checkpoint, build_model
+from brs_detr.engine.checkpoint import Checkpoint, build_model, read_checkpoint
 from brs_detr.engine.console import make_console
 from brs_detr.engine.evaluate import choose_head
+from brs_detr.engine.safetensors_checkpoint import write_safetensors
 from brs_detr.errors import UserError
 from brs_detr.export.comparison import Tolerance
 from brs_detr.export.describe import describe
-from brs_detr.export.formats import FORMATS, Format
+from brs_detr.export.formats import FORMATS, OPSETS, Format
 from brs_detr.export.half import halve
 from brs_detr.export.parity import Parity, require_parity
 from brs_detr.export.parity_images import Picture
@@ -111,6 +112,8 @@ def export(
     if options.head is not None:
         choose_head(model, options.head)
     head = str(model.eval_head)
+    if chosen.name == "safetensors":
+        return _export_weights(checkpoint, model, head, out, pictures, console)
     exportable = model.exportable(  # type: ignore[operator]
         head, postprocess=options.postprocess, nms_keep=nms_keep_op if chosen.name == "onnx" else None
     )
@@ -149,6 +152,29 @@ def export(
     return Exported(out, info, measured)
 
 
+def _export_weights(
+    checkpoint: Checkpoint, model: nn.Module, head: str, out: Path, pictures: Sequence[Picture], console: Console
+) -> Exported:
+    """Write a checkpoint without a pickle; what it holds must find the same to the last bit."""
+    settings = getattr(model, f"{head}_head").test_cfg
+    info = describe(checkpoint, head, settings, preprocess=False, postprocess=True)
+    partial = out.with_name(f".{out.stem}.partial{out.suffix}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        write_safetensors(partial, checkpoint.state_dict, checkpoint.meta)
+        again = build_model(read_checkpoint(partial), "cpu")
+        choose_head(again, head)
+        session = ModelSession(model, info)
+        exact = Tolerance(box=1e-9, score=1e-9, ap=0.0, unmatched=0.0)
+        measured = require_parity(
+            session, session, ModelSession(again, info), pictures, tolerance=exact, console=console, batches=(1,)
+        )
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return Exported(out, dataclasses.replace(info, parity=measured.summary()), measured)
+
+
 def require_possible(options: ExportOptions) -> Format:
     """The format of the options.
 
@@ -156,6 +182,13 @@ def require_possible(options: ExportOptions) -> Format:
         UserError: it cannot hold what the options ask for.
     """
     chosen = FORMATS[options.format]
+    if options.format == "onnx" and options.opset not in OPSETS:
+        raise UserError(
+            f"Opset {options.opset} cannot be written.",
+            f"Give --opset {OPSETS[0]} to {OPSETS[-1]}.",
+        )
+    if options.format == "safetensors" and options != ExportOptions("safetensors", options.head):
+        raise UserError("A safetensors file holds all weights as they are.", "Give --head and --out alone.")
     if options.preprocess and not chosen.can_preprocess:
         raise UserError(
             f"Preprocessing cannot be part of {chosen.name}: there the size of an image is fixed before it is resized.",

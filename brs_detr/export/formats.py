@@ -26,6 +26,9 @@ class Format:
     has_guards: bool = False
 
 
+OPSETS = range(18, 24)
+"""Versions of ONNX's operators that can be written."""
+
 FORMATS = {
     format.name: format
     for format in (

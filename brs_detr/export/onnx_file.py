@@ -21,9 +21,6 @@ from brs_detr.runtime.artefact_info import METADATA_KEY, ArtefactInfo
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-OPSETS = range(18, 24)
-"""Versions of the operator set that the exporter of PyTorch writes."""
-
 OUTPUTS = ("boxes", "scores", "labels")
 MOST_BOXES = 2**31 - 1  # that suppression may leave
 
@@ -35,7 +32,7 @@ def write_onnx(program: ExportedProgram, info: ArtefactInfo, path: Path, opset: 
         program: from `brs_detr.export.program.export_program`.
         info: stored in the file; preprocessing is put before the program if it says so.
         path: file to write.
-        opset: one of `OPSETS`.
+        opset: one of `brs_detr.export.formats.OPSETS`.
     """
     with _silence():
         translated = torch.onnx.export(

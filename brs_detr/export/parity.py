@@ -118,6 +118,7 @@ def require_parity(
     *,
     tolerance: Tolerance | None = None,
     measure_ap: Callable[[Detector], float] | None = None,
+    batches: Sequence[int] = BATCHES,
     console: Console,
 ) -> Parity:
     """Compare what an artefact and its model find.
@@ -134,6 +135,7 @@ def require_parity(
         pictures: to compare on, each by itself and, where the artefact takes any number, in batches.
         tolerance: by default the one of the artefact's precision in `TOLERANCES`.
         measure_ap: AP of a detector on a data set.
+        batches: sizes of the batches, of an artefact that takes any.
         console: where progress is shown.
 
     Raises:
@@ -143,7 +145,7 @@ def require_parity(
     rows = [
         row
         for picture in track(pictures, "comparing", console)
-        for row in _compare_on(model, exact, artefact, picture, tolerance)
+        for row in _compare_on(model, exact, artefact, picture, tolerance, batches)
     ]
     ap = None
     if measure_ap is not None:
@@ -159,11 +161,16 @@ def require_parity(
 
 
 def _compare_on(
-    model: ModelSession, exact: ModelSession, artefact: Session, picture: Picture, tolerance: Tolerance
+    model: ModelSession,
+    exact: ModelSession,
+    artefact: Session,
+    picture: Picture,
+    tolerance: Tolerance,
+    batches: Sequence[int],
 ) -> Iterator[ParityRow]:
     expected = Detector.of(model, score_threshold=0)(picture.pixels)
     fixed = artefact.info.batch_size
-    for batch_size in (fixed,) if fixed else BATCHES:
+    for batch_size in (fixed,) if fixed else batches:
         found = Detector.of(artefact, 0, batch_size)([picture.pixels] * batch_size)
         asked = tolerance
         comparison = compare_all(expected, found, asked)

@@ -41,6 +41,7 @@ def finetune(
     seed: int | None = None,
     services: Iterable[str] = (),
     console: Console | None = None,
+    trust_pickle: bool = False,
 ) -> TrainedRun:
     """Train a detector on a data set by the recipe for its size.
 
@@ -60,6 +61,7 @@ def finetune(
         seed: of every random choice; by default one is drawn, printed and stored.
         services: that losses and metrics are sent to, of `brs_detr.engine.loggers.SERVICES`.
         console: where progress is shown; by default the first process prints to standard output.
+        trust_pickle: run the code that the weights ask for.
 
     Raises:
         UserError: the model, weights, data or a setting cannot be used, `work_dir` already holds a run, or there is
@@ -75,7 +77,7 @@ def finetune(
     assigned, assignments = split_assignments(overrides)
     config = load_config(config_name, assignments)
     if record is None:
-        decided, starting = None, choose_weights(config, weights)
+        decided, starting = None, choose_weights(config, weights, trust_pickle)
     else:
         decided = record[TUNING]
         starting = no_weights(config, decided["start"], decided["weights"])

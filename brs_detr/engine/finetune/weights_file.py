@@ -38,18 +38,19 @@ class Weights:
         return "detector" if "backbone" in parts and parts - _OWN_PARTS else "backbone"
 
 
-def read_weights(source: str) -> Weights:
+def read_weights(source: str, trust_pickle: bool = False) -> Weights:
     """Read weights without running code that is stored with them.
 
     Args:
         source: a checkpoint or the folder of a run; a `.safetensors` file; `torchvision://NAME`, `timm://NAME` or an
             address, which are fetched unless an earlier run has; or a plain name of torchvision's or timm's.
+        trust_pickle: run the code that a file asks for.
 
     Raises:
         UserError: there is no such file or name, it cannot be fetched, or it holds no weights.
     """
     if Path(source).exists():
-        return _from_content(source, _read_file(checkpoint_file(source)))
+        return _from_content(source, _read_file(checkpoint_file(source), trust_pickle))
     if "://" not in source and (len(Path(source).parts) > 1 or Path(source).suffix in (".pth", ".pt", ".safetensors")):
         raise UserError(f"There is no file {source}.", "Check the path.")
     scheme, _, name = source.rpartition("://")
@@ -65,9 +66,9 @@ def read_weights(source: str) -> Weights:
     )
 
 
-def _read_file(path: Path) -> Any:
+def _read_file(path: Path, trust_pickle: bool) -> Any:
     if path.suffix != ".safetensors":
-        return load_plain(path)
+        return load_plain(path, trust_pickle)
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

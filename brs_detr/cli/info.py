@@ -1,0 +1,51 @@
+"""`brs-detr info`: what a file with weights is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command("info", short_help="Say what a checkpoint or an exported file is.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(file: Path, as_json: bool) -> None:
+    """Say what FILE is: a run folder, a checkpoint, an exported detector, official weights, a backbone.
+
+    Nothing that is stored in it is run; of a pickle that asks for code it is said what would run.
+
+    \b
+    Examples:
+      brs-detr info work_dirs/traffic
+      brs-detr info model.onnx
+      brs-detr info downloaded.pth --json
+    """
+    from brs_detr.engine.console import make_console
+    from brs_detr.engine.file_info import describe_file
+
+    info = describe_file(file)
+    if as_json:
+        click.echo(json.dumps({"file": file.name, **asdict(info)}, indent=1, ensure_ascii=False))
+        return
+    console = make_console()
+    console.print(f"{file}: {info.kind}")
+    width = max((len(name) for name in info.facts), default=0)
+    for name, value in info.facts.items():
+        console.print(f"  {name.replace('_', ' '):{width}}  {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}".replace(",", " ")
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_shown(one)}" for name, one in value.items())
+    if isinstance(value, list):
+        more = [f"and {len(value) - 20} more"] if len(value) > 20 else []
+        return ", ".join([*map(_shown, value[:20]), *more])
+    return str(value)
