@@ -97,7 +97,8 @@ def _load(path: Path, with_values: bool, weights_only: bool) -> Any:
 
 def _asks_for_code(path: Path, error: Exception) -> bool:
     """Whether a file was refused for what it asks for, rather than for its bytes."""
-    return bool(code_in_pickles(path)) or (isinstance(error, pickle.UnpicklingError) and "Unsupported" in str(error))
+    is_refused = isinstance(error, pickle.UnpicklingError) and "Unsupported" in str(error)
+    return bool(code_in_pickles(path)) or (is_refused and file_kind(path) != "unknown")
 
 
 def _refusal(path: Path) -> UserError:

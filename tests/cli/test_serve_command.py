@@ -21,7 +21,7 @@ import sys, types
 sys.path.insert(0, {str(Path(__file__).parents[1] / "serve")!r})
 from served import PlantedDetector
 planted = types.ModuleType("brs_detr.export.open_detector")
-planted.open_detector = lambda path, device, score_threshold: PlantedDetector()
+planted.open_detector = lambda *arguments: PlantedDetector()
 sys.modules[planted.__name__] = planted
 from brs_detr.cli import run
 run()
@@ -96,7 +96,7 @@ def test_an_unknown_host(opened: list[tuple]) -> None:
 def test_what_is_opened(opened: list[tuple]) -> None:
     result = invoke("runs/best.onnx", "--port", 0, "--device", "cpu")
     assert result.exit_code == 2 and "This is no detector." in result.stderr
-    assert opened == [(Path("runs/best.onnx"), "cpu", None)]
+    assert opened == [(Path("runs/best.onnx"), "cpu", None, False)]
 
 
 @pytest.mark.parametrize("package", ["starlette", "uvicorn", "python_multipart", "jinja2"])

@@ -8,9 +8,8 @@ import runpy
 from pathlib import Path
 
 from brs_detr.cli.export import FORMAT_NAMES
-from brs_detr.export.formats import FORMATS
+from brs_detr.export.formats import FORMATS, OPSETS
 from brs_detr.export.latency_table import latency_markdown
-from brs_detr.export.onnx_file import OPSETS
 from brs_detr.export.parity import MOST_NOISE, TOLERANCES
 
 ROOT = Path(__file__).parents[2]

@@ -108,6 +108,20 @@ def test_onnx_has_standard_operators_and_names(exported) -> None:
         assert dims == (["batch", "height", "width", 3] if options.preprocess else ["batch", 3, "height", "width"])
 
 
+def test_a_checkpoint_without_a_pickle(checkpoint: Checkpoint, shapes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m.safetensors"
+    result = export(checkpoint, out, ExportOptions("safetensors", "atss"), PICTURES)
+    assert result.info.parity["matched"] == result.info.parity["detections"] > 0
+    assert result.info.parity["max_score_error"] == 0
+    detector = open_detector(out, "cpu", 0.0)
+    expected = TrainedDetector(checkpoint.path, "cpu", 0.0)
+    assert detector.score_threshold == 0
+    assert read_checkpoint(out).score_threshold == checkpoint.score_threshold
+    picture = shapes / "val" / "000001.jpg"
+    np.testing.assert_array_equal(detector(picture).boxes_xyxy, expected(picture).boxes_xyxy)
+    assert list(tmp_path.iterdir()) == [out]
+
+
 def test_ap_is_compared(checkpoint: Checkpoint, shapes: Path, tmp_path: Path, console) -> None:
     held_out = HeldOut.open(shapes, "val", checkpoint.class_names, console)
     options = ExportOptions("torchscript", "query")
@@ -169,7 +183,8 @@ def test_another_ap_is_caught(checkpoint: Checkpoint, tmp_path: Path) -> None:
     [
         (ExportOptions("torch-export", preprocess=True), "Preprocessing cannot be part of torch-export"),
         (ExportOptions("onnx", precision="bfloat16"), "onnx cannot hold bfloat16"),
-        (ExportOptions("safetensors", precision="float16"), "safetensors cannot hold float16"),
+        (ExportOptions("safetensors", precision="float16"), "holds all weights as they are"),
+        (ExportOptions("onnx", opset=17), "Opset 17 cannot be written"),
         (ExportOptions("onnx", "fcos"), "fcos"),
     ],
 )
