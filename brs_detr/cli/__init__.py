@@ -103,6 +103,7 @@ def main() -> None:
       brs-detr check DATA                  see what is wrong with your data (COCO, Pascal VOC or YOLO)
       brs-detr finetune DATA               train on it, by a recipe that fits it, and get a report
       brs-detr predict RUN street.jpg      draw what the trained detector finds
+      brs-detr export RUN                  make a file of it that runs without PyTorch
     """
 
 
