@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from brs_detr.engine.detector import Detector as TrainedDetector
 from brs_detr.engine.train import TrainedRun
 from brs_detr.errors import UserError
 from brs_detr.export import export as module
-from brs_detr.export.export import ExportOptions, artefact_name, export
+from brs_detr.export.export import Exported, ExportOptions, artefact_name, export
 from brs_detr.export.held_out import HeldOut
 from brs_detr.export.open_detector import open_detector
 from brs_detr.export.open_session import open_session
@@ -37,16 +39,23 @@ def checkpoint(trained: TrainedRun) -> Checkpoint:
     return read_checkpoint(trained.best_checkpoint)
 
 
-@pytest.fixture(scope="module", params=CASES, ids=artefact_name)
-def exported(request: pytest.FixtureRequest, checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory):
-    out = tmp_path_factory.mktemp("exported") / artefact_name(request.param)
-    return request.param, export(checkpoint, out, request.param, PICTURES)
-
-
 @pytest.fixture(scope="module")
-def whole_artefact(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("whole") / "m.onnx"
-    return export(checkpoint, out, ExportOptions("onnx", "query"), PICTURES).path
+def export_once(
+    checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[ExportOptions], Exported]:
+    """Exports what was not exported before: it takes half a minute."""
+
+    @cache
+    def exported(options: ExportOptions) -> Exported:
+        out = tmp_path_factory.mktemp("exported") / artefact_name(options)
+        return export(checkpoint, out, options, PICTURES)
+
+    return exported
+
+
+@pytest.fixture(params=CASES, ids=artefact_name)
+def exported(request: pytest.FixtureRequest, export_once) -> tuple[ExportOptions, Exported]:
+    return request.param, export_once(request.param)
 
 
 def test_the_artefact_finds_what_the_model_finds(exported) -> None:
@@ -143,23 +152,24 @@ WEIGHTS = (
 
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_one_changed_weight_is_caught(
-    checkpoint: Checkpoint, whole_artefact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    checkpoint: Checkpoint, export_once, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """And no file is left, nor is one that was there replaced."""
 
     def write_damaged(model, info, path: Path, chosen, opset) -> None:
-        artefact = onnx.load(whole_artefact)
+        artefact = onnx.load(export_once(CASES[0]).path)
         weight = next(entry for entry in artefact.graph.initializer if name in entry.name)
         values = numpy_helper.to_array(weight).copy()
         values.flat[values.size // 2] += 0.1
         weight.CopyFrom(numpy_helper.from_array(values, weight.name))
         onnx.save(artefact, path)
 
+    export_once(CASES[0])
     monkeypatch.setattr(module, "write", write_damaged)
     out = tmp_path / "m.onnx"
     out.write_text("what was there before")
     with pytest.raises(UserError, match="does not find what the model finds, and was deleted") as caught:
-        export(checkpoint, out, ExportOptions("onnx", "query"), PICTURES)
+        export(checkpoint, out, CASES[0], PICTURES)
     assert "have no partner within 0.001 px and a score of 1e-05" in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
     assert out.read_text() == "what was there before"
