@@ -118,13 +118,19 @@ def command(
 
 def _report(exported: Exported, console: Console) -> None:
     figures = exported.info.parity
-    unmatched = figures["unmatched"] + figures["at_edge"]
     console.print(
         f"Compared with the model on {figures['pictures']} pictures: {figures['matched']} of {figures['detections']} "
         f"detections are the same, up to {figures['max_box_error_px']:.1g} px and a score of "
-        f"{figures['max_score_error']:.1g}"
-        + (f"; {unmatched} differ in which of equal scores come last." if unmatched else ".")
+        f"{figures['max_score_error']:.1g}."
     )
+    notes = {
+        "at_edge": "differ in which of equal scores come last",
+        "unmatched": "have no partner, of both sides",
+        "tied_pictures": "pictures were left out: rounding decides there what the model finds",
+    }
+    for name, what in notes.items():
+        if figures[name]:
+            console.print(f"  {figures[name]} {what}.")
     if "AP_model" in figures:
         console.print(f"AP {figures['AP_artefact']:.4f}, of the model {figures['AP_model']:.4f}")
     info, size = exported.info, exported.path.stat().st_size / 2**20
