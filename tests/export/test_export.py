@@ -27,10 +27,10 @@ PICTURES = synthetic_pictures(((64, 64), (90, 60), (47, 131)))
 CASES = [
     ExportOptions("onnx", "query", preprocess=True),
     ExportOptions("onnx", "roi", preprocess=True),
-    ExportOptions("onnx", "atss", postprocess=False),
-    ExportOptions("onnx", "query", fixed_size=(80, 96), batch_size=2, precision="float16", opset=19),
+    ExportOptions("torchscript", "atss", postprocess=False),
+    ExportOptions("onnx", "atss", fixed_size=(80, 96), batch_size=2, precision="float16", opset=19),
     ExportOptions("torch-export", "atss"),
-    ExportOptions("torchscript", "roi", postprocess=False),
+    ExportOptions("torchscript", "roi"),
 ]
 
 
@@ -73,7 +73,7 @@ def test_the_artefact_finds_what_the_model_finds(exported) -> None:
 
 def test_a_detector_on_it_is_the_training_sides(exported, trained: TrainedRun, shapes: Path) -> None:
     options, result = exported
-    if options.fixed_size:
+    if options.fixed_size or result.info.preprocessing.smallest_side > 64:
         return  # the training side does not pad
     trained_detector = TrainedDetector(trained.best_checkpoint, "cpu", 0.0)
     trained_detector.model.eval_head = options.head
@@ -82,8 +82,6 @@ def test_a_detector_on_it_is_the_training_sides(exported, trained: TrainedRun, s
     assert open_detector(result.path, "cpu").score_threshold == pytest.approx(result.info.score_threshold)
     for path in sorted((shapes / "val").glob("*.jpg")):
         expected, found = trained_detector(path), detector(path)
-        if result.info.preprocessing.smallest_side > 64:
-            continue  # these were padded
         assert len(found) == len(expected)
         np.testing.assert_allclose(np.sort(found.scores), np.sort(expected.scores), atol=1e-5)
         np.testing.assert_allclose(found.boxes_xyxy[:3], expected.boxes_xyxy[:3], atol=1e-3)
@@ -169,7 +167,7 @@ def test_one_changed_weight_is_caught(
     out = tmp_path / "m.onnx"
     out.write_text("what was there before")
     with pytest.raises(UserError, match="does not find what the model finds, and was deleted") as caught:
-        export(checkpoint, out, CASES[0], PICTURES)
+        export(checkpoint, out, CASES[0], PICTURES[:1])
     assert "have no partner within 0.001 px and a score of 1e-05" in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
     assert out.read_text() == "what was there before"
