@@ -116,10 +116,11 @@ def _differences(records: list[dict[str, Any]]) -> str:
     rows = [record for record in records if "picture" in record and not record["is_tied"]]
     if not rows:
         return "refused" if any("refused" in record for record in records) else "-"
-    assert all(row["num_unmatched"] == 0 for row in rows)
     tied = {record["picture"] for record in records if record.get("is_tied")}
     box, score = (max(row[name] for row in rows) for name in ("max_box_error", "max_score_error"))
-    return f"{box:.0e} px, {score:.0e}" + (f" ({len(tied)} tied)" if tied else "")
+    unmatched = max(-(-row["num_unmatched"] // 2) // row["batch_size"] for row in rows)
+    notes = [f"{unmatched} unmatched"] * bool(unmatched) + [f"{len(tied)} tied"] * bool(tied)
+    return f"{box:.0e} px, {score:.0e}" + (f" ({', '.join(notes)})" if notes else "")
 
 
 def main() -> None:

@@ -20,7 +20,8 @@ class Tolerance:
         box: difference of a coordinate, in pixels of the image.
         score: difference of a score.
         ap: difference of AP on a data set.
-        unmatched: share of the detections that may have no partner within the two bounds above.
+        unmatched: how many detections, of both sides together, may have no partner within the two bounds above, as a
+            share of the model's. A box at the border of the image can amplify a rounding error a thousand times.
     """
 
     box: float
