@@ -30,7 +30,7 @@ def test_parity() -> None:
             assert abs(record["AP_model"] - record["AP_artefact"]) <= 1e-4
         if "picture" in record and not record["is_tied"]:
             assert record["num_unmatched"] <= 0.02 * record["num_detections"]
-            assert record["max_score_error"] <= 1e-5
+            assert record["max_score_error"] <= 1e-5 * MOST_NOISE
 
 
 def test_latency() -> None:
