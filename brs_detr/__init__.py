@@ -4,7 +4,7 @@
 >>> model = Detector("work_dirs/my_run")
 >>> detections = model("street.jpg")
 
-Everything is imported on first use: ``import brs_detr.losses`` needs PyTorch alone.
+Everything is imported on first use: ``import brs_detr.losses`` needs PyTorch alone, `Detections` does without it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from brs_detr.engine.detector import Detections, Detector
+    from brs_detr.engine.detector import Detector
+    from brs_detr.runtime.detections import Detections
 
 __version__ = "0.1.0.dev0"
 __all__ = ["Detections", "Detector", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Detections", "Detector"):
-        from brs_detr.engine import detector
+    if name == "Detector":
+        from brs_detr.engine.detector import Detector
 
-        return getattr(detector, name)
+        return Detector
+    if name == "Detections":
+        from brs_detr.runtime.detections import Detections
+
+        return Detections
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -95,11 +95,11 @@ class Detector:
         if not isinstance(image, (list, tuple)):
             return self._detect([read_pixels(image)])[0]
         found: list[Detections] = []
-        for batch in self._batches([read_pixels(one) for one in image]):
+        for batch in self._batches(map(read_pixels, image)):
             found += self._detect(batch)
         return found
 
-    def _batches(self, images: Sequence[Pixels]) -> Iterator[list[Pixels]]:
+    def _batches(self, images: Iterable[Pixels]) -> Iterator[list[Pixels]]:
         """Neighbours that have one size when the model sees them, so that a batch is padded no more than one image."""
         batch: list[Pixels] = []
         for image in images:

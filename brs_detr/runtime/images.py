@@ -14,6 +14,9 @@ from brs_detr.errors import UserError
 
 ImageLike: TypeAlias = "str | Path | Image.Image | NDArray[np.uint8]"
 
+DECODING_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError)
+"""What Pillow raises, by format, for a file that it cannot decode."""
+
 
 class UnreadableImage(UserError):
     """An image file that is missing or cannot be decoded; the message names the file.
@@ -52,11 +55,20 @@ def _read_file(path: Path) -> NDArray[np.uint8]:
             turned = ImageOps.exif_transpose(file)
             if turned.mode.startswith("I;16"):
                 turned = Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8))
+            if turned.mode == "CMYK" and file.format == "JPEG":
+                return _printed(turned)
             return np.asarray(turned.convert("RGB"))
     except FileNotFoundError:
         raise UnreadableImage.of(path, "there is no such file") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except DECODING_ERRORS as error:
         raise UnreadableImage.of(path, why_unreadable(error)) from error
+
+
+def _printed(image: Image.Image) -> NDArray[np.uint8]:
+    """RGB of a picture in printing inks, rounded as OpenCV does it; Pillow's result is up to two grey levels off."""
+    inks = np.asarray(image).astype(np.int32)  # [H, W, 4], 255 is all of the ink
+    paper = 255 - inks[..., 3:]
+    return (paper - (inks[..., :3] * paper >> 8)).astype(np.uint8)
 
 
 def why_unreadable(error: Exception) -> str:

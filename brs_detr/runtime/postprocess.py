@@ -34,8 +34,11 @@ def best_candidates(
 
 
 def _suppress(boxes: NDArray[np.float32], iou_threshold: float, most: int) -> list[int]:
-    """Places of the boxes, best first, that overlap no better one that is kept by more than a threshold."""
-    corners = boxes.astype(np.float64)
+    """Places of the boxes, best first, that overlap no better one that is kept by more than a threshold.
+
+    IoUs are float32 and the threshold is float64, as in torchvision: it decides on an IoU that is the threshold.
+    """
+    corners = boxes.astype(np.float32)
     areas = (corners[:, 2:] - corners[:, :2]).prod(1)
     remaining = np.arange(len(boxes))
     kept: list[int] = []
@@ -45,5 +48,6 @@ def _suppress(boxes: NDArray[np.float32], iou_threshold: float, most: int) -> li
         low, high = np.maximum(corners[rest, :2], corners[best, :2]), np.minimum(corners[rest, 2:], corners[best, 2:])
         shared = np.clip(high - low, 0, None).prod(1)
         with np.errstate(invalid="ignore"):
-            remaining = rest[~(shared / (areas[best] + areas[rest] - shared) > iou_threshold)]
+            ious = shared / (areas[best] + areas[rest] - shared)
+        remaining = rest[~(ious.astype(np.float64) > iou_threshold)]
     return kept

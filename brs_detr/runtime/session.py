@@ -57,6 +57,11 @@ class OnnxSession:
             raise UserError(
                 f"{self.path} is damaged or not an ONNX model: {_first_line(error)}", "Export the checkpoint again."
             ) from None
+        if device and device.startswith("cuda") and "CUDAExecutionProvider" not in self._session.get_providers():
+            raise UserError(
+                f"onnxruntime cannot use the device {device}, and would have taken the CPU instead.",
+                "Check its number and that driver, CUDA and cuDNN fit onnxruntime-gpu, or choose cpu.",
+            )
         text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if text is None:
             raise UserError(

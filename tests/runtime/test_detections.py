@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from brs_detr.errors import UserError
 from brs_detr.runtime.detections import Detections
 
 
@@ -46,6 +48,21 @@ def test_above_keeps_the_threshold_itself(found: Detections) -> None:
 def test_it_cannot_be_changed(found: Detections) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.scores = np.zeros(2)  # type: ignore[misc]
+
+
+def test_supervision(found: Detections) -> None:
+    theirs = found.to_supervision()
+    np.testing.assert_array_equal(theirs.xyxy, found.boxes_xyxy)
+    np.testing.assert_array_equal(theirs.confidence, found.scores)
+    assert theirs.class_id.tolist() == [1, 0]
+    assert theirs.data["class_name"].tolist() == ["dog", "cat"]
+    assert len(found.above(0.9).to_supervision()) == 0
+
+
+def test_without_supervision_it_is_named(found: Detections, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(UserError, match="pip install supervision"):
+        found.to_supervision()
 
 
 def test_drawing_leaves_the_picture_alone(found: Detections) -> None:

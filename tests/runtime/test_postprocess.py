@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 import torchvision
 from hypothesis import given
@@ -26,6 +27,19 @@ def test_suppression_is_torchvisions(seed: int, threshold: float) -> None:
     there = np.flatnonzero(scores >= 0)
     tensors = (torch.from_numpy(column[there]) for column in (boxes, scores, labels))
     expected = there[torchvision.ops.batched_nms(*tensors, threshold).numpy()][:10]
+    assert chosen.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.6, 0.7, 0.8])
+@pytest.mark.parametrize("seed", range(20))
+def test_overlaps_that_are_the_threshold_are_decided_as_in_torchvision(threshold: float, seed: int) -> None:
+    """Corners are whole numbers, so that many pairs overlap by 3/10, 3/5, ... exactly; 0.6 is in float32 above 0.6."""
+    random = np.random.default_rng(seed)
+    corner = random.integers(0, 12, (80, 2))
+    boxes = np.concatenate([corner, corner + random.integers(1, 12, (80, 2))], 1).astype(np.float32)
+    scores = random.permutation(80).astype(np.float32) / 80
+    chosen = best_candidates(boxes, scores, np.zeros(80, np.int64), Postprocessing(False, 80, threshold))
+    expected = torchvision.ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores), threshold)
     assert chosen.tolist() == expected.tolist()
 
 

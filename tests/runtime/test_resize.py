@@ -32,6 +32,13 @@ def test_whole_factors(factor: int) -> None:
         np.testing.assert_array_equal(resize(image, size), expected)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_any_number_of_channels_however_they_lie_in_memory(channels: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (90, 70, channels), np.uint8)[::-1, ::2, ::-1]
+    expected = cv2.resize(np.ascontiguousarray(image), (51, 77), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(resize(image, (77, 51)), expected.reshape(77, 51, channels))
+
+
 def test_same_size_is_the_same_image() -> None:
     image = np.zeros((5, 7, 3), np.uint8)
     assert resize(image, (5, 7)) is image

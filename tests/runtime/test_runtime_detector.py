@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 from planted_graphs import BOXES, info, write_planted
@@ -10,6 +11,7 @@ from planted_graphs import BOXES, info, write_planted
 from brs_detr.errors import UserError
 from brs_detr.runtime import Detections, Detector
 from brs_detr.runtime.artefact_info import ArtefactInfo
+from brs_detr.runtime.session import OnnxSession, Outputs
 
 BLACK = np.zeros((30, 40, 3), np.uint8)
 
@@ -85,6 +87,37 @@ def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
 
     Image.fromarray(np.full((4, 4), 0x1234, np.uint16)).save(tmp_path / "p.png")
     assert read_pixels(tmp_path / "p.png").tolist() == np.full((4, 4, 3), 0x12).tolist()
+
+
+def test_pictures_of_a_list_are_read_when_their_turn_comes(tmp_path: Path) -> None:
+    """A list of thousands of paths need not fit into memory."""
+    write_planted(tmp_path / "m.onnx")
+    events: list[str] = []
+
+    class Watched(OnnxSession):
+        def run(self, images: np.ndarray, image_sizes: np.ndarray | None) -> Outputs:
+            events.append(f"{len(images)} run")
+            return super().run(images, image_sizes)
+
+    class Noted(Image.Image):
+        def convert(self, *arguments: object, **names: object) -> Image.Image:
+            events.append("read")
+            return Image.fromarray(BLACK)
+
+    Detector.of(Watched(tmp_path / "m.onnx", "cpu"), batch_size=2)([Noted() for _ in range(5)])
+    assert events == ["read", "read", "read", "2 run", "read", "read", "2 run", "1 run"]
+
+
+def test_a_gpu_that_onnxruntime_cannot_start_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime would warn and take the CPU."""
+    write_planted(tmp_path / "m.onnx")
+    have = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: have)
+    started = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *arguments, **names: started)
+    with pytest.raises(UserError, match="cannot use the device cuda:7"):
+        Detector(tmp_path / "m.onnx", "cuda:7")
+    assert len(Detector(tmp_path / "m.onnx")(BLACK)) == 2  # by default the GPU only where there is one
 
 
 def test_wrong_input(tmp_path: Path) -> None:

@@ -49,6 +49,11 @@ print(found.names, "torch" in sys.modules)
     assert Image.open(tmp_path / "drawn.png").width >= 40
 
 
+def test_what_a_detector_found_needs_no_detector() -> None:
+    result = run_without_torch("import brs_detr; print(brs_detr.Detections.__module__)")
+    assert result.stdout.strip() == "brs_detr.runtime.detections", result.stderr
+
+
 COMMAND = "from brs_detr.cli import main; main(sys.argv[1:], prog_name='brs-detr')"
 
 
