@@ -32,10 +32,10 @@ def command(file: Path, as_json: bool) -> None:
         click.echo(json.dumps({"file": file.name, **asdict(info)}, indent=1, ensure_ascii=False))
         return
     console = make_console()
-    console.print(f"{file}: {info.kind}")
+    console.print(f"{file}: {_printable(info.kind)}")
     width = max((len(name) for name in info.facts), default=0)
     for name, value in info.facts.items():
-        console.print(f"  {name.replace('_', ' '):{width}}  {_shown(value)}")
+        console.print(f"  {_printable(name.replace('_', ' ')):{width}}  {_printable(_shown(value))}")
 
 
 def _shown(value: Any) -> str:
@@ -49,3 +49,8 @@ def _shown(value: Any) -> str:
         more = [f"and {len(value) - 20} more"] if len(value) > 20 else []
         return ", ".join([*map(_shown, value[:20]), *more])
     return str(value)
+
+
+def _printable(text: str) -> str:
+    """Text that came out of a file, without what would steer a terminal."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brs_detr.analysis.coco_ap import FALLBACK_THRESHOLD
+from brs_detr.engine.checkpoint_meta import class_names_of
 from brs_detr.engine.config_text import parse_config_text
 from brs_detr.engine.plain_file import load_plain
 from brs_detr.engine.run_folder import checkpoint_file
@@ -51,11 +52,20 @@ def read_checkpoint(path: str | Path, trust_pickle: bool = False) -> Checkpoint:
     meta = content.get("meta") if isinstance(content, dict) else None
     if not isinstance(meta, dict) or "state_dict" not in content:
         raise UserError(f"{path} is not a checkpoint of this package.", "Give best.pth or last.pth of a training run.")
-    class_names = (meta.get("dataset_meta") or {}).get("classes")
-    if not class_names or "cfg" not in meta:
-        raise UserError(f"{path} holds weights without class names or config.", "Train with `brs-detr train`.")
+    class_names = class_names_of(meta, path)
+    _require_tensors(content["state_dict"], path)
     config = parse_config_text(meta["cfg"], source=str(path))
-    return Checkpoint(path, config, tuple(class_names), content["state_dict"], meta)
+    if not isinstance(config.get("model"), dict):
+        raise UserError(f"{path} is not a checkpoint of this package: its config has no model.", "Train again.")
+    return Checkpoint(path, config, class_names, content["state_dict"], meta)
+
+
+def _require_tensors(state_dict: Any, path: Path) -> None:
+    import torch
+
+    is_plain = isinstance(state_dict, dict) and all(isinstance(value, torch.Tensor) for value in state_dict.values())
+    if not is_plain:
+        raise UserError(f"{path} is not a checkpoint of this package: its weights are no tensors.", "Train again.")
 
 
 def build_model(checkpoint: Checkpoint, device: str | None = None) -> nn.Module:

@@ -35,8 +35,9 @@ def parse_config_text(text: str, source: str = "the config") -> Config:
     """
     try:
         config = dict(_assignment(line) for line in ast.parse(text).body)
-    except (ValueError, SyntaxError) as error:
-        raise UserError(f"The config in {source} cannot be read as plain data: {error}", "Train again.") from None
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:  # the last two: nested too deep
+        reason = str(error) or type(error).__name__
+        raise UserError(f"The config in {source} cannot be read as plain data: {reason}", "Train again.") from None
     return PlainConfig(config)
 
 

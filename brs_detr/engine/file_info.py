@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from brs_detr.engine.archived_info import read_archived_info
+from brs_detr.engine.checkpoint_meta import class_names_of
 from brs_detr.engine.file_kind import Kind, file_kind
 from brs_detr.engine.pickle_globals import code_in_pickles
 from brs_detr.engine.plain_file import load_plain, refuse_other_kinds
 from brs_detr.engine.run_folder import RunFolder, checkpoint_file
 from brs_detr.errors import UserError
 from brs_detr.runtime.artefact_info import METADATA_KEY, ArtefactInfo, Preprocessing
-
-MOST_DESCRIPTION_BYTES = 1 << 24
 
 _ARCHIVES: dict[Kind, str] = {
     "torch-export": "exported program (torch.export)",
@@ -93,8 +92,10 @@ def _onnx(path: Path) -> FileInfo:
         import onnxruntime
     except ImportError:
         raise UserError("To look into ONNX files, onnxruntime is needed.", "pip install 'brs-detr[runtime]'") from None
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # or it computes constants
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has an exception of its own for each of a dozen faults
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} is damaged or not an ONNX model: {reason}", "Copy the file again.") from None
@@ -110,16 +111,14 @@ def _onnx(path: Path) -> FileInfo:
 
 
 def _archive(path: Path, kind: str) -> FileInfo:
-    with zipfile.ZipFile(path) as archive:
-        places = [entry for entry in archive.infolist() if entry.filename.endswith(f"/extra/{METADATA_KEY}")]
-        if len(places) != 1 or places[0].file_size > MOST_DESCRIPTION_BYTES:
-            return FileInfo(f"{kind} of somebody else", {"entries": len(archive.namelist())})
-        text = archive.read(places[0]).decode("utf-8", errors="replace")
-    return FileInfo(f"exported detector: {kind}", _artefact(ArtefactInfo.from_json(text, path)))
+    info = read_archived_info(path)
+    if info is None:
+        return FileInfo(f"{kind} of somebody else")
+    return FileInfo(f"exported detector: {kind}", _artefact(info))
 
 
 def _artefact(info: ArtefactInfo) -> dict[str, Any]:
-    return {
+    facts = {
         "head": info.head,
         "classes": list(info.class_names),
         "score_threshold": info.score_threshold,
@@ -132,6 +131,7 @@ def _artefact(info: ArtefactInfo) -> dict[str, Any]:
         "versions": dict(info.versions),
         "parity": dict(info.parity),
     }
+    return {name: value for name, value in facts.items() if value not in ("", {})}
 
 
 def _size(settings: Preprocessing) -> str:
@@ -156,10 +156,11 @@ def _safetensors(path: Path) -> FileInfo:
 def _json(path: Path) -> FileInfo:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}", "Copy the file again.") from None
     if isinstance(content, dict) and {"images", "categories"} <= content.keys():
-        facts = {name: len(content[name]) for name in ("images", "annotations", "categories") if name in content}
+        lists = [name for name in ("images", "annotations", "categories") if isinstance(content.get(name), list)]
+        facts = {name: len(content[name]) for name in lists}
         return FileInfo("annotations in COCO format", {**facts, "next": "brs-detr check FOLDER"})
     if isinstance(content, list) and content and isinstance(content[0], dict) and "score" in content[0]:
         return FileInfo("COCO results", {"detections": len(content)})
@@ -182,11 +183,13 @@ def _pickle(path: Path) -> FileInfo:
     tensors = {str(name): (tuple(value.shape), str(value.dtype)) for name, value in state.items() if _is_tensor(value)}
     if not tensors:
         raise UserError(f"{path} holds no weights.", "Give a checkpoint, a state dict, or a .safetensors file.")
-    if isinstance(meta, dict) and "cfg" in meta and (meta.get("dataset_meta") or {}).get("classes"):
+    if isinstance(meta, dict) and "cfg" in meta and meta.get("dataset_meta"):
+        class_names_of(meta, path)
         return FileInfo("checkpoint of this package", {**_meta(meta), **_tensors(tensors)})
     if any(re.search(r"transformer\.decoder\.layers\.\d+\.attentions\.1\.", name) for name in tensors):
-        classes = (meta or {}).get("CLASSES") if isinstance(meta, dict) else None
-        facts = {"classes": list(map(str, classes))} if classes else {}
+        classes = meta.get("CLASSES") if isinstance(meta, dict) else None
+        classes = [classes] if isinstance(classes, str) else classes
+        facts = {"classes": list(map(str, classes))} if isinstance(classes, (list, tuple)) else {}
         return FileInfo(
             "official checkpoint of Co-DETR or BRS-DETR (mmdet 2)",
             {**facts, **_tensors(tensors), "next": "brs-detr finetune DATA --weights FILE"},
@@ -209,9 +212,16 @@ def _meta(meta: Mapping[str, Any]) -> dict[str, Any]:
         "AP50": metrics.get("AP50"),
         "score_threshold": metrics.get("F1_threshold"),
         "seed": meta.get("seed"),
-        "versions": dict(meta.get("versions") or {}) or None,
+        "versions": _versions(meta) or None,
     }
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def _versions(meta: Mapping[str, Any]) -> dict[str, str]:
+    trained = {"brs_detr": meta["brs_detr_version"]} if meta.get("brs_detr_version") else {}
+    others = {"mmengine": meta["mmengine_version"]} if meta.get("mmengine_version") else {}
+    stored = meta["versions"] if isinstance(meta.get("versions"), dict) else {}
+    return {str(name): str(version) for name, version in {**stored, **trained, **others}.items()}
 
 
 def _config_name(text: str) -> str:

@@ -7,6 +7,7 @@ import pickletools
 import re
 import tarfile
 import zipfile
+import zlib
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from brs_detr.engine.file_kind import file_kind
 
 MOST_PICKLES = 20  # that are read of a file
 MOST_BYTES = 2**27  # that are read of each
+MOST_CHARACTERS = 200  # of a name
 MOST_INSTRUCTIONS = 2_000_000
 COMPUTED = "a name that is put together while it runs"
 
@@ -48,7 +50,7 @@ def code_in_pickles(path: Path) -> list[str]:
     try:
         for pickle in itertools.islice(_pickles(path), MOST_PICKLES):
             names.update(dict.fromkeys(_globals(pickle)))
-    except (OSError, zipfile.BadZipFile, tarfile.TarError, ValueError, EOFError, NotImplementedError, RuntimeError):
+    except (OSError, zipfile.BadZipFile, zlib.error, tarfile.TarError, ValueError, EOFError, RuntimeError):
         pass  # what was found up to the fault
     return [name for name in names if not _PLAIN.fullmatch(name)]
 
@@ -111,7 +113,12 @@ def _globals(file: _Bounded) -> Iterator[str]:
 def _today(module: str, name: str = "") -> str:
     """The name in Python 3 of what Python 2 may have called otherwise."""
     module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
-    return f"{module}.{name}"
+    return _shown(f"{module}.{name}")
+
+
+def _shown(name: str) -> str:
+    """A name as it may go to a terminal: neither long nor with control characters."""
+    return (name if name.isprintable() else ascii(name)[1:-1])[:MOST_CHARACTERS]
 
 
 class _Stack:

@@ -102,8 +102,14 @@ def _asks_for_code(path: Path, error: Exception) -> bool:
 
 
 def _refusal(path: Path) -> UserError:
+    names = _names(path)
+    reason = (
+        f"to read it, code stored in it would have to run ({names})."
+        if names
+        else "its pickle is of a kind that PyTorch reads only where it may also run code."
+    )
     return UserError(
-        f"{path} is refused: to read it, code stored in it would have to run ({_names(path)}).",
+        f"{path} is refused: {reason}",
         "Ask its author for plain weights; a checkpoint from `brs-detr train` needs no code. If you trust its author "
         "as you would trust a program, add --trust-pickle.",
     )
@@ -111,8 +117,7 @@ def _refusal(path: Path) -> UserError:
 
 def _names(path: Path) -> str:
     names = code_in_pickles(path)
-    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    return shown or "a pickle of a kind that only a full unpickler reads"
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
@@ -125,11 +130,14 @@ def _damaged(path: Path, error: Exception) -> UserError:
 
 def _load_trusted(path: Path, with_values: bool) -> Any:
     print(
-        f"Warning: reading {path} runs code that is stored in it ({_names(path)}), because of --trust-pickle. "
+        f"Warning: reading {path} runs code that is stored in it ({_names(path) or 'none that can be named'}), "
+        "because of --trust-pickle. "
         "It can do all that you can.",
         file=sys.stderr,
     )
     try:
+        if file_kind(path) == "pickle":  # torch.load would run it, and then miss its own marks
+            return pickle.loads(path.read_bytes())
         return _load(path, with_values, weights_only=False)
     except Exception as error:  # of that code
         raise UserError(

@@ -11,10 +11,17 @@ import torch
 from torch import Tensor
 
 import brs_detr
+from brs_detr.engine.file_kind import file_kind
+from brs_detr.engine.plain_file import refuse_other_kinds
 from brs_detr.errors import UserError
 
 FORMAT_VERSION = 1
+MOST_HEADER_BYTES = 2**24  # the largest detectors need a hundredth
 METADATA_KEY = "brs_detr"
+
+# Of a file that is not what it claims to be.
+_FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_KEPT = ("epoch", "seed", "brs_detr_version")  # of what training tells
 
 
 def write_safetensors(path: Path, state_dict: dict[str, Tensor], meta: dict[str, Any]) -> None:
@@ -32,6 +39,7 @@ def write_safetensors(path: Path, state_dict: dict[str, Tensor], meta: dict[str,
         "class_names": list(meta["dataset_meta"]["classes"]),
         "config": meta["cfg"],
         "metrics": {name: float(value) for name, value in (meta.get("metrics") or {}).items()},
+        **{name: meta[name] for name in _KEPT if isinstance(meta.get(name), (int, str))},
         "versions": {"brs_detr": brs_detr.__version__, "torch": str(torch.__version__)},
     }
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -50,23 +58,31 @@ def read_safetensors(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, damaged, or holds weights alone.
     """
+    content = read_any_safetensors(path)
+    if not content["meta"]:
+        raise UserError(
+            f"{path} holds weights without class names or config.",
+            "Start a training from them: `brs-detr finetune DATA --weights FILE`.",
+        )
+    return content
+
+
+def read_any_safetensors(path: Path) -> dict[str, Any]:
+    """The same of a file of any origin; `meta` is empty where it holds weights alone.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        raise UserError(f"Cannot open the checkpoint {path}: No such file or directory.", "Check the path.")
+    _require_safetensors(path)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             described = (file.metadata() or {}).get(METADATA_KEY)
-            if described is None:
-                raise UserError(
-                    f"{path} holds weights without class names or config.",
-                    "Start a training from them: `brs-detr finetune DATA --weights FILE`.",
-                )
-            names = list(file.keys())
-            return {"state_dict": {name: file.get_tensor(name) for name in names}, "meta": _meta(described)}
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = (str(error).splitlines() or ["it ends early"])[0]
-        raise UserError(f"{path} is damaged or not a checkpoint: {reason}", "Copy the file again.") from None
+            tensors = {name: file.get_tensor(name) for name in list(file.keys())}
+            return {"state_dict": tensors, "meta": {} if described is None else _meta(described)}
+    except (SafetensorError, *_FAULTS) as error:
+        raise _damaged(path, error) from None
 
 
 def read_header(path: Path) -> tuple[dict[str, tuple[tuple[int, ...], str]], dict[str, Any] | None]:
@@ -77,15 +93,46 @@ def read_header(path: Path) -> tuple[dict[str, tuple[tuple[int, ...], str]], dic
     """
     from safetensors import SafetensorError, safe_open
 
+    _require_safetensors(path)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             slices = {name: file.get_slice(name) for name in list(file.keys())}
             described = (file.metadata() or {}).get(METADATA_KEY)
             tensors = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
             return tensors, None if described is None else _meta(described)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = (str(error).splitlines() or ["it ends early"])[0]
-        raise UserError(f"{path} is damaged or not a checkpoint: {reason}", "Copy the file again.") from None
+    except (SafetensorError, *_FAULTS) as error:
+        raise _damaged(path, error) from None
+
+
+def _require_safetensors(path: Path) -> None:
+    """Refuse a file of another kind, and one that names a tensor twice, which the library lets pass."""
+    try:
+        kind = file_kind(path)
+    except UserError as error:
+        raise UserError(error.message.replace("Cannot open", "Cannot open the checkpoint", 1), error.cure) from None
+    if kind != "safetensors":
+        refuse_other_kinds(path, kind)
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > MOST_HEADER_BYTES:
+                raise ValueError(f"its header would have {length} bytes")
+            json.loads(file.read(length), object_pairs_hook=_without_duplicates)
+    except _FAULTS as error:
+        raise _damaged(path, error) from None
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it names {max(names, key=names.count)!r} twice")
+    return found
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    reason = (str(error).splitlines() or ["it ends early"])[0]
+    return UserError(f"{path} is damaged or not a safetensors file: {reason}", "Copy the file again.")
 
 
 def _meta(text: str) -> dict[str, Any]:
@@ -93,12 +140,13 @@ def _meta(text: str) -> dict[str, Any]:
     if stored["format_version"] != FORMAT_VERSION:
         raise ValueError(f"it is of format {stored['format_version']}, this version reads {FORMAT_VERSION}")
     names, config = stored["class_names"], stored["config"]
-    if not isinstance(config, str) or not all(isinstance(name, str) for name in names):
+    if not isinstance(config, str) or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError("config and class names must be text")
     metrics = {str(name): float(value) for name, value in stored["metrics"].items()}
     return {
         "cfg": config,
         "dataset_meta": {"classes": tuple(names)},
         "metrics": metrics,
-        "versions": stored["versions"],
+        **{name: stored[name] for name in _KEPT if isinstance(stored.get(name), (int, str))},
+        "versions": {str(name): str(version) for name, version in stored["versions"].items()},
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
+from brs_detr.engine.archived_info import read_archived_info
 from brs_detr.engine.checkpoint import build_model, find_device, read_checkpoint
 from brs_detr.errors import UserError
 from brs_detr.export.describe import describe
 from brs_detr.export.formats import FORMATS
-from brs_detr.runtime.artefact_info import METADATA_KEY, ArtefactInfo
+from brs_detr.runtime.artefact_info import ArtefactInfo
 from brs_detr.runtime.session import Outputs
 
 Program = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
@@ -110,16 +110,10 @@ def _filled(instances: Any, number: int) -> Outputs:
 
 
 def _read_info(path: Path) -> ArtefactInfo:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            (place,) = [name for name in archive.namelist() if name.endswith(f"/extra/{METADATA_KEY}")]
-            return ArtefactInfo.from_json(archive.read(place).decode(), path)
-    except OSError as error:
-        raise UserError(f"Cannot open {path}: {error.strerror}.", "Check the path.") from None
-    except (zipfile.BadZipFile, ValueError):
-        raise UserError(
-            f"{path} was not written by `brs-detr export`, or is damaged.", "Export the checkpoint again."
-        ) from None
+    info = read_archived_info(path)
+    if info is None:
+        raise UserError(f"{path} was not written by `brs-detr export`.", "Export the checkpoint with it.")
+    return info
 
 
 def _load(path: Path, device: torch.device) -> Program:

@@ -124,8 +124,10 @@ class ArtefactInfo:
             stored["class_names"] = tuple(map(str, stored["class_names"]))
             stored["preprocessing"] = Preprocessing(**_with_tuples(stored["preprocessing"]))
             stored["postprocessing"] = Postprocessing(**stored["postprocessing"])
+            stored["score_threshold"] = float(stored["score_threshold"])
+            stored["versions"], stored["parity"] = dict(stored.get("versions", {})), dict(stored.get("parity", {}))
             return cls(**stored)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise UserError(
                 f"{file} holds no description that brs-detr can read ({type(error).__name__}: {error}).",
                 "Export the checkpoint again with `brs-detr export`.",

@@ -44,8 +44,8 @@ def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
 
 def _of_channels(pixels: NDArray[np.int32], channels: int) -> NDArray[np.int32]:
     """Places of all channels of some pixels, in a row whose pixels lie one behind the other."""
-    places: NDArray[np.int32] = pixels[:, None] * channels + np.arange(channels, dtype=np.int32)
-    return places.ravel()
+    places = pixels[:, None] * channels + np.arange(channels)
+    return places.ravel().astype(np.int32)
 
 
 def _neighbours(old: int, new: int, repeat_once: bool) -> tuple[NDArray[np.int32], ...]:

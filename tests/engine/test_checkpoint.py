@@ -82,6 +82,39 @@ def test_checkpoint_of_another_kind(tmp_path: Path, content: object, message: st
         read_checkpoint(tmp_path / "other.pth")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset_meta": "abc"}, "class names are no list of texts"),
+        ({"dataset_meta": {"classes": "abc"}}, "class names are no list of texts"),
+        ({"dataset_meta": {"classes": [1, 2]}}, "class names are no list of texts"),
+        ({"cfg": 3}, "config is no text"),
+        ({"cfg": ""}, "config has no model"),
+        ({"cfg": "model = 'x'"}, "config has no model"),
+        ({"cfg": "a = " + "-" * 100_000 + "1"}, "nested too deeply|cannot be read as plain data"),
+        ({"metrics": "abc"}, "metrics are no numbers"),
+        ({"metrics": {"coco/F1_threshold": "x"}}, "metrics are no numbers"),
+        ({"metrics": {"coco/F1_threshold": float("nan")}}, "threshold is nan"),
+        ({"metrics": {"coco/F1_threshold": 7}}, "threshold is 7"),
+    ],
+)
+def test_entries_that_are_not_what_they_should_be(
+    tmp_path: Path, trained: TrainedRun, changes: dict[str, object], message: str
+) -> None:
+    content = torch.load(trained.best_checkpoint, weights_only=True)
+    torch.save({**content, "meta": {**content["meta"], **changes}}, tmp_path / "odd.pth")
+    with pytest.raises(UserError, match=message):
+        read_checkpoint(tmp_path / "odd.pth")
+
+
+@pytest.mark.parametrize("state_dict", ["abc", [torch.zeros(1)], {"a": 3}])
+def test_weights_that_are_no_tensors(tmp_path: Path, trained: TrainedRun, state_dict: object) -> None:
+    content = torch.load(trained.best_checkpoint, weights_only=True)
+    torch.save({**content, "state_dict": state_dict}, tmp_path / "odd.pth")
+    with pytest.raises(UserError, match="weights are no tensors"):
+        read_checkpoint(tmp_path / "odd.pth")
+
+
 def test_weights_of_another_model(tmp_path: Path, trained: TrainedRun) -> None:
     content = torch.load(trained.best_checkpoint, weights_only=True)
     content["state_dict"].popitem()

@@ -6,9 +6,11 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from click.testing import CliRunner
+from onnx import TensorProto, helper, numpy_helper
 from planted_graphs import INFO, write_planted
 from safetensors.torch import save_file
 
@@ -101,6 +103,27 @@ def test_what_a_pickle_would_run(tmp_path: Path) -> None:
     assert not touched.exists()
 
 
+def test_hostile_descriptions(tmp_path: Path) -> None:
+    for name, text in {"deep": "[" * 200_000, "list": "[]", "empty": "{}", "text": "abc"}.items():
+        path = tmp_path / f"{name}.pt2"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("m/archive_format", "pt2")
+            archive.writestr("m/extra/brs_detr", text)
+        with pytest.raises(UserError, match="holds no description that brs-detr can read"):
+            describe_file(path)
+    whole = bytearray((tmp_path / "text.pt2").read_bytes())
+    whole[whole.find(b"abc")] ^= 1
+    (tmp_path / "text.pt2").write_bytes(whole)
+    with pytest.raises(UserError, match="is damaged inside"):
+        describe_file(tmp_path / "text.pt2")
+
+
+def test_an_official_checkpoint_of_one_class(tmp_path: Path) -> None:
+    name = "query_head.transformer.decoder.layers.0.attentions.1.output_proj.weight"
+    torch.save({"state_dict": {name: torch.zeros(2, 2)}, "meta": {"CLASSES": "person"}}, tmp_path / "official.pth")
+    assert describe_file(tmp_path / "official.pth").facts["classes"] == ["person"]
+
+
 def test_other_files(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps({"images": [1], "categories": [], "annotations": []}))
     assert describe_file(tmp_path / "a.json").kind == "annotations in COCO format"
@@ -109,12 +132,14 @@ def test_other_files(tmp_path: Path) -> None:
     (tmp_path / "y.pth").write_bytes(b"")
     (tmp_path / "z.pth").write_text("version https://git-lfs.github.com/spec/v1\n")
     (tmp_path / "b.json").write_text("{}")
+    (tmp_path / "c.json").write_text("[" * 200_000)
     for name, message in (
         ("x.npz", "arrays of NumPy"),
         ("x.pth", "a web page"),
         ("y.pth", "empty"),
         ("z.pth", "git-lfs"),
         ("b.json", "neither annotations nor results"),
+        ("c.json", "is not JSON"),
         ("none.pth", "No such file"),
     ):
         with pytest.raises(UserError, match=message):
@@ -130,3 +155,13 @@ def test_command(trained: TrainedRun, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["info", str(tmp_path / "none")])
     assert result.exit_code == 2
     assert "Traceback" not in result.output
+
+
+def test_nothing_in_an_onnx_file_is_computed(tmp_path: Path) -> None:
+    """A file of 200 bytes can ask for a constant of a terabyte; loading it as if to run it would compute it."""
+    size = numpy_helper.from_array(np.array([2**40], np.int64), "size")
+    node = helper.make_node("ConstantOfShape", ["size"], ["y"])
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([node], "g", [], [output], [size])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    assert describe_file(tmp_path / "m.onnx").kind == "ONNX model of somebody else"

@@ -107,6 +107,44 @@ def test_trusted_it_runs(tmp_path: Path, kind: str, capsys: pytest.CaptureFixtur
     assert "Warning: reading" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["bare", "text pickle"])
+def test_a_trusted_bare_pickle_runs_once_and_is_read(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touched = tmp_path / "touched"
+    assert load_plain(evil_files(tmp_path, touched)[kind], trust_pickle=True) == 0  # what os.system returns
+    assert touched.exists()
+    assert "(posix.system)" in capsys.readouterr().err
+
+
+def test_trusted_code_that_is_not_installed(tmp_path: Path) -> None:
+    (tmp_path / "a.pth").write_bytes(b"cmissing_package\nThing\n.")
+    with pytest.raises(UserError, match=r"asks for: ModuleNotFoundError: No module named 'missing_package'"):
+        load_plain(tmp_path / "a.pth", trust_pickle=True)
+
+
+def test_plain_values_in_a_protocol_that_pytorch_refuses(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(2)}, tmp_path / "a.pth", pickle_protocol=4)
+    with pytest.raises(UserError, match="reads only where it may also run code"):
+        load_plain(tmp_path / "a.pth")
+    assert load_plain(tmp_path / "a.pth", trust_pickle=True)["a"].tolist() == [1, 1]
+
+
+def test_trusting_a_plain_file_warns_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"a": torch.ones(2)}, tmp_path / "a.pth")
+    assert load_plain(tmp_path / "a.pth", trust_pickle=True)["a"].tolist() == [1, 1]
+    assert capsys.readouterr().err == ""
+
+
+def test_names_do_not_steer_the_terminal(tmp_path: Path) -> None:
+    name = b"\x1b]0;pwned\x07" + b"x" * 100_000
+    (tmp_path / "a.pth").write_bytes(b"\x80\x02cos\n" + name + b"\n.")
+    with pytest.raises(UserError, match="would have to run") as caught:
+        load_plain(tmp_path / "a.pth")
+    assert "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -134,6 +172,18 @@ def test_damaged_and_lying_archives(tmp_path: Path) -> None:
         archive.writestr("bomb/data/0", bytes(50 << 20))
     with pytest.raises(UserError, match="would unpack to"):
         load_plain(tmp_path / "bomb.pth")
+
+
+def test_a_packed_pickle_that_is_damaged(tmp_path: Path) -> None:
+    """The list of what would run is made of what can be read, whatever the archive does."""
+    path = tmp_path / "a.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", os.urandom(2000))
+    whole = bytearray(path.read_bytes())
+    whole[40:60] = bytes(20)
+    path.write_bytes(whole)
+    with pytest.raises(UserError, match=r"a\.pth is damaged"):
+        load_plain(path)
 
 
 def test_commands_refuse_and_trust(trained: TrainedRun, tmp_path: Path) -> None:

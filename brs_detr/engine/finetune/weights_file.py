@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from brs_detr.engine.finetune.recipe import Start
 from brs_detr.engine.plain_file import load_plain
 from brs_detr.engine.run_folder import checkpoint_file
+from brs_detr.engine.safetensors_checkpoint import read_any_safetensors
 from brs_detr.errors import UserError
 
 if TYPE_CHECKING:
@@ -67,15 +68,7 @@ def read_weights(source: str, trust_pickle: bool = False) -> Weights:
 
 
 def _read_file(path: Path, trust_pickle: bool) -> Any:
-    if path.suffix != ".safetensors":
-        return load_plain(path, trust_pickle)
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} is damaged or not a safetensors file: {error}", "Copy the file again.") from None
+    return read_any_safetensors(path) if path.suffix == ".safetensors" else load_plain(path, trust_pickle)
 
 
 def _torchvision_urls() -> dict[str, str]:
@@ -168,4 +161,6 @@ def _class_names(meta: Any) -> tuple[str, ...]:
     meta = meta if isinstance(meta, dict) else {}
     dataset_meta = meta.get("dataset_meta")
     names = (dataset_meta.get("classes") if isinstance(dataset_meta, dict) else None) or meta.get("CLASSES") or ()
-    return tuple(map(str, names))
+    if isinstance(names, str):  # mmdet 2 keeps a single class without a list
+        return (names,)
+    return tuple(map(str, names)) if isinstance(names, (list, tuple)) else ()
