@@ -58,7 +58,7 @@ class CommandGroup(click.Group):
         """Import the file of a command."""
         if name not in COMMANDS:
             return None
-        return importlib.import_module(f"brs_detr.cli.{name}").command
+        return importlib.import_module(f"brs_detr.cli.{name.replace('-', '_')}").command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
