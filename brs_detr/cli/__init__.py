@@ -27,6 +27,9 @@ COMMANDS = (
     "configs",
     "doctor",
     "convert",
+    "convert-checkpoint",
+    "download",
+    "reproduce",
     "bench",
 )
 INTERRUPTED = 130

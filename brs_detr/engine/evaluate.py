@@ -16,7 +16,7 @@ from brs_detr.analysis.coco_ap import ClassAP
 from brs_detr.data.annotations import read_class_names
 from brs_detr.data.formats.coco_folder import CocoSplit
 from brs_detr.engine.bars import track
-from brs_detr.engine.checkpoint import build_model, read_checkpoint
+from brs_detr.engine.checkpoint import Checkpoint, build_model, read_checkpoint
 from brs_detr.engine.console import make_console
 from brs_detr.engine.folder_data import check_data, open_split, split_of, use_split
 from brs_detr.engine.loaders import build_loader
@@ -53,8 +53,8 @@ class Evaluation:
 
 
 def evaluate(
-    checkpoint: str | Path,
-    data: str | Path | None = None,
+    checkpoint: str | Path | Checkpoint,
+    data: str | Path | CocoSplit | None = None,
     split: str | None = None,
     *,
     head: str | None = None,
@@ -66,7 +66,7 @@ def evaluate(
 
     Args:
         checkpoint: from `train`.
-        data: data set in COCO, Pascal VOC or YOLO format; by default the one that the checkpoint was trained with.
+        data: data set in COCO, Pascal VOC or YOLO format, or one split; by default the data set of the training.
         split: `train`, `val` or `test`; by default `test`, or `val` where there is no `test`.
         head: evaluate this head of the model, `query`, `roi` or `atss`; by default the one its config names.
         device: `cpu`, `cuda`, ...; by default the GPU if there is one.
@@ -77,8 +77,11 @@ def evaluate(
         UserError: the checkpoint or the data cannot be used, their classes differ, or the model has no such head.
     """
     console = console or make_console()
-    content = read_checkpoint(checkpoint, trust_pickle)
-    chosen = open_any_split(data, split, console) if data is not None else _trained_split(content.config, split)
+    content = checkpoint if isinstance(checkpoint, Checkpoint) else read_checkpoint(checkpoint, trust_pickle)
+    if isinstance(data, CocoSplit):
+        chosen = data
+    else:
+        chosen = open_any_split(data, split, console) if data is not None else _trained_split(content.config, split)
     require_same_classes(chosen, content.class_names)
     use_split(content.config, "test", chosen, content.class_names)
     if data is None:

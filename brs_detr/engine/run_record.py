@@ -67,11 +67,22 @@ def describe_run(
         "overrides": list(overrides),
         "num_processes": get_world_size(),
         "num_threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
-        "platform": platform.platform(),
+        **_machine(),
         "versions": _versions(),
         "started": _now(),
     }
+
+
+def describe_machine() -> dict[str, str]:
+    """Device, platform and versions of this process."""
+    return {**_machine(), **_versions()}
+
+
+def _machine() -> dict[str, str]:
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu"
+    return {"device": device, "platform": platform.platform()}
 
 
 def repeat_command(argv: list[str]) -> str:

@@ -32,8 +32,6 @@ def write_safetensors(path: Path, state_dict: dict[str, Tensor], meta: dict[str,
         state_dict: weights by name.
         meta: of a checkpoint: `cfg`, `dataset_meta` and, if it was measured, `metrics`.
     """
-    from safetensors.torch import save_file
-
     described = {
         "format_version": FORMAT_VERSION,
         "class_names": list(meta["dataset_meta"]["classes"]),
@@ -42,11 +40,18 @@ def write_safetensors(path: Path, state_dict: dict[str, Tensor], meta: dict[str,
         **{name: meta[name] for name in _KEPT if isinstance(meta.get(name), (int, str))},
         "versions": {"brs_detr": brs_detr.__version__, "torch": str(torch.__version__)},
     }
+    write_tensors(path, state_dict, {METADATA_KEY: json.dumps(described)})
+
+
+def write_tensors(path: Path, state_dict: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors and texts; the file is whole or not there."""
+    from safetensors.torch import save_file
+
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         # Copies: two names of one tensor, which safetensors refuses, are stored twice.
         tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state_dict.items()}
-        save_file(tensors, partial, {METADATA_KEY: json.dumps(described)})
+        save_file(tensors, partial, metadata)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from brs_detr.backbones.swin_names import swin_names
+
+_BACKBONE = "backbone."
 _RENAMED = (
     (r"^roi_head\.0\.", "roi_head."),
     (r"^bbox_head\.0\.", "atss_head."),
@@ -26,5 +29,10 @@ def rename_key(key: str) -> str:
 
 
 def rename_state_dict(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a whole official state dict; tensors are the same."""
-    return {rename_key(key): value for key, value in official.items()}
+    """A whole official state dict under our names; of Swin, mmdet 3 wants some tensors in another order."""
+    renamed = {rename_key(key): value for key, value in official.items()}
+    swin = swin_names(
+        {key.removeprefix(_BACKBONE): value for key, value in renamed.items() if key.startswith(_BACKBONE)}
+    )
+    others = {key: value for key, value in renamed.items() if not key.startswith(_BACKBONE)}
+    return swin | others if swin else renamed

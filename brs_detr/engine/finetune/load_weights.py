@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from brs_detr.backbones.swin_names import swin_names
 from brs_detr.engine.finetune.class_layers import ClassLayer, carry_rows
 from brs_detr.errors import UserError
 
@@ -84,7 +84,7 @@ def load_weights(
     """
     own = model.state_dict()
     renamed = max((read(state_dict) for read in _readings(model)), key=lambda names: _num_fitting(names, own))
-    values, account = _sort(own, renamed, classes or ClassChange(), _agnostic_layers(model))
+    values, account = sort_weights(own, renamed, classes or ClassChange(), _agnostic_layers(model))
     _require_use(account, source)
     model.load_state_dict(values, strict=False)
     return account
@@ -97,22 +97,7 @@ def _readings(model: nn.Module) -> Iterator[Callable[[Mapping[str, Tensor]], Map
         yield model.own_names  # type: ignore[misc]
     yield lambda names: {f"backbone.{key}": value for key, value in names.items()}
     yield lambda names: {f"backbone.model.{key}": value for key, value in names.items()}  # TimmBackbone
-    yield _swin_names
-
-
-def _swin_names(state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Names of the official Swin; timm's differ in that the merging of patches opens a stage and does not close it."""
-    from mmdet.models.backbones.swin import swin_converter
-
-    if "patch_embed.proj.weight" not in state_dict:
-        return {}
-    if not any(key.startswith("layers.0.downsample.") for key in state_dict):
-        merging = re.compile(r"^layers\.(\d+)\.downsample\.")
-        state_dict = {
-            merging.sub(lambda found: f"layers.{int(found[1]) - 1}.downsample.", key): value
-            for key, value in state_dict.items()
-        }
-    return swin_converter(state_dict)
+    yield swin_names
 
 
 def _num_fitting(names: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> int:
@@ -124,10 +109,17 @@ def _agnostic_layers(model: nn.Module) -> tuple[str, ...]:
     return getattr(model, "class_agnostic_layers", ())
 
 
-def _sort(
+def sort_weights(
     own: Mapping[str, Tensor], given: Mapping[str, Tensor], classes: ClassChange, agnostic: tuple[str, ...]
 ) -> tuple[dict[str, Tensor], LoadAccount]:
-    """The tensors to load, and the account."""
+    """The tensors to load, and the account.
+
+    Args:
+        own: of the model.
+        given: under the names of the model.
+        classes: what to do with layers that depend on the classes.
+        agnostic: beginnings of the names of those among them whose rows mean no class.
+    """
     values: dict[str, Tensor] = {}
     account = LoadAccount(unused={name: value.numel() for name, value in given.items() if name not in own})
     for name, new in own.items():

@@ -6,6 +6,7 @@ import json
 import lzma
 from pathlib import Path
 
+import co_detr  # noqa: F401  # isort: skip  registers the models, and prepares mmdet to be imported
 import numpy as np
 import torch
 from mmdet.models.task_modules.prior_generators import AnchorGenerator
@@ -15,7 +16,6 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from safetensors.torch import load, load_file
 
-import co_detr  # noqa: F401  registers the models
 from co_detr.official_checkpoint import rename_state_dict
 
 WIDTH = 64

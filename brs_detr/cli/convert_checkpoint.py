@@ -1,0 +1,64 @@
+"""`brs-detr convert-checkpoint`: released weights to a checkpoint of this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("convert-checkpoint", short_help="Bring official weights into a checkpoint of this package.")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--class-names", metavar="A,B,...", help="In the order of the labels. [default: the file's, or COCO's]")
+@click.option("--config", help="That the weights belong to. [default: recognised by their shapes]")
+@click.option("--dry-run", is_flag=True, help="Print the account and write nothing.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@click.option("--trust-pickle", is_flag=True, help="Run code that the file asks for. Only if you trust its author.")
+def command(
+    source: Path,
+    out: Path,
+    class_names: str | None,
+    config: str | None,
+    dry_run: bool,
+    overwrite: bool,
+    trust_pickle: bool,
+) -> None:
+    """Write the weights SOURCE as the checkpoint OUT, a .safetensors file.
+
+    SOURCE is an official checkpoint of BRS-DETR or Co-DETR (mmdet 2; R-50, Swin-T or Swin-L), or a ResNet-50 or Swin
+    backbone as torchvision, timm or its authors release it. OUT holds class names and config as well, and every command
+    takes it. Each tensor is accounted for: if one belongs to nothing or is missing, nothing is written.
+
+    \b
+    Examples:
+      brs-detr convert-checkpoint brs_detr_r50.pth brs-detr-r50.safetensors
+      brs-detr convert-checkpoint mine.pth mine.safetensors --class-names cat,dog
+      brs-detr convert-checkpoint swin_tiny_patch4_window7_224.pth swin-t.safetensors --dry-run
+    """
+    from brs_detr.engine.console import make_console
+    from brs_detr.engine.convert_checkpoint import convert_checkpoint
+    from brs_detr.engine.finetune.load_table import load_table
+
+    conversion = convert_checkpoint(
+        source,
+        out,
+        class_names=tuple(name.strip() for name in class_names.split(",")) if class_names else (),
+        config=config,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        trust_pickle=trust_pickle,
+    )
+    console = make_console()
+    num_classes = conversion.recognised.num_classes
+    what = "backbone of" if num_classes is None else f"detector of {num_classes} classes,"
+    console.print(f"{source}: {what} {conversion.recognised.config}")
+    console.print(load_table(conversion.account))
+    for name in (*conversion.account.missing, *conversion.account.unused):
+        console.print(f"  {name}: needed by no detector, or computed by it")
+    if dry_run:
+        console.print("Nothing was written.")
+    elif num_classes is None:
+        console.print(f"Written to {out}. Next: brs-detr finetune DATA --weights {out}")
+    else:
+        console.print(f"Written to {out}. Next: brs-detr eval {out} --data data/coco --split val")

@@ -1,0 +1,225 @@
+"""`brs-detr reproduce`: the tables of the paper, row by row."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from brs_detr.cli import INTERRUPTED
+from brs_detr.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from brs_detr.reproduce.launch import Machines
+    from brs_detr.reproduce.plan import Plan
+    from brs_detr.reproduce.reproduce import Places
+    from brs_detr.reproduce.tables import Row
+
+_COCO = Path("data/coco")
+
+
+@click.command("reproduce", short_help="Reproduce Tables 5 and 6 of the paper, and keep a ledger.")
+@click.argument("table", type=click.Choice(["table5", "table6"]), required=False)
+@click.option("--row", "names", multiple=True, metavar="ROW", help="This row; repeatable. [default: all]")
+@click.option("--coco", type=click.Path(path_type=Path), help=f"Folder of COCO 2017. [default: {_COCO}]")
+@click.option("--gpus", type=click.IntRange(1), help="Of each machine. [default: all there are]")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("work_dirs/reproduce"), show_default=True)
+@click.option("--ledger", type=click.Path(path_type=Path), help="[default: ledger.json in --out]")
+@click.option("--show", is_flag=True, help="Print the tables beside what is in the ledger, and do nothing.")
+@click.option("--plan", "only_plan", is_flag=True, help="Print what it would take, and do nothing.")
+@click.option("--eval-only", is_flag=True, help="Evaluate released weights instead of training.")
+@click.option("--weights", type=click.Path(path_type=Path), help="File for --eval-only. [default: fetched]")
+@click.option("--mirror", metavar="URL", help="Fetch weights from there.")
+@click.option("--smoke", is_flag=True, help="Go through every step with a tiny model on the CPU in a minute.")
+@click.option("--data", metavar="DIR|demo", help="For --smoke. [default: demo, made pictures]")
+@click.option("--machines", "count", type=click.IntRange(1), default=1, help="Give the same command on each of them.")
+@click.option("--rank", type=click.IntRange(0), default=0, help="Of this machine, from 0.")
+@click.option("--head", metavar="HOST:PORT", help="Of the machine with rank 0.")
+@click.option("--slurm", type=click.Path(path_type=Path), metavar="FILE", help="Write a batch script instead.")
+@click.option("--trust-pickle", is_flag=True, help="Run code that weights ask for. Only if you trust their author.")
+def command(
+    table: str | None,
+    names: tuple[str, ...],
+    coco: Path | None,
+    gpus: int | None,
+    seed: int,
+    out: Path,
+    ledger: Path | None,
+    show: bool,
+    only_plan: bool,
+    eval_only: bool,
+    weights: Path | None,
+    mirror: str | None,
+    smoke: bool,
+    data: str | None,
+    count: int,
+    rank: int,
+    head: str | None,
+    slurm: Path | None,
+    trust_pickle: bool,
+) -> None:
+    """Train or evaluate rows of TABLE and write each result into a ledger, beside the figure of the paper.
+
+    A row is trained as in the paper: 16 images a step (accumulated on fewer than 8 GPUs), 12 epochs. It may be killed
+    at any time: the same command goes on from the last checkpoint. Rows: co-r50, brs-r50, co-swin-t, brs-swin-t,
+    co-swin-l, brs-swin-l; in Table 6 also detr-r50 and dino-r50, which can be evaluated with weights of mmdet's zoo.
+
+    \b
+    Examples:
+      brs-detr reproduce --show
+      brs-detr reproduce table5 --smoke
+      brs-detr reproduce table5 --row brs-r50 --plan
+      brs-detr reproduce table5 --row brs-r50 --coco data/coco
+      brs-detr reproduce table5 --row brs-r50 --eval-only
+      brs-detr reproduce table5 --row brs-swin-l --gpus 8 --slurm swin-l.sh
+    """
+    from brs_detr.engine.console import make_console
+    from brs_detr.reproduce.launch import Machines
+    from brs_detr.reproduce.reproduce import DEMO, Places
+
+    console = make_console()
+    ledger = ledger or out / "ledger.json"
+    if show:
+        _show(ledger, [table] if table else [], console)
+        return
+    if table is None:
+        raise click.UsageError("Name a table: table5 or table6. `brs-detr reproduce --show` prints both.")
+    if data is not None and not smoke:
+        raise click.UsageError("--data is for --smoke. A row of the paper needs --coco DIR.")
+    if weights is not None and not eval_only:
+        raise click.UsageError("--weights is for --eval-only. To train from your own: brs-detr finetune.")
+    rows = _rows(table, names, eval_only)
+    places = Places((data or DEMO) if smoke else str(coco or _COCO), out, ledger)
+    machines = Machines(gpus or _gpus_here(), count, rank, head)
+    machines.require_complete()
+    if only_plan or slurm is not None:
+        _plan(rows, machines, slurm, console)
+        return
+    if eval_only:
+        _evaluate(rows, places, weights, mirror, trust_pickle, console)
+    else:
+        _train(rows, places, machines, seed, smoke, console)
+
+
+def _show(ledger: Path, names: Sequence[str], console: Console) -> None:
+    from brs_detr.reproduce.ledger import read_ledger
+    from brs_detr.reproduce.show import entry_line, tables
+    from brs_detr.reproduce.tables import TABLES
+
+    entries = read_ledger(ledger)
+    if not console.is_terminal:
+        console.width = 160  # a file or a pipe has no width of its own: keep every row on one line
+    for table in tables(entries, names or TABLES):
+        console.print(table)
+    for entry in entries:
+        if entry.kind == "smoke":
+            console.print(f"Trial: {entry_line(entry)}")
+    console.print("Empty (-): no result of ours. Figures of the paper are AP alone; --help says how to add results.")
+    console.print(f"Results of ours are from {ledger}." if entries else f"There are none yet in {ledger}.")
+
+
+def _rows(table: str, names: Sequence[str], eval_only: bool) -> list[Row]:
+    from brs_detr.reproduce.tables import find_row, rows_of
+
+    if names:
+        rows = [find_row(name, table) for name in dict.fromkeys(names)]
+        for row in rows:
+            if row.config is None and not (eval_only and row.zoo):
+                cure = "Add --eval-only." if row.zoo else "`brs-detr reproduce --show` has its published figure."
+                raise UserError(f"{row.detector} is not trained by this package.", cure)
+        return rows
+    if eval_only:
+        return [row for row in rows_of(table) if row.weights or row.zoo]
+    return [row for row in rows_of(table) if row.config is not None]
+
+
+def _gpus_here() -> int:
+    import torch
+
+    return max(1, torch.cuda.device_count())
+
+
+def _plan(rows: Sequence[Row], machines: Machines, slurm: Path | None, console: Console) -> None:
+    from brs_detr.reproduce.batch import share_out
+    from brs_detr.reproduce.launch import write_slurm_script
+    from brs_detr.reproduce.plan import make_plan
+
+    if slurm is not None and len(rows) != 1:
+        raise click.UsageError("--slurm writes the script of one row: name it with --row.")
+    batch = share_out(machines.num_processes)
+    plans = [make_plan(row, batch) for row in rows if row.config is not None]
+    for plan in plans:
+        _print(plan, console)
+    if slurm is not None:
+        write_slurm_script(slurm, rows[0].name, _without(sys.argv[1:], "--slurm"), machines, plans[0].hours)
+        console.print(f"Written to {slurm}. Submit it: sbatch {slurm}")
+
+
+def _print(plan: Plan, console: Console) -> None:
+    console.print("\n".join(plan.lines()))
+
+
+def _without(arguments: Sequence[str], name: str) -> list[str]:
+    """A command line without an option and its value, and without the number of machines, which Slurm knows."""
+    kept, skip = list[str](), False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument in (name, "--machines"):
+            skip = True
+        elif not argument.startswith((f"{name}=", "--machines=")):
+            kept.append(argument)
+    return kept
+
+
+def _train(rows: Sequence[Row], places: Places, machines: Machines, seed: int, smoke: bool, console: Console) -> None:
+    from brs_detr.reproduce.reproduce import find_data, train_row
+    from brs_detr.reproduce.show import entry_line
+
+    if not smoke:
+        _require_gpu()
+        _plan(rows, machines, None, console)
+    splits = find_data(places, smoke)
+    for row in rows:
+        try:
+            entry = train_row(row, places, splits, machines, seed, smoke, console)
+        except KeyboardInterrupt:
+            click.echo("\nStopped. The same command goes on from the last checkpoint.", err=True)
+            sys.exit(INTERRUPTED)
+        if entry is not None:
+            console.print(entry_line(entry))
+    console.print(f"Ledger: {places.ledger}. Next: brs-detr reproduce --show")
+
+
+def _require_gpu() -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UserError(
+            "This machine has no GPU that PyTorch can use, and 12 epochs of COCO would take a CPU months.",
+            "Evaluate released weights with --eval-only, try every step with --smoke, see the cost with --plan, or "
+            "write a script for a cluster with --slurm FILE.",
+        )
+
+
+def _evaluate(
+    rows: Sequence[Row], places: Places, weights: Path | None, mirror: str | None, trust_pickle: bool, console: Console
+) -> None:
+    from brs_detr.reproduce.released import released_checkpoint
+    from brs_detr.reproduce.reproduce import evaluate_weights, find_data
+    from brs_detr.reproduce.show import entry_line
+
+    if weights is not None and len(rows) != 1:
+        raise click.UsageError("--weights are those of one row: name it with --row.")
+    splits = find_data(places, smoke=places.data == "demo")
+    for row in rows:
+        checkpoint = released_checkpoint(row, places, weights, mirror, trust_pickle, console)
+        console.print(entry_line(evaluate_weights(row, checkpoint, places, splits, console)))
+    console.print(f"Ledger: {places.ledger}. Next: brs-detr reproduce --show")

@@ -1,0 +1,185 @@
+"""Start the training of a recipe: in this process, on the GPUs of this machine, on several machines, or by Slurm."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from brs_detr.engine.run_folder import RunFolder, write_whole
+from brs_detr.errors import UserError
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Where a training runs.
+
+    Args:
+        gpus: processes of this machine, one a GPU; on a CPU processes alone.
+        count: machines, all alike.
+        rank: of this one, from 0.
+        head: `HOST:PORT` of the first one; needed with more than one.
+    """
+
+    gpus: int = 1
+    count: int = 1
+    rank: int = 0
+    head: str | None = None
+
+    @property
+    def num_processes(self) -> int:
+        """Of all machines."""
+        return self.gpus * self.count
+
+    @property
+    def is_head(self) -> bool:
+        """Whether this machine evaluates and writes the ledger."""
+        return self.rank == 0
+
+    def require_complete(self) -> None:
+        """Raise a UserError where the machines could not find each other."""
+        if self.count > 1 and self.head is None:
+            raise UserError("Several machines need to know the first one.", "Add --head HOST:PORT, the same on all.")
+        if not 0 <= self.rank < self.count:
+            raise UserError(f"--rank {self.rank} of {self.count} machines.", f"It counts from 0 to {self.count - 1}.")
+
+
+@dataclass(frozen=True)
+class Training:
+    """What to train.
+
+    Args:
+        recipe: config file.
+        work_dir: folder of the run.
+        seed: of every random choice.
+        epochs: None for as many as the recipe says.
+    """
+
+    recipe: Path
+    work_dir: Path
+    seed: int
+    epochs: int | None = None
+
+
+def run_training(training: Training, machines: Machines, console: Console) -> None:
+    """Train to the end, from the last checkpoint if there is one.
+
+    Raises:
+        UserError: it failed, or another process is at it.
+    """
+    resume = RunFolder(training.work_dir).last.exists()
+    with _claim(training.work_dir) as claim:
+        if machines.num_processes == 1:
+            _train_here(training, resume, console)
+            return
+        command = torchrun_command(training, machines, resume)
+        console.print(shlex.join(command))
+        code = subprocess.run(command, check=False, pass_fds=[claim] if claim is not None else ()).returncode
+    if code < 0 or code == 130:
+        raise KeyboardInterrupt
+    if code:
+        raise UserError(
+            f"The training stopped with exit code {code}; what it said is above.",
+            "Give the same command again when that is mended: it goes on from the last checkpoint.",
+        )
+
+
+def _train_here(training: Training, resume: bool, console: Console) -> None:
+    from brs_detr.engine.train import train
+
+    train(
+        training.recipe,
+        work_dir=training.work_dir,
+        resume=resume,
+        seed=training.seed,
+        epochs=training.epochs,
+        console=console,
+    )
+
+
+def torchrun_command(training: Training, machines: Machines, resume: bool) -> list[str]:
+    """The command that trains on more than one GPU."""
+    where = ["--standalone"]
+    if machines.count > 1:
+        where = [
+            f"--nnodes={machines.count}",
+            f"--node-rank={machines.rank}",
+            "--rdzv-backend=c10d",
+            f"--rdzv-endpoint={machines.head}",
+        ]
+    options = [f"--work-dir={training.work_dir}", f"--seed={training.seed}", "--no-report"]
+    options += [f"--epochs={training.epochs}"] if training.epochs else []
+    return [
+        *(sys.executable, "-m", "torch.distributed.run", *where, f"--nproc-per-node={machines.gpus}"),
+        *("-m", "brs_detr.cli", "train", str(training.recipe), *options, *["--resume"] * resume),
+    ]
+
+
+@contextmanager
+def _claim(folder: Path) -> Iterator[int | None]:
+    """Hold a folder, so that no second training writes into it; children that get the descriptor hold it as well."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield None
+        return
+    with folder.with_name(f".{folder.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f"Another process is training in {folder}.", "Wait for it, or end it; then give the command again."
+            ) from None
+        yield file.fileno()
+
+
+_SLURM = """\
+#!/bin/bash
+#SBATCH --job-name={name}
+#SBATCH --nodes={nodes}
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node={gpus}
+#SBATCH --cpus-per-task={cpus}
+#SBATCH --time={hours}:00:00
+#SBATCH --requeue
+#SBATCH --output={name}-%j.log
+# Written by `brs-detr reproduce --slurm`. Submit it with `sbatch`, again when its time was up or a node failed: it goes
+# on from the last checkpoint. All nodes must see this folder and the data.
+set -euo pipefail
+cd {folder}
+HEAD="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):29500"
+export HEAD
+srun --kill-on-bad-exit=1 bash -c '{command} --machines "$SLURM_NNODES" --rank "$SLURM_NODEID" --head "$HEAD"'
+"""
+
+
+def write_slurm_script(path: Path, name: str, arguments: Sequence[str], machines: Machines, hours: float) -> None:
+    """Write a batch script for Slurm that gives the same command on every node.
+
+    Args:
+        path: file to write.
+        name: of the job.
+        arguments: of `brs-detr`, without those about machines.
+        machines: nodes and GPUs of each.
+        hours: that the training is expected to take.
+    """
+    command = shlex.join([sys.executable, "-m", "brs_detr.cli", *arguments])
+    if "'" in command:
+        raise UserError(f"A path with a quote or a blank cannot go into a script: {command}", "Rename the folder.")
+    text = _SLURM.format(
+        name=name,
+        nodes=machines.count,
+        gpus=machines.gpus,
+        cpus=6 * machines.gpus,
+        hours=max(1, round(1.5 * hours + 1)),
+        folder=shlex.quote(str(Path.cwd())),
+        command=command,
+    )
+    write_whole(path, text)

@@ -1,0 +1,114 @@
+"""`ledger.json`: every row of the paper that was reproduced here, with all that it takes to repeat and to judge it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from brs_detr.engine.run_folder import write_whole
+from brs_detr.errors import UserError
+from brs_detr.reproduce.tables import NOISE
+
+Kind = Literal["trained", "released weights", "smoke"]
+Verdict = Literal["reproduced", "above", "below", "smoke"]
+
+FORMAT_VERSION = 1
+METRICS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """One result.
+
+    Args:
+        row: name of the row in `brs_detr.reproduce.tables`.
+        kind: trained here, released weights evaluated here, or a trial of the machinery that says nothing of the paper.
+        metrics: those of `METRICS`, of the last epoch, in [0, 1].
+        paper_ap: published figure, in [0, 1].
+        seed: of the training.
+        config: by name.
+        config_hash: SHA-256 of the resolved config without paths; of released weights, that of their file.
+        data_hash: SHA-256 of what was trained and evaluated on, see `brs_detr.engine.run_record.data_hash`.
+        effective_batch: images a step.
+        num_processes: that shared them.
+        weights: file that was evaluated, from the folder of the ledger.
+        log: of the training, likewise; empty without one.
+        environment: device and versions.
+        date: on which it was evaluated.
+    """
+
+    row: str
+    kind: Kind
+    metrics: dict[str, float]
+    paper_ap: float
+    seed: int | None
+    config: str
+    config_hash: str
+    data_hash: str
+    effective_batch: int | None
+    num_processes: int
+    weights: str
+    log: str
+    environment: dict[str, str]
+    date: str
+
+    @property
+    def difference(self) -> float | None:
+        """AP here less AP published; None of a trial."""
+        return None if self.kind == "smoke" else round(self.metrics["AP"] - self.paper_ap, 6)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Within the noise between runs, above it or below it."""
+        return "smoke" if self.difference is None else judge(self.difference)
+
+    @property
+    def key(self) -> tuple[str, str, int | None, str, str]:
+        """What makes it another result, and not the same one again."""
+        return self.row, self.kind, self.seed, self.config_hash, self.data_hash
+
+
+def judge(difference: float) -> Verdict:
+    """Within the noise between runs, above it or below it."""
+    if abs(difference) <= NOISE:
+        return "reproduced"
+    return "above" if difference > 0 else "below"
+
+
+def read_ledger(path: Path) -> list[LedgerEntry]:
+    """Entries of a ledger, oldest first; none where there is no file.
+
+    Raises:
+        UserError: the file is damaged, or of a later version.
+    """
+    if not path.exists():
+        return []
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored["format_version"] > FORMAT_VERSION:
+            raise UserError(f"{path} was written by a later version of brs-detr.", "Update brs-detr.")
+        entries = [{name: entry[name] for name in LedgerEntry.__dataclass_fields__} for entry in stored["entries"]]
+        return [LedgerEntry(**{**entry, "metrics": _checked(entry["metrics"])}) for entry in entries]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"{path} is damaged or no ledger ({reason}).", "Mend it, or write to another with --ledger."
+        ) from None
+
+
+def _checked(metrics: dict[str, Any]) -> dict[str, float]:
+    return {name: float(metrics[name]) for name in METRICS}
+
+
+def add_to_ledger(path: Path, entry: LedgerEntry) -> None:
+    """Write an entry, in the place of an earlier one of the same run; the file is whole at any time.
+
+    Raises:
+        UserError: the file that is there cannot be read; it stays as it is.
+    """
+    kept = [other for other in read_ledger(path) if other.key != entry.key]
+    entries = [{**asdict(one), "difference": one.difference, "verdict": one.verdict} for one in [*kept, entry]]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps({"format_version": FORMAT_VERSION, "entries": entries}, indent=1) + "\n")

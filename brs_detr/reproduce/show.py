@@ -1,0 +1,75 @@
+"""The tables of the paper beside what was reproduced here."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+
+from brs_detr.reproduce.ledger import METRICS, LedgerEntry, judge
+from brs_detr.reproduce.tables import TABLES, Row, rows_of
+
+_SHORT = {"AP50": "AP50", "AP75": "AP75", "AP_small": "APs", "AP_medium": "APm", "AP_large": "APl"}
+EMPTY = "-"
+
+
+def tables(entries: Sequence[LedgerEntry], names: Sequence[str] = TABLES) -> list[Table]:
+    """One table for each name, AP in percent; rows without a result stay empty."""
+    return [_table(name, entries) for name in names]
+
+
+def _table(name: str, entries: Sequence[LedgerEntry]) -> Table:
+    table = Table(title=f"Table {name[-1]} (box AP on COCO val2017)", title_justify="left", box=box.SIMPLE_HEAD)
+    for column in ("row", "detector", "backbone", "epochs"):
+        table.add_column(column, no_wrap=True)
+    for column in ("paper", "ours", "difference", *_SHORT.values()):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("result of ours")
+    for row in rows_of(name):
+        own = [entry for entry in entries if entry.row == row.name and entry.kind != "smoke"]
+        table.add_row(
+            row.name, row.detector, row.backbone, str(row.epochs), f"{100 * row.paper_ap:.1f}", *_cells(row, own)
+        )
+    return table
+
+
+def _cells(row: Row, entries: Sequence[LedgerEntry]) -> list[str]:
+    trained = [entry for entry in entries if entry.kind == "trained"]
+    chosen = trained or [entry for entry in entries if entry.kind == "released weights"][-1:]
+    if not chosen:
+        return [EMPTY] * (2 + len(_SHORT)) + [_nothing(row)]
+    values = [100 * entry.metrics["AP"] for entry in chosen]
+    mean = statistics.mean(values)
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    others = [f"{100 * statistics.mean(entry.metrics[name] for entry in chosen):.1f}" for name in _SHORT]
+    return [
+        f"{mean:.2f}{spread}",
+        f"{mean - 100 * row.paper_ap:+.2f}",
+        *others,
+        _origin(chosen, mean / 100 - row.paper_ap),
+    ]
+
+
+def _origin(entries: Sequence[LedgerEntry], difference: float) -> str:
+    verdict = judge(difference)
+    if entries[0].kind == "released weights":
+        return f"{verdict}: released weights"
+    seeds = ", ".join(str(entry.seed) for entry in entries)
+    return f"{verdict}: trained, seed{'s' * (len(entries) > 1)} {seeds}"
+
+
+def _nothing(row: Row) -> str:
+    if row.config is None:
+        return "not run" if row.zoo else "not in mmdet: cannot be run here"
+    return "not run"
+
+
+def entry_line(entry: LedgerEntry) -> str:
+    """A result in a line."""
+    shown = "  ".join(f"{name} {100 * entry.metrics[name]:.2f}" for name in METRICS if entry.metrics[name] >= 0)
+    if entry.difference is None:
+        return f"{entry.row}: every step works. {shown}: of a trial on a tiny model, not comparable with the paper"
+    paper = f"paper {100 * entry.paper_ap:.1f}, difference {100 * entry.difference:+.2f}"
+    return f"{entry.row}: {shown}; {paper}: {entry.verdict}"

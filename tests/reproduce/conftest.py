@@ -1,0 +1,1 @@
+from tiny_runs import one_thread  # noqa: F401
