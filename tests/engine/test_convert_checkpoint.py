@@ -187,17 +187,18 @@ def test_a_resnet_gives_the_same_maps(origin: str, tmp_path: Path) -> None:
 
 def test_a_swin_of_timm_gives_the_same_maps(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    whole = timm.create_model("swin_tiny_patch4_window7_224")
+    whole = timm.create_model("swin_tiny_patch4_window7_224").eval()
     torch.save(whole.state_dict(), tmp_path / "swin.pth")
     conversion = convert_checkpoint(tmp_path / "swin.pth", tmp_path / "out.safetensors")
     missing = {name.split(".")[1] for name in conversion.account.missing if "relative_position_index" not in name}
     assert missing == {"norm1", "norm2", "norm3"}
     image = torch.randn(1, 3, 224, 224)
-    expected = whole.forward_intermediates(image, indices=(1, 2, 3), intermediates_only=True)
+    expected = whole.forward_intermediates(image, indices=(1, 2), intermediates_only=True)
     backbone = backbone_of(conversion)
     for number in (1, 2, 3):
         setattr(backbone, f"norm{number}", torch.nn.Identity())
-    for found, theirs in zip(features(backbone, image), expected, strict=True):
+    # Not the last map: where a map is one window, timm does not shift it, and mmdet does.
+    for found, theirs in zip(features(backbone, image)[:2], expected, strict=True):
         torch.testing.assert_close(found, theirs, atol=1e-5, rtol=1e-5)
 
 
