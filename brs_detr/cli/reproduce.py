@@ -220,6 +220,6 @@ def _evaluate(
         raise click.UsageError("--weights are those of one row: name it with --row.")
     splits = find_data(places, smoke=places.data == "demo")
     for row in rows:
-        checkpoint = released_checkpoint(row, places, weights, mirror, trust_pickle, console)
+        checkpoint = released_checkpoint(row, weights, mirror, trust_pickle, console)
         console.print(entry_line(evaluate_weights(row, checkpoint, places, splits, console)))
     console.print(f"Ledger: {places.ledger}. Next: brs-detr reproduce --show")

@@ -156,7 +156,7 @@ set -euo pipefail
 cd {folder}
 HEAD="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):29500"
 export HEAD
-srun --kill-on-bad-exit=1 bash -c '{command} --machines "$SLURM_NNODES" --rank "$SLURM_NODEID" --head "$HEAD"'
+srun --kill-on-bad-exit=1 bash -c {command}
 """
 
 
@@ -171,8 +171,7 @@ def write_slurm_script(path: Path, name: str, arguments: Sequence[str], machines
         hours: that the training is expected to take.
     """
     command = shlex.join([sys.executable, "-m", "brs_detr.cli", *arguments])
-    if "'" in command:
-        raise UserError(f"A path with a quote or a blank cannot go into a script: {command}", "Rename the folder.")
+    on_each_node = f'{command} --machines "$SLURM_NNODES" --rank "$SLURM_NODEID" --head "$HEAD"'
     text = _SLURM.format(
         name=name,
         nodes=machines.count,
@@ -180,6 +179,6 @@ def write_slurm_script(path: Path, name: str, arguments: Sequence[str], machines
         cpus=6 * machines.gpus,
         hours=max(1, round(1.5 * hours + 1)),
         folder=shlex.quote(str(Path.cwd())),
-        command=command,
+        command=shlex.quote(on_each_node),
     )
     write_whole(path, text)

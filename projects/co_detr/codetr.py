@@ -119,8 +119,8 @@ class CoDETR(BaseDetector):
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor | list[Tensor]]:
         """Losses of all heads; those of the RoI and ATSS heads begin with ``roi.`` and ``atss.``."""
         encoded = self.query_head.encode(self.extract_feat(batch_inputs), batch_data_samples)
-        losses = self.query_head.loss(encoded, batch_data_samples)
         maps = self.query_head.feature_maps(encoded)
+        losses: dict[str, Tensor | list[Tensor]] = {}
         head_samples = []
         if self.roi_head is not None:
             rpn_losses, proposals = self.rpn_head.loss_and_predict(
@@ -133,9 +133,7 @@ class CoDETR(BaseDetector):
             atss_losses, atss_samples = self.atss_head.loss(maps, batch_data_samples)
             losses |= {f"atss.{name}": loss for name, loss in atss_losses.items()}
             head_samples.append(atss_samples)
-        for index, samples in enumerate(head_samples):
-            losses |= self.query_head.auxiliary_loss(encoded, samples, index, batch_data_samples)
-        return losses
+        return self.query_head.loss(encoded, head_samples, batch_data_samples) | losses
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
         """Add ``pred_instances`` (boxes x1, y1, x2, y2 in pixels, scores, labels) to every sample.

@@ -17,7 +17,13 @@ from brs_detr.heads.box_loss import layer_box_loss
 from brs_detr.heads.classification import ClassificationLossMixin, ClassificationTargets
 from brs_detr.heads.precision import in_full_precision
 from co_detr.positive_queries import AuxiliaryQueries, HeadSamples, positives_to_queries
-from co_detr.transformer import CoDeformableDetrTransformer, DecoderQueries, EncodedFeatures, EncoderProposals
+from co_detr.transformer import (
+    CoDeformableDetrTransformer,
+    DecoderQueries,
+    EncodedFeatures,
+    EncoderProposals,
+    join_groups,
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
         transformer: arguments of `CoDeformableDetrTransformer`.
         num_queries: queries an image.
         max_auxiliary_queries: most positives of an auxiliary head that become queries, an image.
+        merge_decoder_passes: decode these queries together with the others, in one pass instead of one for each head;
+            the result is the same up to rounding.
         loss_cls, loss_bbox, loss_iou: configs; boxes are (cx, cy, w, h) normalised for ``loss_bbox`` and pixels
             (x1, y1, x2, y2) for ``loss_iou``.
         test_cfg: ``max_per_img`` detections an image, best first.
@@ -57,6 +65,7 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
         transformer: dict,
         num_queries: int = 300,
         max_auxiliary_queries: int = 300,
+        merge_decoder_passes: bool = False,
         loss_cls: dict | None = None,
         test_cfg: dict | None = None,
         **kwargs,
@@ -70,6 +79,7 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
             **kwargs,
         )
         self.max_auxiliary_queries = max_auxiliary_queries
+        self.merge_decoder_passes = merge_decoder_passes
         self.transformer = CoDeformableDetrTransformer(**transformer)
         self.query_embedding = nn.Embedding(num_queries, self.embed_dims)
         self.downsample = nn.Sequential(
@@ -98,33 +108,62 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
         """One proposal an encoder token, by the last branches."""
         return self.transformer.propose(encoded, self.cls_branches[-1], self.reg_branches[-1])
 
-    def decode(self, queries: DecoderQueries, encoded: EncodedFeatures) -> tuple[Tensor, Tensor]:
-        """Logits ``[L, B, Q, num_classes]`` and boxes ``[L, B, Q, 4]`` (cx, cy, w, h) of every decoder layer."""
-        hidden, boxes = self.transformer.decode(queries, encoded, self.reg_branches)
+    def decode(
+        self, queries: DecoderQueries, encoded: EncodedFeatures, sees_not: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits ``[L, B, Q, num_classes]`` and boxes ``[L, B, Q, 4]`` (cx, cy, w, h) of every decoder layer.
+
+        Args:
+            queries: Q an image.
+            encoded: features of the batch.
+            sees_not: ``[Q, Q]``, true where a query (row) must not look at another (column).
+        """
+        hidden, boxes = self.transformer.decode(queries, encoded, self.reg_branches, sees_not)
         logits = [in_full_precision(branch, layer) for branch, layer in zip(self.cls_branches, hidden, strict=False)]
         return torch.stack(logits), boxes
 
-    def loss(self, encoded: EncodedFeatures, samples: SampleList) -> dict[str, Tensor]:
-        """One-to-one losses of the encoder's proposals (``enc_``) and of every decoder layer (``d0.`` ...)."""
+    def decode_groups(self, groups: list[DecoderQueries], encoded: EncodedFeatures) -> list[tuple[Tensor, Tensor]]:
+        """`decode` for groups of queries that do not see each other, in one pass or in one for each."""
+        if not self.merge_decoder_passes:
+            return [self.decode(group, encoded) for group in groups]
+        queries, sees_not = join_groups(groups)
+        logits, boxes = self.decode(queries, encoded, sees_not)
+        sizes = [group.content.shape[1] for group in groups]
+        return list(zip(logits.split(sizes, dim=2), boxes.split(sizes, dim=2), strict=True))
+
+    def loss(
+        self, encoded: EncodedFeatures, head_samples: list[list[HeadSamples]], samples: SampleList
+    ) -> dict[str, Tensor]:
+        """Losses of the encoder's proposals (``enc_``), of every decoder layer (``d0.`` ...) and of auxiliary queries.
+
+        Args:
+            encoded: features of the batch.
+            head_samples: what each auxiliary head trained on, in each image; losses of the queries made of the positives
+                have names that end with ``_aux0``, ``_aux1``, ...
+            samples: of the batch.
+        """
         proposals = self.propose(encoded)
         gt = [sample.gt_instances for sample in samples]
         objects = [class_agnostic(instances) for instances in gt]
         enc_boxes = proposals.box_logits.sigmoid()
         enc_losses = self.matched_losses(proposals.logits[None], enc_boxes[None], objects, samples, "encoder")
-        queries = self.transformer.select_queries(proposals, self.query_embedding.weight)
-        losses = self.matched_losses(*self.decode(queries, encoded), gt, samples)
-        return {f"enc_{name}": loss for name, loss in name_layers(enc_losses).items()} | name_layers(losses)
-
-    def auxiliary_loss(
-        self, encoded: EncodedFeatures, head_samples: list[HeadSamples], head_index: int, samples: SampleList
-    ) -> dict[str, Tensor]:
-        """Losses of the queries made of an auxiliary head's positives (names end with ``_aux<head_index>``)."""
-        aux = positives_to_queries(head_samples, image_sizes(samples), self.num_classes, self.max_auxiliary_queries)
-        queries = self.transformer.embed_auxiliary_queries(aux.boxes, aux.feats, head_index)
-        logits, boxes = self.decode(queries, encoded)
-        targets = auxiliary_targets(aux, num_layers=len(logits))
-        losses = self.layer_losses(logits, boxes, targets, samples, f"auxiliary {head_index}")
-        return {f"{name}_aux{head_index}": loss for name, loss in name_layers(losses).items()}
+        sizes = image_sizes(samples)
+        auxiliary = [
+            positives_to_queries(of_head, sizes, self.num_classes, self.max_auxiliary_queries)
+            for of_head in head_samples
+        ]
+        groups = [
+            self.transformer.select_queries(proposals, self.query_embedding.weight),
+            *(self.transformer.embed_auxiliary_queries(aux.boxes, aux.feats, i) for i, aux in enumerate(auxiliary)),
+        ]
+        decoded, *auxiliary_decoded = self.decode_groups(groups, encoded)
+        losses = {f"enc_{name}": loss for name, loss in name_layers(enc_losses).items()}
+        losses |= name_layers(self.matched_losses(*decoded, gt, samples))
+        for index, (aux, (logits, boxes)) in enumerate(zip(auxiliary, auxiliary_decoded, strict=True)):
+            targets = auxiliary_targets(aux, num_layers=len(logits))
+            of_head = name_layers(self.layer_losses(logits, boxes, targets, samples, f"auxiliary {index}"))
+            losses |= {f"{name}_aux{index}": loss for name, loss in of_head.items()}
+        return losses
 
     def matched_losses(
         self, logits: Tensor, boxes: Tensor, gt: InstanceList, samples: SampleList, group: str = "decoder"

@@ -6,6 +6,7 @@ Boxes inside the transformer are (cx, cy, w, h) divided by the size of the image
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmcv.ops import MultiScaleDeformableAttention
@@ -72,7 +73,7 @@ class DecoderQueries:
 class LookForwardTwiceDecoder(DeformableDetrTransformerDecoder):
     """Deformable DETR's decoder whose boxes keep their gradient to the next layer ("look forward twice", DINO)."""
 
-    def forward(self, queries: DecoderQueries, reg_branches: nn.ModuleList, valid_ratios: Tensor, **attention: Tensor):
+    def forward(self, queries: DecoderQueries, reg_branches: nn.ModuleList, valid_ratios: Tensor, **attention: Any):
         """Run all L layers.
 
         Returns:
@@ -206,16 +207,37 @@ class CoDeformableDetrTransformer(BaseModule):
         return DecoderQueries(content, position + self.head_pos_embed[head_index], boxes)
 
     def decode(
-        self, queries: DecoderQueries, encoded: EncodedFeatures, reg_branches: nn.ModuleList
+        self,
+        queries: DecoderQueries,
+        encoded: EncodedFeatures,
+        reg_branches: nn.ModuleList,
+        sees_not: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Decode queries; returns hidden states ``[L, B, Q, C]`` and boxes ``[L, B, Q, 4]`` of every layer."""
+        """Decode queries; returns hidden states ``[L, B, Q, C]`` and boxes ``[L, B, Q, 4]`` of every layer.
+
+        Args:
+            queries: Q an image.
+            encoded: features of the batch.
+            reg_branches: one for each layer.
+            sees_not: ``[Q, Q]``, true where a query (row) must not look at another (column).
+        """
         return self.decoder(
             queries,
             reg_branches,
             encoded.valid_ratios,
             value=encoded.memory,
+            self_attn_mask=sees_not,
             **attention_inputs(encoded.spatial_shapes, encoded.padding_mask),
         )
+
+
+def join_groups(groups: list[DecoderQueries]) -> tuple[DecoderQueries, Tensor]:
+    """Queries of several groups as one, and a mask ``[Q, Q]``, true between queries of different groups."""
+    fields = ((group.content, group.position, group.reference_boxes) for group in groups)
+    joined = DecoderQueries(*(torch.cat(parts, 1) for parts in zip(*fields, strict=True)))
+    device = joined.content.device
+    group_of = torch.cat([torch.full((group.content.shape[1],), i, device=device) for i, group in enumerate(groups)])
+    return joined, group_of[:, None] != group_of
 
 
 def attention_inputs(

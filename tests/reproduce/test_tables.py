@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-from importlib.resources import files
-
 import pytest
-import yaml
 
 from brs_detr.engine.config import load_config
 from brs_detr.errors import UserError
+from brs_detr.reproduce.released import zoo_model
 from brs_detr.reproduce.tables import ROWS, TABLES, find_row, rows_of
 
 
@@ -20,9 +18,7 @@ def test_rows_that_are_trained_have_the_config_of_their_name(row) -> None:
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.zoo], ids=lambda row: row.name)
 def test_figures_of_the_zoo_are_those_in_mmdet(row) -> None:
-    folder, name = row.zoo.split("/")
-    metafile = yaml.safe_load((files("mmdet") / ".mim" / "configs" / folder / "metafile.yml").read_text())
-    (model,) = [model for model in metafile["Models"] if model["Name"] == name]
+    model = zoo_model(row.zoo)
     assert model["Results"][0]["Metrics"]["box AP"] == pytest.approx(100 * row.paper_ap)
     assert model["Metadata"]["Epochs"] == row.epochs
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brs_detr.engine.checkpoint_index import fetch, read_index
+from brs_detr.engine.console import make_console
+from brs_detr.engine.download import download
 from brs_detr.engine.finetune.recipe import Start
 from brs_detr.engine.plain_file import load_plain
 from brs_detr.engine.run_folder import checkpoint_file
@@ -43,8 +46,9 @@ def read_weights(source: str, trust_pickle: bool = False) -> Weights:
     """Read weights without running code that is stored with them.
 
     Args:
-        source: a checkpoint or the folder of a run; a `.safetensors` file; `torchvision://NAME`, `timm://NAME` or an
-            address, which are fetched unless an earlier run has; or a plain name of torchvision's or timm's.
+        source: a checkpoint or the folder of a run; a `.safetensors` file; a name from `brs-detr download --list`,
+            `torchvision://NAME`, `timm://NAME` or an address, which are fetched unless an earlier run has; or a plain
+            name of torchvision's or timm's.
         trust_pickle: run the code that a file asks for.
 
     Raises:
@@ -57,6 +61,8 @@ def read_weights(source: str, trust_pickle: bool = False) -> Weights:
     scheme, _, name = source.rpartition("://")
     if scheme in ("http", "https"):
         return _from_content(source, _fetch(source, source))
+    if source in read_index():
+        return _from_content(source, _read_file(fetch(source, console=make_console()).path, trust_pickle))
     if scheme in ("", "torchvision") and name in _torchvision_urls():
         return _from_content(source, _fetch(_torchvision_urls()[name], source))
     if scheme in ("", "timm"):
@@ -89,41 +95,40 @@ def fetch_named(source: str, otherwise: str) -> None:
     """
     scheme, _, name = source.rpartition("://")
     if scheme in ("http", "https"):
-        _cached(source, source, otherwise)
+        cached_file(source, source, otherwise)
     elif scheme == "torchvision" and name in _torchvision_urls():
-        _cached(_torchvision_urls()[name], source, otherwise)
+        cached_file(_torchvision_urls()[name], source, otherwise)
     elif not scheme and not Path(source).is_file():
         raise UserError(f"There is no file {source}, which the config names.", otherwise)
 
 
 def _fetch(url: str, source: str) -> Any:
     otherwise = "give its path with --weights FILE, or start from random weights: --weights none."
-    return load_plain(_cached(url, source, otherwise))
+    return load_plain(cached_file(url, source, otherwise))
 
 
-def _cached(url: str, source: str, otherwise: str) -> Path:
+def cached_file(url: str, source: str, otherwise: str) -> Path:
     """The file of an address in PyTorch's cache; fetched unless an earlier run has."""
     import torch
 
     cache = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
     try:
         if not cache.is_file():
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(cache), _expected_hash(cache.name), progress=False)
-    except (OSError, RuntimeError) as error:
+            download(url, cache, sha256=_expected_hash(cache.name), console=make_console())
+    except UserError as error:
         raise UserError(
-            f"The weights {source} cannot be fetched: {error}\n  Tried {cache} and {url}.",
+            f"The weights {source} cannot be fetched: {error.message}\n  Tried {cache} and {url}.",
             f"Put the file there, or {otherwise}",
         ) from None
     return cache
 
 
-def _expected_hash(file_name: str) -> str | None:
-    """The beginning of the SHA-256 that PyTorch's own files carry in their names."""
+def _expected_hash(file_name: str) -> str:
+    """The beginning of the SHA-256 that files of PyTorch and of mmdet carry in their names."""
     from torch.hub import HASH_REGEX
 
     found = HASH_REGEX.search(file_name)
-    return found[1] if found else None
+    return found[1] if found else ""
 
 
 def _timm_weights(name: str) -> Any:

@@ -26,7 +26,8 @@ def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         raise urllib.error.URLError("no network")
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("torch.hub.urlopen", refuse)
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", refuse)
+    monkeypatch.setattr("brs_detr.engine.download.PAUSES", ())
     return tmp_path / "hub" / "checkpoints"
 
 

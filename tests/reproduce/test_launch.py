@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from brs_detr.errors import UserError
+from brs_detr.reproduce.launch import Machines, Training, _claim, run_training, torchrun_command, write_slurm_script
+
+TRAINING = Training(Path("a/recipe.py"), Path("a/run"), seed=3)
+
+
+def test_one_machine_with_eight_gpus() -> None:
+    command = torchrun_command(TRAINING, Machines(gpus=8), resume=False)
+    assert command[1:] == [
+        *("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=8"),
+        *("-m", "brs_detr.cli", "train", "a/recipe.py", "--work-dir=a/run", "--seed=3", "--no-report"),
+    ]
+    assert torchrun_command(TRAINING, Machines(gpus=8), resume=True)[-1] == "--resume"
+
+
+def test_several_machines_meet_at_the_first() -> None:
+    machines = Machines(gpus=4, count=2, rank=1, head="node0:29500")
+    command = torchrun_command(TRAINING, machines, resume=False)
+    assert {"--nnodes=2", "--node-rank=1", "--rdzv-endpoint=node0:29500", "--nproc-per-node=4"} <= set(command)
+    assert "--standalone" not in command
+    assert (machines.num_processes, machines.is_head) == (8, False)
+
+
+def test_a_folder_in_which_somebody_trains_is_left_alone(tmp_path: Path) -> None:
+    training = Training(tmp_path / "recipe.py", tmp_path / "run", seed=0)
+    with (
+        _claim(tmp_path / "run"),
+        pytest.raises(UserError, match="Another process is training in"),
+    ):
+        run_training(training, Machines(), Console(quiet=True))
+
+
+def test_a_child_keeps_the_claim_of_a_process_that_was_killed(tmp_path: Path) -> None:
+    reader, writer = os.pipe()  # the child lives until this end is closed
+    script = f"""
+import os, subprocess, sys
+from pathlib import Path
+from brs_detr.reproduce.launch import _claim
+with _claim(Path({str(tmp_path / "run")!r})) as claim:
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin={reader}, pass_fds=[claim], **quiet)
+    print(child.pid, flush=True)
+    os.kill(os.getpid(), 9)
+"""
+    command = [sys.executable, "-c", script]
+    parent = subprocess.run(command, capture_output=True, text=True, pass_fds=[reader], timeout=60)
+    os.close(reader)
+    assert parent.returncode == -9, parent.stderr
+    with pytest.raises(UserError, match="Another process"), _claim(tmp_path / "run"):
+        pass
+    os.close(writer)
+    os.kill(int(parent.stdout), signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{parent.stdout.strip()}/fd").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    with _claim(tmp_path / "run"):
+        pass
+
+
+def test_a_training_that_fails_is_said_to_have_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brs_detr.reproduce.launch.torchrun_command", lambda *_: [sys.executable, "-c", "exit(3)"])
+    training = Training(tmp_path / "recipe.py", tmp_path / "run", seed=0)
+    with pytest.raises(UserError, match=r"exit code 3.*\s+.*goes on from the last checkpoint"):
+        run_training(training, Machines(gpus=2), Console(quiet=True))
+    monkeypatch.setattr("brs_detr.reproduce.launch.torchrun_command", lambda *_: [sys.executable, "-c", "exit(130)"])
+    with pytest.raises(KeyboardInterrupt):
+        run_training(training, Machines(gpus=2), Console(quiet=True))
+
+
+def test_the_slurm_script_gives_the_same_command_on_every_node(tmp_path: Path) -> None:
+    script = tmp_path / "job.sh"
+    arguments = ["reproduce", "table5", "--row", "brs-swin-l", "--gpus", "8", "--coco", "/data/my coco"]
+    write_slurm_script(script, "brs-swin-l", arguments, Machines(gpus=8, count=2), hours=20.0)
+    text = script.read_text()
+    assert "#SBATCH --nodes=2" in text and "#SBATCH --gpus-per-node=8" in text and "#SBATCH --time=31:00:00" in text
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    for name, body in (
+        ("scontrol", 'printf "node0\\nnode1\\n"'),
+        ("srun", 'shift; "$@"'),
+        (Path(sys.executable).name, 'printf "%s|" "$@"'),
+    ):
+        (bin_folder / name).write_text(f"#!/bin/bash\n{body}\n")
+        (bin_folder / name).chmod(0o755)
+    (tmp_path / "run.sh").write_text(text.replace(sys.executable, str(bin_folder / Path(sys.executable).name)))
+    environment = {
+        "PATH": f"{bin_folder}:{os.environ['PATH']}",
+        **{"SLURM_JOB_NODELIST": "node[0-1]", "SLURM_NNODES": "2", "SLURM_NODEID": "1"},
+    }
+    result = subprocess.run(["bash", tmp_path / "run.sh"], capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
+    given = result.stdout.split("|")
+    expected = ["-m", "brs_detr.cli", *arguments, "--machines", "2", "--rank", "1", "--head", "node0:29500", ""]
+    assert given == expected

@@ -1,0 +1,133 @@
+"""The whole way, from a row of the paper to its entry in the ledger, on a tiny model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from brs_detr.cli import main
+from brs_detr.reproduce.ledger import LedgerEntry, read_ledger
+
+ROW = ["reproduce", "table5", "--row", "brs-r50", "--smoke"]
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def entry_of(out: Path) -> LedgerEntry:
+    (entry,) = read_ledger(out / "ledger.json")
+    return dataclasses.replace(entry, date="")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a trial that ran from beginning to end."""
+    out = tmp_path_factory.mktemp("reproduce") / "out"
+    result = invoke(*ROW, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "brs-r50: every step works" in result.output
+    return out
+
+
+def test_a_trial_writes_everything_into_the_ledger(uninterrupted: Path) -> None:
+    entry = entry_of(uninterrupted)
+    assert (entry.row, entry.kind, entry.verdict, entry.seed) == ("brs-r50", "smoke", "smoke", 0)
+    assert (entry.effective_batch, entry.num_processes) == (16, 1)
+    assert entry.config == "brs-co-deformable-detr_r50_8xb2-12e_coco"
+    assert 0 < entry.metrics["AP"] < 1
+    assert {"device", "torch", "mmdet", "python"} <= entry.environment.keys()
+    for file in (entry.weights, entry.log, "smoke/brs-r50/seed0/recipe.py", "smoke/brs-r50/seed0/eval/pictures.jpg"):
+        assert (uninterrupted / file).is_file(), file
+
+
+def test_a_run_that_was_killed_ends_with_the_same_entry(uninterrupted: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "brs_detr.cli", *ROW, "--out", str(tmp_path)]
+    run = tmp_path / "smoke" / "brs-r50" / "seed0" / "run"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        deadline = time.monotonic() + 300
+        while not (run / "checkpoints" / "last.pth").exists() and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        output = process.communicate()[0]
+    assert process.returncode == -signal.SIGKILL, output
+    assert json.loads((run / "run.json").read_text())["status"] == "running"
+    assert not (tmp_path / "ledger.json").exists()
+    result = invoke(*ROW, "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert entry_of(tmp_path) == entry_of(uninterrupted)
+    again = invoke(*ROW, "--out", tmp_path)
+    assert "The training is complete" in again.output
+    assert entry_of(tmp_path) == entry_of(uninterrupted)
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_batch(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "brs_detr.cli", *ROW, "--gpus", "2", "--out", str(tmp_path)]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+    entry = entry_of(tmp_path)
+    assert (entry.num_processes, entry.effective_batch) == (2, 16)
+
+
+def test_a_run_of_another_recipe_is_not_continued(uninterrupted: Path, tmp_path: Path) -> None:
+    shutil.copytree(uninterrupted / "smoke", tmp_path / "smoke")
+    recipe = tmp_path / "smoke" / "brs-r50" / "seed0" / "recipe.py"
+    recipe.write_text(recipe.read_text() + "# changed\n")
+    result = invoke(*ROW, "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "holds a run with another recipe" in result.output
+
+
+def test_show_prints_both_tables_and_says_what_is_empty(uninterrupted: Path, tmp_path: Path) -> None:
+    result = invoke("reproduce", "--show", "--out", uninterrupted)
+    assert result.exit_code == 0, result.output
+    for text in ("Table 5", "Table 6", "57.2", "H-Deformable-DETR", "Trial: brs-r50: every step works"):
+        assert text in result.output
+    assert result.output.count("not run") == 6 + 2 + 2
+    assert "There are none yet" in invoke("reproduce", "--show", "--out", tmp_path).output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["reproduce"], "Name a table"),
+        (["reproduce", "table7"], "'table7' is not one of 'table5', 'table6'"),
+        (["reproduce", "table5", "--row", "brs-r51"], "Did you mean 'brs-r50'"),
+        (["reproduce", "table5", "--data", "demo"], "--data is for --smoke"),
+        (["reproduce", "table5", "--weights", "x.pth"], "--weights is for --eval-only"),
+        (["reproduce", "table5", "--smoke", "--gpus", "3"], "cannot be shared evenly by 3 GPUs"),
+        (["reproduce", "table5", "--smoke", "--data", "nowhere"], "There is no data set folder nowhere"),
+        (["reproduce", "table6", "--row", "dino-r50"], "is not trained by this package"),
+        (["reproduce", "table6", "--row", "dn-detr-r50", "--eval-only"], "is not trained by this package"),
+        (["reproduce", "table5", "--row", "brs-r50", "--eval-only", "--coco", "nowhere"], "is not COCO 2017"),
+        (["reproduce", "table5", "--smoke", "--machines", "2"], "Add --head HOST:PORT"),
+        (["reproduce", "table5", "--smoke", "--machines", "2", "--head", "a:1", "--rank", "2"], "counts from 0 to 1"),
+        (["reproduce", "table5", "--slurm", "x.sh"], "name it with --row"),
+    ],
+)
+def test_wrong_input(arguments: list[str], message: str, tmp_path: Path) -> None:
+    result = invoke(*arguments, "--out", tmp_path)
+    assert result.exit_code == 2, result.output
+    assert message in " ".join(result.output.split())
+    assert not (tmp_path / "ledger.json").exists()
+
+
+def test_without_a_gpu_no_training_of_months_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    result = invoke("reproduce", "table5", "--row", "brs-r50", "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "This machine has no GPU" in result.output
