@@ -19,7 +19,7 @@ def register() -> None:
     from brs_detr.data import registry
 
     registry.register()
-    from mmengine.registry import HOOKS, METRICS, OPTIM_WRAPPERS, VISBACKENDS
+    from mmengine.registry import FUNCTIONS, HOOKS, METRICS, OPTIM_WRAPPERS, VISBACKENDS
 
     from brs_detr.engine.autocast import AutocastOptimWrapper
     from brs_detr.engine.coco_metric import CocoAPMetric
@@ -27,9 +27,11 @@ def register() -> None:
     from brs_detr.engine.finetune.close_mosaic import CloseMosaic
     from brs_detr.engine.finetune.early_stopping import StopEarly
     from brs_detr.engine.metrics_csv import MetricsCsv
+    from brs_detr.engine.seed_epochs import SeedEpochs, keep_seeds
 
-    for hook in (CloseAccumulation, CloseMosaic, StopEarly):
+    for hook in (CloseAccumulation, CloseMosaic, SeedEpochs, StopEarly):
         HOOKS.register_module(module=hook, force=True)
+    FUNCTIONS.register_module(module=keep_seeds, force=True)
     METRICS.register_module(module=CocoAPMetric, force=True)
     OPTIM_WRAPPERS.register_module(module=AutocastOptimWrapper, force=True)
     VISBACKENDS.register_module(module=MetricsCsv, force=True)

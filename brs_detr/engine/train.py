@@ -25,6 +25,7 @@ from brs_detr.engine.registry import explain_unknown_option, explain_unknown_typ
 from brs_detr.engine.run_folder import RunFolder
 from brs_detr.engine.run_record import describe_run, end_record, read_record, write_record
 from brs_detr.engine.schedule import set_epochs
+from brs_detr.engine.seed_epochs import draw_anew_each_epoch
 from brs_detr.errors import UserError
 
 if TYPE_CHECKING:
@@ -258,6 +259,7 @@ def _choose_seed(seed: int | None, resumed: RunFolder | None) -> int:
 
 def _prepare_for_runner(config: Config, job: Job, seed: int) -> None:
     config.work_dir = str(job.work_dir)
+    draw_anew_each_epoch(config)
     config.randomness = {**config.get("randomness", {}), "seed": seed}
     if job.resume:
         config.resume, config.load_from = True, str(RunFolder(job.work_dir).last)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import json
-import random
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -139,36 +138,31 @@ def test_best_checkpoint_holds_the_mean_that_was_evaluated(tuned: tuple[TrainedR
 
 
 @contextmanager
-def seeded_epochs(interrupt: int | None = None) -> Iterator[None]:
-    """Seed every epoch, since the state of random numbers is in no checkpoint; interrupt after so many."""
+def interrupted(epoch: int) -> Iterator[None]:
+    """Ctrl-C before an epoch begins."""
     from mmengine.runner import EpochBasedTrainLoop
 
     run_epoch = EpochBasedTrainLoop.run_epoch
 
-    def seeded(self) -> None:
-        if self.epoch == interrupt:
+    def interrupt(self) -> None:
+        if self.epoch == epoch:
             raise KeyboardInterrupt
-        torch.manual_seed(self.epoch)
-        np.random.seed(self.epoch)
-        random.seed(self.epoch)
         run_epoch(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(EpochBasedTrainLoop, "run_epoch", seeded)
+        patch.setattr(EpochBasedTrainLoop, "run_epoch", interrupt)
         yield
 
 
 def test_resumed_run_equals_one_that_was_never_interrupted(
     tuned: tuple[TrainedRun, str], other_classes: Path, trained: TrainedRun, tiny_config: Path, tmp_path: Path
 ) -> None:
-    """The moving mean, the accumulated steps and the recipe all go on, without a word on the command line."""
+    """Random numbers, moving mean, accumulated steps and recipe go on, without a word on the command line."""
     options = dict(weights=str(trained.work_dir), settings={"epochs": 3}, seed=1, console=QUIET)
-    with seeded_epochs():
-        whole = finetune(other_classes, str(tiny_config), tmp_path / "whole", **options)
-    with seeded_epochs(interrupt=2), pytest.raises(KeyboardInterrupt):
+    whole = finetune(other_classes, str(tiny_config), tmp_path / "whole", **options)
+    with interrupted(epoch=2), pytest.raises(KeyboardInterrupt):
         finetune(other_classes, str(tiny_config), tmp_path / "halves", **options)
-    with seeded_epochs():
-        resumed = finetune(other_classes, None, tmp_path / "halves", resume=True, console=QUIET)
+    resumed = finetune(other_classes, None, tmp_path / "halves", resume=True, console=QUIET)
     assert losses(resumed)[-3:] == losses(whole)[-3:]
     first, second = (torch.load(run.last_checkpoint, weights_only=True) for run in (whole, resumed))
     assert all(torch.equal(value, second["state_dict"][name]) for name, value in first["state_dict"].items())
@@ -186,7 +180,7 @@ def test_early_stop(other_classes: Path, tiny_config: Path, tmp_path: Path, monk
     monkeypatch.setattr("brs_detr.engine.coco_metric.CocoAPMetric.compute_metrics", made_up)
     console = Console(file=(text := io.StringIO()), width=200)
     options = dict(settings={"epochs": 8, "evaluations": 8, "patience": 2}, seed=1, batch=6)
-    with seeded_epochs(interrupt=4), pytest.raises(KeyboardInterrupt):
+    with interrupted(epoch=4), pytest.raises(KeyboardInterrupt):
         finetune(other_classes, str(tiny_config), tmp_path / "run", console=QUIET, **options)
     run = finetune(other_classes, None, tmp_path / "run", resume=True, console=console)
     assert "Stopped after epoch 5: the AP had not got better for a while." in text.getvalue()
