@@ -11,6 +11,7 @@ import click
 
 import brs_detr
 from brs_detr.bench.table import QUANTITIES, SHORT_NAMES
+from brs_detr.cli.bench_training import cost, train_step
 from brs_detr.cli.export import FrameSize
 
 if TYPE_CHECKING:
@@ -37,7 +38,13 @@ def command() -> None:
       brs-detr bench plot RESULTS.json --out losses.png
       brs-detr bench table RESULTS.json --show memory
       brs-detr bench inference model.onnx work_dirs/traffic_r18 --size 480x640 --batch 1 --batch 4
+      brs-detr bench cost
+      brs-detr bench train-step --config brs-co-deformable-detr_r18_1xb4-12e_coco --size 240x320
     """
+
+
+command.add_command(cost)
+command.add_command(train_step)
 
 
 @command.command("losses", short_help="Time, memory and operations of each loss.")

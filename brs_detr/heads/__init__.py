@@ -23,6 +23,7 @@ def register() -> None:
         ranking_loss.BucketedAPLoss,
         ranking_loss.RankSortLoss,
         ranking_loss.BucketedRankSortLoss,
+        ranking_loss.LoopRankSortLoss,
         RankingRPNHead,
         RankingShared2FCBBoxHead,
         AnyWidthDeformableDETR,

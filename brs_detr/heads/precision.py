@@ -17,6 +17,8 @@ def in_full_precision(layer: nn.Module, feats: Tensor) -> Tensor:
         feats: what it takes.
     """
     weight: Tensor = layer.weight  # type: ignore[assignment]
+    if feats.is_meta:  # shapes alone, for which there is no autocast
+        return layer(feats)  # type: ignore[no-any-return]
     with torch.autocast(feats.device.type, enabled=False):
         output: Tensor = layer(feats.to(weight.dtype))
     return output

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from brs_detr import losses
+from brs_detr.losses.loop import loop_rank_sort_loss
 
 
 class SigmoidClassification:
@@ -49,3 +51,17 @@ class RankSortLoss(SigmoidClassification, losses.RankSortLoss):
 
 class BucketedRankSortLoss(SigmoidClassification, losses.BucketedRankSortLoss):
     """Bucketed Rank & Sort Loss."""
+
+
+class LoopRankSortLoss(RankSortLoss):
+    """Rank & Sort Loss one positive after the other, as first published: the same numbers, kept to measure against."""
+
+    def forward(
+        self, logits: Tensor, targets: Tensor, *, max_positives: int | None = None
+    ) -> losses.RankSortLossOutput:
+        """Return the weighted losses of logits and targets, [N] or [L, N]."""
+        targets = targets.to(logits.dtype)
+        if logits.dim() == 1:
+            return self._weighted(loop_rank_sort_loss(logits, targets, self.delta))
+        rows = [loop_rank_sort_loss(*row, self.delta) for row in zip(logits, targets.expand_as(logits), strict=True)]
+        return self._weighted(losses.RankSortLossOutput(*map(torch.stack, zip(*rows, strict=True))))

@@ -58,8 +58,11 @@ def make_plan(row: Row, batch: Batch) -> Plan:
         row: one with a config.
         batch: from `brs_detr.reproduce.batch.share_out`.
     """
-    from brs_detr.bench.cost import predicted_hours, training_cost
+    from brs_detr.engine.config import load_config
+    from brs_detr.reproduce.cost import REFERENCE, predicted_hours, training_cost
 
     assert row.config is not None
-    cost = training_cost(row.config, num_images=batch.images_per_process)
-    return Plan(row, batch, predicted_hours(cost), cost.bytes / 2**30)
+    cost = training_cost(load_config(row.config))
+    hours = predicted_hours(cost, training_cost(load_config(REFERENCE)))
+    share = batch.images_per_process / 2
+    return Plan(row, batch, hours, (cost.state_bytes + share * cost.activation_bytes) / 2**30)

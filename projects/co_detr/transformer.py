@@ -18,6 +18,7 @@ from mmdet.models.layers import (
 )
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from brs_detr.heads.precision import in_full_precision
 from co_detr.token_geometry import box_embedding, level_padding_masks, token_anchors, token_centres, valid_ratio
@@ -108,6 +109,7 @@ class CoDeformableDetrTransformer(BaseModule):
         positional_encoding: arguments of mmdet's ``SinePositionalEncoding``.
         num_feature_levels: maps that the neck gives.
         num_auxiliary_heads: one-to-many heads whose positives become queries.
+        checkpoint_encoder: keep little of the encoder for the backward pass, which computes its layers anew.
     """
 
     def __init__(
@@ -117,9 +119,11 @@ class CoDeformableDetrTransformer(BaseModule):
         positional_encoding: dict,
         num_feature_levels: int = 4,
         num_auxiliary_heads: int = 2,
+        checkpoint_encoder: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
+        self.checkpoint_encoder = checkpoint_encoder
         self.encoder = DeformableDetrTransformerEncoder(**encoder)
         self.decoder = LookForwardTwiceDecoder(**decoder)
         self.positional_encoding = SinePositionalEncoding(**positional_encoding)
@@ -168,7 +172,11 @@ class CoDeformableDetrTransformer(BaseModule):
         position = torch.cat(positions, 1)
         reference_points = token_centres(shapes, valid_ratios)
         for layer in self.encoder.layers:
-            memory = layer(memory, query_pos=position, reference_points=reference_points, **attention)
+            inputs: dict[str, Any] = {"query_pos": position, "reference_points": reference_points, **attention}
+            if self.checkpoint_encoder and self.training:
+                memory = checkpoint(layer, memory, use_reentrant=False, **inputs)
+            else:
+                memory = layer(memory, **inputs)
         return EncodedFeatures(memory, padding_mask, shapes, valid_ratios)
 
     def propose(self, encoded: EncodedFeatures, cls_branch: nn.Module, reg_branch: nn.Module) -> EncoderProposals:

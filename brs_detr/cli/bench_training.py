@@ -1,0 +1,197 @@
+"""`brs-detr bench cost` and `bench train-step`: what training costs, on paper and measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from brs_detr.cli.export import FrameSize
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+TABLE_5 = tuple(
+    f"{kind}co-deformable-detr_{backbone}_8xb2-12e_coco"
+    for backbone in ("r50", "swin-t", "swin-l")
+    for kind in ("", "brs-")
+)
+BRS = TABLE_5[1::2]
+OPTIONS = ("amp", "checkpointing", "separate")
+
+
+@click.command("cost", short_help="Parameters, operations, memory and hours of a training, on paper.")
+@click.argument("configs", nargs=-1, metavar="[CONFIG]...")
+@click.option("--size", type=FrameSize(), default="800x1333", show_default=True, help="Of images.")
+@click.option("--images", type=click.IntRange(1), default=2, show_default=True, help="Of a GPU.")
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file.")
+def cost(configs: tuple[str, ...], size: tuple[int, int], images: int, out: Path | None) -> None:
+    """Count what a training step computes and keeps, by shapes alone; needs no GPU, no data and no memory.
+
+    By default the six models of Table 5. Hours are predicted from the paper's 0.69 s an iteration for BRS-DETR with
+    ResNet-50 on 8 A100, scaled by the operations of a step: an estimate.
+    """
+    from brs_detr.engine.bars import track
+    from brs_detr.engine.config import load_config
+    from brs_detr.engine.console import make_console
+    from brs_detr.engine.run_folder import write_whole
+    from brs_detr.reproduce.cost import REFERENCE, predicted_hours, training_cost
+
+    console = make_console()
+    reference = training_cost(load_config(REFERENCE))
+    records = []
+    for name in track(configs or TABLE_5, "models", console):
+        of_step = training_cost(load_config(name), images, size)
+        hours = predicted_hours(training_cost(load_config(name)), reference)
+        records.append(
+            {
+                "config": name,
+                "num_images": images,
+                "height": size[0],
+                "width": size[1],
+                **dataclasses.asdict(of_step),
+                "state_bytes": of_step.state_bytes,
+                "hours_on_8_a100": hours,
+            }
+        )
+    _print(_cost_table(records))
+    if out is not None:
+        write_whole(out, json.dumps({"records": records}, indent=1) + "\n")
+        console.print(f"Written to {out}")
+
+
+@click.command("train-step", short_help="Seconds and memory of a training step, by loss.")
+@click.option("--config", "configs", multiple=True, help="Of a BRS-DETR; repeatable. [default: those of Table 5]")
+@click.option("--loss", "losses", multiple=True, type=click.Choice(["focal", "loop", "bucketed", "exact"]))
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
+@click.option("--images", type=click.IntRange(1), default=2, show_default=True, help="Of a step.")
+@click.option("--size", type=FrameSize(), default="800x1333", show_default=True, help="Of images.")
+@click.option("--objects", type=click.IntRange(0), default=10, show_default=True, help="In each image.")
+@click.option("--with", "options", multiple=True, metavar="A+B", help="Also with amp, checkpointing, separate.")
+@click.option("--repeats", type=click.IntRange(1), default=9, show_default=True, help="Of a step, at most.")
+@click.option("--seconds", type=click.FloatRange(0), default=20.0, show_default=True, help="For the repeats of each.")
+@click.option("--out", type=click.Path(path_type=Path), help="[default: a file for the device in benchmarks/results]")
+def train_step(
+    configs: tuple[str, ...],
+    losses: tuple[str, ...],
+    device: str,
+    images: int,
+    size: tuple[int, int],
+    objects: int,
+    options: tuple[str, ...],
+    repeats: int,
+    seconds: float,
+    out: Path | None,
+) -> None:
+    """Measure one step of training with random images and objects: forward, backward and update.
+
+    Losses take turns: focal (plain Co-DETR), and BRS-DETR with Rank & Sort Loss by its loop, bucketed, and exact. The
+    share of the losses is measured by repeating them alone on the tensors that they had. The file is written after
+    every setting. `separate` decodes auxiliary queries in passes of their own.
+
+    \b
+    Examples:
+      brs-detr bench train-step --config brs-co-deformable-detr_r18_1xb4-12e_coco --size 240x320
+      brs-detr bench train-step --device cuda --with amp --with amp+checkpointing --with separate
+    """
+    from brs_detr.bench.environment import describe_environment, find_device
+    from brs_detr.bench.results import default_path, require_writable
+    from brs_detr.engine.console import make_console
+    from brs_detr.engine.registry import register
+    from brs_detr.engine.run_folder import write_whole
+    from brs_detr.reproduce.train_step import LOSSES, Setting, bench_train_step
+
+    place = find_device(device)
+    switches = [_switches(text) for text in ("", *options)]
+    register()
+    environment = describe_environment(place)
+    out = out or default_path(environment, "train-step")
+    require_writable(out)
+    console = make_console()
+    records: list[dict[str, Any]] = []
+    for config in configs or BRS:
+        for switched in switches:
+            setting = Setting(config, place, images, size, objects, **switched)
+            for record in bench_train_step(setting, losses or tuple(LOSSES), repeats, seconds):
+                records.append(dataclasses.asdict(record))
+                console.print(_line(records[-1]))
+            write_whole(out, json.dumps({"environment": environment, "records": records}, indent=1) + "\n")
+    _print(step_table(records))
+    console.print(f"Written to {out}")
+
+
+def _switches(text: str) -> dict[str, bool]:
+    names = [name for name in text.split("+") if name]
+    odd = [name for name in names if name not in OPTIONS]
+    if odd:
+        raise click.UsageError(f"--with {text}: there is no {odd[0]}, only {', '.join(OPTIONS)}.")
+    return dict.fromkeys(names, True)
+
+
+def _options_of(record: dict[str, Any]) -> str:
+    return "+".join(name for name in OPTIONS if record[name]) or "-"
+
+
+def _line(record: dict[str, Any]) -> str:
+    taken = record["failure"] or f"{record['median_s']:.3f} s, {record['loss_share']:.1%} of it in the losses"
+    return f"{record['config']} {record['loss']} {_options_of(record)}: {taken}"
+
+
+def step_table(records: Sequence[dict[str, Any]]) -> Table:
+    """Seconds, ratio to the focal loss of the same setting, share of the losses, memory."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("model", "with", "loss"):
+        table.add_column(column, no_wrap=True)
+    for column in ("s", "/ focal", "losses", "GiB"):
+        table.add_column(column, justify="right", no_wrap=True)
+    setting = lambda record: (record["config"].removeprefix("brs-"), _options_of(record))  # noqa: E731
+    focal = {setting(record): record["median_s"] for record in records if record["loss"] == "focal"}
+    for record in records:
+        model, options = setting(record)
+        seconds, base, share = record["median_s"], focal.get((model, options)), record["loss_share"]
+        memory = record["peak_bytes"]
+        table.add_row(
+            *(model, options, record["loss"]),
+            f"{seconds:.3f}" if seconds else record["failure"],
+            f"{seconds / base:.2f}" if seconds and base else "",
+            f"{share:.1%}" if share is not None else "",
+            f"{memory / 2**30:.2f}" if memory else "",
+        )
+    return table
+
+
+def _cost_table(records: Sequence[dict[str, Any]]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("model", no_wrap=True)
+    for column in ("parameters", "step", "for backward", "weights, Adam", "12 epochs, 8 A100"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for record in records:
+        table.add_row(
+            record["config"],
+            f"{record['num_parameters'] / 1e6:.1f} M",
+            f"{record['step_flops'] / 1e12:.2f} TFLOP",
+            f"{record['activation_bytes'] / 2**30:.1f} GiB",
+            f"{record['state_bytes'] / 2**30:.1f} GiB",
+            f"{record['hours_on_8_a100']:.0f} h",
+        )
+    return table
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160  # a file or a pipe has no width of its own: keep every row on one line
+    console.print(table)

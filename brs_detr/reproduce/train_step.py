@@ -1,0 +1,258 @@
+"""Measure a training step: image to updated weights, with each classification loss in the same detector."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from brs_detr.bench.measure import Stopwatch, is_out_of_memory, time_in_turns
+from brs_detr.bench.memory import peak_extra_bytes
+from brs_detr.engine.config import load_config
+from brs_detr.engine.registry import import_modules
+
+if TYPE_CHECKING:
+    from mmengine import Config
+
+LOSSES = {
+    "focal": None,  # plain Co-DETR: focal loss in the query and ATSS heads, cross entropy in the other two
+    "loop": "LoopRankSortLoss",
+    "bucketed": "BucketedRankSortLoss",
+    "exact": "RankSortLoss",
+}
+"""Type of the ranking loss for each name."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a step is made.
+
+    Args:
+        config: of a BRS-DETR, by name; its plain twin stands in for it where the loss is focal.
+        device: cpu or cuda.
+        num_images: of a process.
+        size: (h, w) of each in pixels.
+        num_objects: in each.
+        amp: forward pass in bfloat16.
+        checkpointing: compute the layers of encoder and backbone anew in the backward pass.
+        separate: one pass of the decoder for each group of queries, not one for all.
+        seed: of weights, images and objects.
+    """
+
+    config: str
+    device: torch.device
+    num_images: int = 2
+    size: tuple[int, int] = (800, 1333)
+    num_objects: int = 10
+    amp: bool = False
+    checkpointing: bool = False
+    separate: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What one step takes.
+
+    Args:
+        repeats: that were timed.
+        median_s: of a step: forward, backward and update; None where it could not be measured.
+        loss_s: of its classification losses alone, forward and backward, on the tensors that they had in the step.
+        loss_share: of them in the step.
+        peak_bytes: most that tensors hold at a time, weights, gradients and moments included.
+        failure: why it could not be measured.
+    """
+
+    config: str
+    loss: str
+    device: str
+    num_images: int
+    height: int
+    width: int
+    num_objects: int
+    amp: bool
+    checkpointing: bool
+    separate: bool
+    repeats: int
+    median_s: float | None
+    loss_s: float | None
+    loss_share: float | None
+    peak_bytes: int | None
+    failure: str | None
+
+
+class TrainStep:
+    """A detector, its optimizer and one random batch; calling it makes a step.
+
+    Args:
+        setting: how.
+        loss: a key of `LOSSES`.
+    """
+
+    def __init__(self, setting: Setting, loss: str) -> None:
+        self.setting = setting
+        config = step_config(setting, loss)
+        self.model = _build(config, setting).to(setting.device).train()
+        self.optimizer = _optimizer(self.model, config)
+        self.batch = random_batch(setting, self.model.query_head.num_classes)  # type: ignore[union-attr, arg-type]
+
+    def __call__(self) -> None:
+        """Make a step, as mmengine does."""
+        model: Any = self.model
+        with self.optimizer.optim_context(model):
+            data = model.data_preprocessor(self.batch, training=True)
+            loss, _ = model.parse_losses(model(**data, mode="loss"))
+        self.optimizer.update_params(loss)
+
+    @property
+    def state_bytes(self) -> int:
+        """Weights, buffers, gradients and moments."""
+        tensors = [*self.model.state_dict().values()]
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        return sum(map(_bytes, tensors)) + 3 * sum(map(_bytes, trained))
+
+    def classification(self) -> Callable[[], None]:
+        """The classification losses of this step alone, forward and backward, each on what it was given in a step."""
+        calls: list[tuple[nn.Module, tuple[Any, ...], dict[str, Any]]] = []
+        hooks = [
+            module.register_forward_pre_hook(lambda *call: calls.append(call), with_kwargs=True)
+            for name, module in self.model.named_modules()
+            if name.endswith("loss_cls")
+        ]
+        self()
+        for hook in hooks:
+            hook.remove()
+        kept = [(module, _detached(args), kwargs) for module, args, kwargs in calls]
+
+        def repeat() -> None:
+            for module, args, kwargs in kept:
+                result = module(*args, **kwargs)
+                total = sum(part.sum() for part in result) if isinstance(result, tuple) else result.sum()
+                total.backward()
+
+        return repeat
+
+
+def _detached(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    logits, *others = args
+    return (logits.detach().requires_grad_(), *(x.detach() if isinstance(x, Tensor) else x for x in others))
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def step_config(setting: Setting, loss: str) -> Config:
+    """The config of a step.
+
+    Args:
+        setting: how it is made.
+        loss: a key of `LOSSES`.
+    """
+    kind = LOSSES[loss]
+    config = load_config(setting.config if kind else setting.config.removeprefix("brs-"))
+    import_modules(config)
+    model = config.model
+    model.backbone.init_cfg = None
+    model.query_head.merge_decoder_passes = not setting.separate
+    model.query_head.transformer.checkpoint_encoder = model.backbone.with_cp = setting.checkpointing
+    if kind:
+        for head in (model.query_head, model.rpn_head, model.roi_head.bbox_head, model.atss_head):
+            head.loss_cls.type = kind
+    if setting.amp:
+        config.optim_wrapper.type = "AutocastOptimWrapper"
+    return config
+
+
+def _build(config: Config, setting: Setting) -> nn.Module:
+    from mmengine.registry import MODELS, init_default_scope
+
+    init_default_scope("mmdet")
+    with torch.random.fork_rng():
+        torch.manual_seed(setting.seed)
+        model: nn.Module = MODELS.build(config.model)
+        logging.disable(logging.WARNING)  # mmengine tells of every parameter that it initialises
+        try:
+            model.init_weights()  # type: ignore[operator]
+        finally:
+            logging.disable(logging.NOTSET)
+    return model
+
+
+def _optimizer(model: nn.Module, config: Config) -> Any:
+    from mmengine.optim import build_optim_wrapper
+
+    return build_optim_wrapper(model, config.optim_wrapper)
+
+
+def random_batch(setting: Setting, num_classes: int) -> dict[str, Any]:
+    """Noise with random boxes, as a data loader would deliver it."""
+    from mmdet.structures import DetDataSample
+    from mmengine.structures import InstanceData
+
+    draw = torch.Generator().manual_seed(setting.seed)
+    h, w = setting.size
+    images, samples = [], []
+    for index in range(setting.num_images):
+        meta = {"img_id": index, "img_shape": (h, w), "ori_shape": (h, w), "scale_factor": (1.0, 1.0)}
+        corners = torch.rand(2, setting.num_objects, 2, generator=draw) * torch.tensor([w - 8, h - 8])
+        boxes_xyxy = torch.cat([corners.amin(0), corners.amax(0) + 8], 1)
+        labels = torch.randint(0, num_classes, (setting.num_objects,), generator=draw)
+        samples.append(DetDataSample(metainfo=meta, gt_instances=InstanceData(bboxes=boxes_xyxy, labels=labels)))
+        images.append(torch.randint(0, 256, (3, h, w), dtype=torch.uint8, generator=draw))
+    return {"inputs": images, "data_samples": samples}
+
+
+def bench_train_step(
+    setting: Setting, losses: Sequence[str], repeats: int = 9, seconds: float = 60.0
+) -> Iterator[StepRecord]:
+    """Measure the step with each loss; they take turns, so that what slows the machine slows all of them.
+
+    Args:
+        setting: how the steps are made.
+        losses: keys of `LOSSES`.
+        repeats: at most, of each.
+        seconds: for the repeats of each.
+    """
+    steps: dict[str, TrainStep] = {}
+    failures: dict[str, str] = {}
+    for loss in losses:
+        try:
+            steps[loss] = TrainStep(setting, loss)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            failures[loss] = "out of memory"
+    stopwatch = Stopwatch(setting.device)
+    timings = time_in_turns(steps, stopwatch, repeats, seconds)
+    for loss in losses:
+        timing = timings.get(loss)
+        failure = failures.get(loss) or (timing.failure if timing else None)
+        median = timing.median_s if timing else None
+        loss_s = peak = None
+        if median is not None:
+            alone = time_in_turns({loss: steps[loss].classification()}, stopwatch, repeats, seconds / 4)[loss]
+            loss_s = alone.median_s
+            peak = None if loss == "loop" else peak_extra_bytes(steps[loss], setting.device) + steps[loss].state_bytes
+        yield StepRecord(
+            config=setting.config if LOSSES[loss] else setting.config.removeprefix("brs-"),
+            loss=loss,
+            device=setting.device.type,
+            num_images=setting.num_images,
+            height=setting.size[0],
+            width=setting.size[1],
+            num_objects=setting.num_objects,
+            amp=setting.amp,
+            checkpointing=setting.checkpointing,
+            separate=setting.separate,
+            repeats=len(timing.seconds) if timing else 0,
+            median_s=median,
+            loss_s=loss_s,
+            loss_share=loss_s / median if loss_s is not None and median else None,
+            peak_bytes=peak,
+            failure=failure,
+        )

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from brs_detr.cli.bench import command
+from brs_detr.engine.registry import register
+from brs_detr.heads.ranking_loss import LoopRankSortLoss, RankSortLoss
+from brs_detr.reproduce.train_step import LOSSES, Setting, TrainStep, bench_train_step, step_config
+
+CONFIG = "brs-co-deformable-detr_r18_1xb4-12e_coco"
+SMALL = ["--size", "64x96", "--images", "1", "--repeats", "1", "--seconds", "0"]
+
+
+def setting(**changes) -> Setting:
+    return Setting(CONFIG, torch.device("cpu"), num_images=1, size=(64, 96), num_objects=3, **changes)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_each_loss_is_in_every_head(loss: str) -> None:
+    register()
+    model = step_config(setting(), loss).model
+    types = {
+        head.loss_cls.type for head in (model.query_head, model.rpn_head, model.roi_head.bbox_head, model.atss_head)
+    }
+    assert types == ({LOSSES[loss]} if LOSSES[loss] else {"FocalLoss", "CrossEntropyLoss"})
+
+
+def test_a_step_moves_the_weights_and_its_losses_can_be_repeated() -> None:
+    register()
+    step = TrainStep(setting(), "exact")
+    before = step.model.query_head.query_embedding.weight.clone()
+    step()
+    assert not torch.equal(before, step.model.query_head.query_embedding.weight)
+    step.classification()()
+    assert step.state_bytes > 4 * 4 * 1e6
+
+
+def test_options_reach_the_model() -> None:
+    register()
+    config = step_config(setting(amp=True, checkpointing=True, separate=True), "bucketed")
+    assert config.optim_wrapper.type == "AutocastOptimWrapper"
+    assert config.model.backbone.with_cp and config.model.query_head.transformer.checkpoint_encoder
+    assert not config.model.query_head.merge_decoder_passes
+
+
+def test_the_loop_gives_the_numbers_of_the_exact_loss() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 60, dtype=torch.float64)
+    targets = torch.zeros(2, 60, dtype=torch.float64)
+    targets[:, :6] = torch.rand(2, 6, dtype=torch.float64)
+    for rows in (logits, logits[0]):
+        expected, found = (
+            loss(delta=0.5, loss_weight=3.0)(rows, targets[: len(rows)] if rows.dim() == 2 else targets[0])
+            for loss in (RankSortLoss, LoopRankSortLoss)
+        )
+        torch.testing.assert_close(found.rank, expected.rank)
+        torch.testing.assert_close(found.sort, expected.sort)
+
+
+def test_out_of_memory_is_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    register()
+
+    def fail(self: TrainStep) -> None:
+        raise torch.OutOfMemoryError("no more")
+
+    monkeypatch.setattr(TrainStep, "__call__", fail)
+    (record,) = bench_train_step(setting(), ["exact"], repeats=1, seconds=0)
+    assert (record.failure, record.median_s, record.loss_share) == ("out of memory", None, None)
+
+
+def test_the_command_writes_a_record_for_each_loss(tmp_path: Path) -> None:
+    out = tmp_path / "steps.json"
+    arguments = ["train-step", "--config", CONFIG, *SMALL, "--loss", "focal", "--loss", "exact", "--out", str(out)]
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 0, result.output
+    focal, exact = json.loads(out.read_text())["records"]
+    assert (focal["config"], exact["config"]) == (CONFIG.removeprefix("brs-"), CONFIG)
+    for record in (focal, exact):
+        assert record["median_s"] > record["loss_s"] > 0
+        assert 0 < record["loss_share"] < 1
+        assert record["peak_bytes"] > 1e7
+    assert "/ focal" in result.output
+    wrong = CliRunner().invoke(command, ["train-step", *SMALL, "--with", "fp8"])
+    assert wrong.exit_code == 2 and "there is no fp8" in wrong.output
