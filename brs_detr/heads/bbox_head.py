@@ -63,13 +63,14 @@ class RankingShared2FCBBoxHead(RankingLossMixin, Shared2FCBBoxHead):
         target_boxes = bbox_targets[is_positive]
         quality = cls_score.new_zeros(len(labels))
         quality[is_positive] = bbox_overlaps(boxes.detach(), target_boxes, is_aligned=True).to(quality.dtype)
-        num_positives = is_positive.sum().clamp(min=1)
+        num_positives = self.over_processes(is_positive.sum().clamp(min=1).to(quality.dtype))
         targets = ClassificationTargets(labels, label_weights, quality, num_positives)
         classification = self.classification_loss(cls_score, targets)
         box_losses = {"loss_bbox": positive_box_loss(self.loss_bbox, boxes, target_boxes, avg_factor=num_positives)}
         losses = classification | self.weigh_box_losses(box_losses, classification)
         if self.constant_without_positives:
-            losses = constant_losses(losses, ~is_positive.any(), self.loss_cls.loss_weight)
+            share_positive = self.over_processes(is_positive.any().to(quality.dtype))
+            losses = constant_losses(losses, share_positive == 0, self.loss_cls.loss_weight)
         return losses
 
     def positive_boxes(self, deltas: Tensor, rois: Tensor, labels: Tensor, is_positive: Tensor) -> Tensor:

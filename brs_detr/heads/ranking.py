@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from mmdet.utils import reduce_mean
 from torch import Tensor
 
 from brs_detr.heads.classification import ClassificationTargets
+from brs_detr.heads.ranking_gather import gather_ranked, largest_number
 from brs_detr.heads.ranking_memory import Ranked, RankingMemory
 from brs_detr.losses import RankSortLossOutput, ranking_targets, self_balancing_weight
 
@@ -23,13 +25,24 @@ class RankingLossMixin:
             code does by accident: such a query is pushed down as if it were background.
         ranking_memory: batches before this one to rank among as well, for gradient accumulation: one less than are
             accumulated (see `RankingMemory`).
+        gather_ranking: in a training on several processes, rank among the predictions of all of them, and average and
+            weigh box losses over all of them, as one process with the whole batch would. The official code ranks in
+            each process.
     """
 
     loss_cls: Any  # one of brs_detr.heads.ranking_loss
     training: bool
 
-    def __init__(self, *args: Any, zero_iou_is_negative: bool = False, ranking_memory: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        zero_iou_is_negative: bool = False,
+        ranking_memory: int = 0,
+        gather_ranking: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.gather_ranking = gather_ranking
         self.zero_iou_is_negative = zero_iou_is_negative
         self.memory = RankingMemory(ranking_memory)
 
@@ -42,17 +55,32 @@ class RankingLossMixin:
             weights=targets.weights,
             zero_iou_is_negative=self.zero_iou_is_negative,
         )
-        ranked, num_batches = Ranked(logits.flatten(-2), quality.flatten(-2), max_positives=logits.shape[-2]), 1
+        ranked, factor = Ranked(logits.flatten(-2), quality.flatten(-2), max_positives=logits.shape[-2]), 1
         if self.memory.num_batches and self.training:
             ranked, num_batches = self.memory.join(targets.group, ranked)
+            factor *= num_batches
+        if self.gather_ranking and self.training:
+            ranked, num_processes = gather_ranked(ranked)
+            factor *= num_processes
         loss = self.loss_cls(ranked.logits, ranked.quality, max_positives=ranked.max_positives)
         named = {"rank": loss.rank, "sort": loss.sort} if isinstance(loss, RankSortLossOutput) else {"rank": loss}
-        return {f"loss_{name}": _times(value, num_batches) for name, value in named.items()}
+        return {f"loss_{name}": _times(value, factor) for name, value in named.items()}
 
     def weigh_box_losses(self, box_losses: dict[str, Tensor], classification: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scale every box loss to the value of its layer's ranking losses, without a gradient through the scale."""
         ranking = torch.stack(list(classification.values())).sum(0)
-        return {name: loss * self_balancing_weight(ranking, loss) for name, loss in box_losses.items()}
+        return {
+            name: loss * self_balancing_weight(ranking, self.over_processes(loss.detach()))
+            for name, loss in box_losses.items()
+        }
+
+    def largest_of_processes(self, number: int) -> int:
+        """Largest value of a number among the processes that rank together."""
+        return largest_number(number) if self.gather_ranking and self.training else number
+
+    def over_processes(self, value: Tensor) -> Tensor:
+        """Mean over the processes that rank together; the value itself where each ranks alone."""
+        return reduce_mean(value) if self.gather_ranking and self.training else value
 
 
 def _times(loss: Tensor, factor: int) -> Tensor:

@@ -82,18 +82,18 @@ class RankingRPNHead(RankingLossMixin, RPNHead):
         target_boxes = self.unit_boxes(targets.boxes[is_positive])
         quality = logits.new_zeros(is_positive.shape)
         quality[is_positive] = bbox_overlaps(boxes.detach(), target_boxes, is_aligned=True).to(quality.dtype)
+        num_positives = self.over_processes(quality.new_tensor(float(targets.num_positives)))
         classification = self.classification_loss(
             logits.flatten(0, 1),
             ClassificationTargets(
-                targets.labels.flatten(), targets.weights.flatten(), quality.flatten(), targets.num_positives
+                targets.labels.flatten(), targets.weights.flatten(), quality.flatten(), num_positives
             ),
         )
-        box_losses = {
-            "loss_bbox": positive_box_loss(self.loss_bbox, boxes, target_boxes, avg_factor=targets.num_positives)
-        }
+        box_losses = {"loss_bbox": positive_box_loss(self.loss_bbox, boxes, target_boxes, avg_factor=num_positives)}
         losses = classification | self.weigh_box_losses(box_losses, classification)
         if self.constant_without_positives:
-            losses = constant_losses(losses, ~is_positive.any(), self.loss_cls.loss_weight)
+            share_positive = self.over_processes(is_positive.any().to(quality.dtype))
+            losses = constant_losses(losses, share_positive == 0, self.loss_cls.loss_weight)
         return losses
 
     def unit_boxes(self, deltas: Tensor) -> Tensor:

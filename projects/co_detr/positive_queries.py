@@ -49,22 +49,27 @@ class AuxiliaryQueries:
     is_sample: Tensor
 
 
-def positives_to_queries(
-    samples: list[HeadSamples], image_sizes: list[tuple[int, int]], num_classes: int, max_queries: int = 300
-) -> AuxiliaryQueries:
-    """Take the positives of every image, at random where there are more than ``max_queries``.
+def count_queries(samples: list[HeadSamples], num_classes: int, max_queries: int = 300) -> int:
+    """How many queries each image gets: the largest number of positives of an image, at least nine."""
+    most = int(torch.stack([(s.labels < num_classes).sum() for s in samples]).max())
+    return max(MIN_QUERIES, min(max_queries, most))
 
-    Images with fewer positives than the batch's maximum are filled up with background samples, so that all images
-    have the same number of queries, at least nine.
+
+def positives_to_queries(
+    samples: list[HeadSamples], image_sizes: list[tuple[int, int]], num_classes: int, num_queries: int
+) -> AuxiliaryQueries:
+    """Take the positives of every image, at random where there are more than ``num_queries``.
+
+    Images with fewer positives are filled up with background samples, so that all images have the same number of
+    queries.
 
     Args:
         samples: one entry an image.
         image_sizes: (h, w) of each image in pixels, without padding.
         num_classes: label of the background.
-        max_queries: most queries an image.
+        num_queries: of each image, see `count_queries`.
     """
     positives = [(s.labels < num_classes).nonzero().flatten() for s in samples]
-    num_queries = max(MIN_QUERIES, min(max_queries, max(len(p) for p in positives)))
     chosen = [
         _choose(pos, (s.labels == num_classes).nonzero().flatten(), num_queries)
         for pos, s in zip(positives, samples, strict=True)
