@@ -1,19 +1,26 @@
-"""Write the measured tables and the figure of ``docs/losses.md`` from a result of `brs-detr bench losses --device cpu`.
+"""Write the measured tables and the figure of the documentation.
 
-python benchmarks/update_docs.py [RESULTS.json]    # default: the newest CPU result in benchmarks/results
+``docs/losses.md`` from a result of `brs-detr bench losses --device cpu`, ``docs/reproduce.md`` from results of
+`bench cost` and `bench train-step`.
+
+python benchmarks/update_docs.py [RESULTS.json]    # of the losses; default: the newest CPU result in benchmarks/results
 """
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from pathlib import Path
 
 from brs_detr.bench.results import BenchResult, read_result
 from brs_detr.bench.table import markdown_table
+from brs_detr.reproduce.cost_tables import COST_HEAD, STEP_HEAD, cost_rows, markdown, step_rows
 
 ROOT = Path(__file__).parents[1]
 PAGE, FIGURE = ROOT / "docs" / "losses.md", ROOT / "docs" / "images" / "losses.png"
 RESULTS = ROOT / "benchmarks" / "results"
+REPRODUCE = ROOT / "docs" / "reproduce.md"
 BEGIN, END = "<!-- bench:begin losses_cpu -->", "<!-- bench:end -->"
 QUANTITIES = ("time", "memory", "operations")
 
@@ -40,9 +47,21 @@ def split_page(text: str) -> tuple[str, str, str]:
     return before, between.strip(), after
 
 
+def reproduce_page(text: str) -> str:
+    """``docs/reproduce.md`` with the tables of what is in benchmarks/results."""
+    cost = json.loads((RESULTS / "training_cost.json").read_text())["records"]
+    (step_file,) = RESULTS.glob("train-step_amd*.json")
+    steps = json.loads(step_file.read_text())["records"]
+    tables = {"cost": markdown(COST_HEAD, cost_rows(cost)), "step": markdown(STEP_HEAD, step_rows(steps))}
+    for name, table in tables.items():
+        text = re.sub(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m, t=table: m[1] + t + m[2], text, flags=re.S)
+    return text
+
+
 def main(paths: list[str]) -> None:
     from brs_detr.report.loss_figure import plot_losses
 
+    REPRODUCE.write_text(reproduce_page(REPRODUCE.read_text(encoding="utf-8")), encoding="utf-8")
     path = Path(paths[0]) if paths else next(reversed(cpu_results()), None)
     if path is None:
         raise SystemExit("No CPU result in benchmarks/results: run `brs-detr bench losses --device cpu`.")

@@ -14,15 +14,12 @@ from brs_detr.cli.export import FrameSize
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.table import Table
-
 TABLE_5 = tuple(
     f"{kind}co-deformable-detr_{backbone}_8xb2-12e_coco"
     for backbone in ("r50", "swin-t", "swin-l")
     for kind in ("", "brs-")
 )
 BRS = TABLE_5[1::2]
-OPTIONS = ("amp", "checkpointing", "separate")
 
 
 @click.command("cost", short_help="Parameters, operations, memory and hours of a training, on paper.")
@@ -41,6 +38,7 @@ def cost(configs: tuple[str, ...], size: tuple[int, int], images: int, out: Path
     from brs_detr.engine.console import make_console
     from brs_detr.engine.run_folder import write_whole
     from brs_detr.reproduce.cost import REFERENCE, predicted_hours, training_cost
+    from brs_detr.reproduce.cost_tables import COST_HEAD, cost_rows
 
     console = make_console()
     reference = training_cost(load_config(REFERENCE))
@@ -59,7 +57,7 @@ def cost(configs: tuple[str, ...], size: tuple[int, int], images: int, out: Path
                 "hours_on_8_a100": hours,
             }
         )
-    _print(_cost_table(records))
+    _print(COST_HEAD, cost_rows(records))
     if out is not None:
         write_whole(out, json.dumps({"records": records}, indent=1) + "\n")
         console.print(f"Written to {out}")
@@ -104,10 +102,11 @@ def train_step(
     from brs_detr.engine.console import make_console
     from brs_detr.engine.registry import register
     from brs_detr.engine.run_folder import write_whole
+    from brs_detr.reproduce.cost_tables import OPTIONS, STEP_HEAD, step_rows
     from brs_detr.reproduce.train_step import LOSSES, Setting, bench_train_step
 
     place = find_device(device)
-    switches = [_switches(text) for text in ("", *options)]
+    switches = [_switches(text, OPTIONS) for text in ("", *options)]
     register()
     environment = describe_environment(place)
     out = out or default_path(environment, "train-step")
@@ -121,76 +120,36 @@ def train_step(
                 records.append(dataclasses.asdict(record))
                 console.print(_line(records[-1]))
             write_whole(out, json.dumps({"environment": environment, "records": records}, indent=1) + "\n")
-    _print(step_table(records))
+    _print(STEP_HEAD, step_rows(records))
     console.print(f"Written to {out}")
 
 
-def _switches(text: str) -> dict[str, bool]:
+def _switches(text: str, known: Sequence[str]) -> dict[str, bool]:
     names = [name for name in text.split("+") if name]
-    odd = [name for name in names if name not in OPTIONS]
+    odd = [name for name in names if name not in known]
     if odd:
-        raise click.UsageError(f"--with {text}: there is no {odd[0]}, only {', '.join(OPTIONS)}.")
+        raise click.UsageError(f"--with {text}: there is no {odd[0]}, only {', '.join(known)}.")
     return dict.fromkeys(names, True)
 
 
-def _options_of(record: dict[str, Any]) -> str:
-    return "+".join(name for name in OPTIONS if record[name]) or "-"
-
-
 def _line(record: dict[str, Any]) -> str:
+    from brs_detr.reproduce.cost_tables import options_of
+
     taken = record["failure"] or f"{record['median_s']:.3f} s, {record['loss_share']:.1%} of it in the losses"
-    return f"{record['config']} {record['loss']} {_options_of(record)}: {taken}"
+    return f"{record['config']} {record['loss']} {options_of(record)}: {taken}"
 
 
-def step_table(records: Sequence[dict[str, Any]]) -> Table:
-    """Seconds, ratio to the focal loss of the same setting, share of the losses, memory."""
+def _print(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("model", "with", "loss"):
-        table.add_column(column, no_wrap=True)
-    for column in ("s", "/ focal", "losses", "GiB"):
-        table.add_column(column, justify="right", no_wrap=True)
-    setting = lambda record: (record["config"].removeprefix("brs-"), _options_of(record))  # noqa: E731
-    focal = {setting(record): record["median_s"] for record in records if record["loss"] == "focal"}
-    for record in records:
-        model, options = setting(record)
-        seconds, base, share = record["median_s"], focal.get((model, options)), record["loss_share"]
-        memory = record["peak_bytes"]
-        table.add_row(
-            *(model, options, record["loss"]),
-            f"{seconds:.3f}" if seconds else record["failure"],
-            f"{seconds / base:.2f}" if seconds and base else "",
-            f"{share:.1%}" if share is not None else "",
-            f"{memory / 2**30:.2f}" if memory else "",
-        )
-    return table
-
-
-def _cost_table(records: Sequence[dict[str, Any]]) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("model", no_wrap=True)
-    for column in ("parameters", "step", "for backward", "weights, Adam", "12 epochs, 8 A100"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for record in records:
-        table.add_row(
-            record["config"],
-            f"{record['num_parameters'] / 1e6:.1f} M",
-            f"{record['step_flops'] / 1e12:.2f} TFLOP",
-            f"{record['activation_bytes'] / 2**30:.1f} GiB",
-            f"{record['state_bytes'] / 2**30:.1f} GiB",
-            f"{record['hours_on_8_a100']:.0f} h",
-        )
-    return table
-
-
-def _print(table: Table) -> None:
     from rich.console import Console
+    from rich.table import Table
 
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in head:
+        is_text = column in ("model", "with", "loss")
+        table.add_column(column, justify="left" if is_text else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 160  # a file or a pipe has no width of its own: keep every row on one line

@@ -52,7 +52,7 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
         num_queries: queries an image.
         max_auxiliary_queries: most positives of an auxiliary head that become queries, an image.
         merge_decoder_passes: decode these queries together with the others, in one pass instead of one for each head:
-            the same up to rounding, and a tenth of a small model's step faster on a CPU.
+            the same up to rounding, in fewer and larger operations.
         loss_cls, loss_bbox, loss_iou: configs; boxes are (cx, cy, w, h) normalised for ``loss_bbox`` and pixels
             (x1, y1, x2, y2) for ``loss_iou``.
         test_cfg: ``max_per_img`` detections an image, best first.

@@ -1,0 +1,57 @@
+"""What training costs, as rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+OPTIONS = ("amp", "checkpointing", "separate")
+COST_HEAD = ("model", "parameters", "training step", "kept for backward", "weights and Adam", "12 epochs on 8 A100")
+STEP_HEAD = ("model", "with", "loss", "s", "to focal", "in losses", "GiB")
+
+
+def cost_rows(records: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Rows below `COST_HEAD` of records of `brs-detr bench cost`."""
+    return [
+        [
+            record["config"],
+            f"{record['num_parameters'] / 1e6:.1f} M",
+            f"{record['step_flops'] / 1e12:.2f} TFLOP",
+            f"{record['activation_bytes'] / 2**30:.1f} GiB",
+            f"{record['state_bytes'] / 2**30:.1f} GiB",
+            f"{record['hours_on_8_a100']:.0f} h",
+        ]
+        for record in records
+    ]
+
+
+def step_rows(records: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Rows below `STEP_HEAD` of records of `brs-detr bench train-step`."""
+    focal = {_setting(record): record["median_s"] for record in records if record["loss"] == "focal"}
+    return [_step_row(record, focal.get(_setting(record))) for record in records]
+
+
+def _step_row(record: Mapping[str, Any], focal_s: float | None) -> list[str]:
+    seconds, share, memory = record["median_s"], record["loss_share"], record["peak_bytes"]
+    return [
+        *_setting(record),
+        record["loss"],
+        f"{seconds:.3f}" if seconds else record["failure"],
+        f"{seconds / focal_s:.2f}" if seconds and focal_s else "",
+        f"{share:.1%}" if share is not None else "",
+        f"{memory / 2**30:.2f}" if memory else "",
+    ]
+
+
+def _setting(record: Mapping[str, Any]) -> tuple[str, str]:
+    return record["config"].removeprefix("brs-"), options_of(record)
+
+
+def options_of(record: Mapping[str, Any]) -> str:
+    """The options of a step, in words."""
+    return "+".join(name for name in OPTIONS if record[name]) or "-"
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "".join(f"| {' | '.join(line)} |\n" for line in (head, ["---"] * len(head), *rows))
