@@ -74,7 +74,7 @@ def run_training(training: Training, machines: Machines, console: Console) -> No
         UserError: it failed, or another process is at it.
     """
     resume = RunFolder(training.work_dir).last.exists()
-    with _claim(training.work_dir) as claim:
+    with _claim(training.work_dir, machines.rank) as claim:
         if machines.num_processes == 1:
             _train_here(training, resume, console)
             return
@@ -122,15 +122,18 @@ def torchrun_command(training: Training, machines: Machines, resume: bool) -> li
 
 
 @contextmanager
-def _claim(folder: Path) -> Iterator[int | None]:
-    """Hold a folder, so that no second training writes into it; children that get the descriptor hold it as well."""
+def _claim(folder: Path, rank: int = 0) -> Iterator[int | None]:
+    """Hold a folder, so that no second training writes into it; children that get the descriptor hold it as well.
+
+    Machines that train together share the folder, and their file system may share locks: each has one of its own.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
     except ImportError:  # Windows
         yield None
         return
-    with folder.with_name(f".{folder.name}.lock").open("w") as file:
+    with folder.with_name(f".{folder.name}.rank{rank}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -116,23 +116,30 @@ def test_what_is_not_recognised() -> None:
             recognise(keys)
 
 
-@pytest.fixture(scope="module")
-def official_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The official reduced BRS-DETR as mmdet 2 would save it, in float64, and a config for it."""
-    path = tmp_path_factory.mktemp("official") / "brs.pth"
+def save_official(name: str, folder: Path) -> tuple[Path, Path]:
+    """An official reduced model as mmdet 2 would save it, in float64, and a config for it."""
+    path, config = folder / f"{name}.pth", folder / f"{name}.py"
     meta = {"CLASSES": ("a", "b", "c", "d", "e"), "mmdet_version": "2.25.3"}
-    torch.save({"meta": meta, "state_dict": official_models.read_weights(GOLDEN / "brs")}, path)
-    config = path.with_name("reduced.py")
-    base = "mmdet::_base_/default_runtime.py"
-    text = f"_base_ = {base!r}\nmodel = {official_models.model_config('brs').to_dict()!r}\n"
+    torch.save({"meta": meta, "state_dict": official_models.read_weights(GOLDEN / name)}, path)
     loader = "dict(dataset=dict(type='CocoFolderDataset', ann_file='', data_prefix=dict(img=''), pipeline=[]))"
-    text += f"train_dataloader = {loader}\noptim_wrapper = dict()\ntrain_cfg = dict()\n"
-    config.write_text(text)
+    config.write_text(
+        f"_base_ = 'mmdet::_base_/default_runtime.py'\nmodel = {official_models.model_config(name).to_dict()!r}\n"
+        f"train_dataloader = {loader}\noptim_wrapper = dict()\ntrain_cfg = dict()\n"
+    )
     return path, config
 
 
-def test_the_reduced_model_computes_what_the_official_code_computes(official_file, tmp_path: Path, monkeypatch) -> None:
-    source, config = official_file
+@pytest.fixture(scope="module")
+def official_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The official reduced BRS-DETR."""
+    return save_official("brs", tmp_path_factory.mktemp("official"))
+
+
+@pytest.mark.parametrize("name", ["brs", "codetr"])
+def test_the_reduced_models_compute_what_the_official_code_computes(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, config = save_official(name, tmp_path)
     conversion = convert_checkpoint(source, tmp_path / "out.safetensors", config=config)
     assert conversion.class_names == ("a", "b", "c", "d", "e")
     official_models.promote_to_float64(monkeypatch)
@@ -140,11 +147,11 @@ def test_the_reduced_model_computes_what_the_official_code_computes(official_fil
     assert all(value.dtype == torch.float64 for value in checkpoint.state_dict.values() if value.is_floating_point())
     model = build_model(checkpoint, "cpu").double()
     model.load_state_dict(checkpoint.state_dict)
-    expected = np.load(GOLDEN / "brs" / "eval_f64.npz")
+    expected = np.load(GOLDEN / name / "eval_f64.npz")
     with torch.inference_mode():
         logits, boxes = model(official_models.read_images(GOLDEN), official_models.read_samples(GOLDEN), mode="tensor")
-    for found, name in ((logits, "all_cls_scores"), (boxes, "all_bbox_preds")):
-        assert np.abs(found.numpy() - expected[name]).max() <= 1e-6 * np.abs(expected[name]).max(), name
+    for found, output in ((logits, "all_cls_scores"), (boxes, "all_bbox_preds")):
+        assert np.abs(found.numpy() - expected[output]).max() <= 1e-6 * np.abs(expected[output]).max(), output
 
 
 def test_the_file_is_a_checkpoint_like_any_other(official_file, tmp_path: Path) -> None:
