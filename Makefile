@@ -24,7 +24,7 @@ lint: install    ## ruff, import contracts, mypy
 	$(BIN)/mypy
 
 test: lint       ## everything that continuous integration runs
-	$(BIN)/pytest --cov --cov-report=term
+	$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=term
 
 clean:           ## remove .venv and the caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .coverage

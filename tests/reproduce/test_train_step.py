@@ -84,6 +84,6 @@ def test_the_command_writes_a_record_for_each_loss(tmp_path: Path) -> None:
         assert record["median_s"] > record["loss_s"] > 0
         assert 0 < record["loss_share"] < 1
         assert record["peak_bytes"] > 1e7
-    assert "/ focal" in result.output
+    assert "to focal" in result.output
     wrong = CliRunner().invoke(command, ["train-step", *SMALL, "--with", "fp8"])
     assert wrong.exit_code == 2 and "there is no fp8" in wrong.output

@@ -104,7 +104,8 @@ def serving(detector: PlantedDetector, limits: Limits = SMALL_LIMITS, local: boo
     listener = listen("127.0.0.1", 0)
     connection = type("Connection", (ImpatientConnection,), {"head_seconds": limits.receive_seconds})
     app = make_app(ServedModel(detector, "planted.onnx"), limits, local_names(listener, "127.0.0.1") if local else None)
-    config = uvicorn.Config(app, http=connection, ws="none", lifespan="off", log_level="critical", access_log=False)
+    quiet = dict(log_level="critical", access_log=False, log_config=None)  # its own would close the logs of all others
+    config = uvicorn.Config(app, http=connection, ws="none", lifespan="off", **quiet)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
