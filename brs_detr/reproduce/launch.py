@@ -157,7 +157,7 @@ _SLURM = """\
 # on from the last checkpoint. All nodes must see this folder and the data.
 set -euo pipefail
 cd {folder}
-HEAD="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):29500"
+HEAD="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p):29500"
 export HEAD
 srun --kill-on-bad-exit=1 bash -c {command}
 """
