@@ -180,8 +180,6 @@ def inference(
     ]
     records = [asdict(measure_in_process(workload)) for workload in track(workloads, "models", console)]
     write_whole(out, json.dumps({"environment": environment, "records": records}, indent=1) + "\n")
-    if not console.is_terminal:
-        console.width = 160  # a file or a pipe has no width of its own: keep every row on one line
     console.print(latency_table(records, framed=console.is_terminal))
     for record in records:
         if record["failure"] is not None:
@@ -226,8 +224,6 @@ def _line(records: Sequence[Record]) -> str:
 def _print_tables(result: BenchResult, console: Console) -> None:
     from brs_detr.bench.table import console_tables, skipped
 
-    if not console.is_terminal:
-        console.width = 160  # a file or a pipe has no width of its own: keep every row on one line
     for quantity in ("time", "bandwidth") if result.environment["device"] == "cuda" else ("time",):
         for shown in console_tables(result, quantity, framed=console.is_terminal):
             console.print(shown)

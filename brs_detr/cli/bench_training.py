@@ -14,12 +14,7 @@ from brs_detr.cli.export import FrameSize
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-TABLE_5 = tuple(
-    f"{kind}co-deformable-detr_{backbone}_8xb2-12e_coco"
-    for backbone in ("r50", "swin-t", "swin-l")
-    for kind in ("", "brs-")
-)
-BRS = TABLE_5[1::2]
+    from rich.console import Console
 
 
 @click.command("cost", short_help="Parameters, operations, memory and hours of a training, on paper.")
@@ -39,11 +34,12 @@ def cost(configs: tuple[str, ...], size: tuple[int, int], images: int, out: Path
     from brs_detr.engine.run_folder import write_whole
     from brs_detr.reproduce.cost import REFERENCE, predicted_hours, training_cost
     from brs_detr.reproduce.cost_tables import COST_HEAD, cost_rows
+    from brs_detr.reproduce.tables import trained_configs
 
     console = make_console()
     reference = training_cost(load_config(REFERENCE))
     records = []
-    for name in track(configs or TABLE_5, "models", console):
+    for name in track(configs or trained_configs(), "models", console):
         of_step = training_cost(load_config(name), images, size)
         hours = predicted_hours(training_cost(load_config(name)), reference)
         records.append(
@@ -57,7 +53,7 @@ def cost(configs: tuple[str, ...], size: tuple[int, int], images: int, out: Path
                 "hours_on_8_a100": hours,
             }
         )
-    _print(COST_HEAD, cost_rows(records))
+    _print(COST_HEAD, cost_rows(records), console)
     if out is not None:
         write_whole(out, json.dumps({"records": records}, indent=1) + "\n")
         console.print(f"Written to {out}")
@@ -103,6 +99,7 @@ def train_step(
     from brs_detr.engine.registry import register
     from brs_detr.engine.run_folder import write_whole
     from brs_detr.reproduce.cost_tables import OPTIONS, STEP_HEAD, step_rows
+    from brs_detr.reproduce.tables import trained_configs
     from brs_detr.reproduce.train_step import LOSSES, Setting, bench_train_step
 
     place = find_device(device)
@@ -113,14 +110,14 @@ def train_step(
     require_writable(out)
     console = make_console()
     records: list[dict[str, Any]] = []
-    for config in configs or BRS:
+    for config in configs or (name for name in trained_configs() if name.startswith("brs-")):
         for switched in switches:
             setting = Setting(config, place, images, size, objects, **switched)
             for record in bench_train_step(setting, losses or tuple(LOSSES), repeats, seconds):
                 records.append(dataclasses.asdict(record))
                 console.print(_line(records[-1]))
             write_whole(out, json.dumps({"environment": environment, "records": records}, indent=1) + "\n")
-    _print(STEP_HEAD, step_rows(records))
+    _print(STEP_HEAD, step_rows(records), console)
     console.print(f"Written to {out}")
 
 
@@ -139,9 +136,8 @@ def _line(record: dict[str, Any]) -> str:
     return f"{record['config']} {record['loss']} {options_of(record)}: {taken}"
 
 
-def _print(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _print(head: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
@@ -150,7 +146,4 @@ def _print(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(column, justify="left" if is_text else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 160  # a file or a pipe has no width of its own: keep every row on one line
     console.print(table)

@@ -66,8 +66,6 @@ def command(data: Path, out: Path | None, size: tuple[int, int], fix: Path | Non
     from brs_detr.report.check_table import class_table, findings_table, verdict
 
     console = make_console()
-    if not console.is_terminal:
-        console.width = 160  # a file or a pipe has no width of its own
 
     def check(folder: Path) -> DataReport:
         with counter("looking at images", console) as progress:

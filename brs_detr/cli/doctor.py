@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from mmengine.model import BaseModel
     from rich.console import Console
     from rich.text import Text
 
@@ -26,13 +24,10 @@ def command() -> None:
 
     Exits with 0 when a detector can be trained here, with 1 when something is broken.
     """
-    from rich.console import Console
-
+    from brs_detr.engine.console import make_console
     from brs_detr.ops.installation import check_installation, installed_versions
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 160  # a file or a pipe has no width of its own: keep every row on one line
+    console = make_console(markup=True)
     _print_table(console, "Versions", [("Python", sys.version.split()[0]), *installed_versions().items()])
     checks = check_installation()
     _print_checks(console, "Installation", checks)
@@ -77,7 +72,10 @@ def training_step(device: str) -> None:
     """
     import torch
 
-    model = random_model("brs-co-deformable-detr_r18_1xb4-12e_coco").to(device).train()
+    from brs_detr.engine.config import load_config
+    from brs_detr.engine.random_model import random_model
+
+    model = random_model(load_config("brs-co-deformable-detr_r18_1xb4-12e_coco")).to(device).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
     data = model.data_preprocessor(_one_image(), training=True)
     loss, _ = model.parse_losses(model(**data, mode="loss"))
@@ -86,28 +84,6 @@ def training_step(device: str) -> None:
     if not all(tensor.isfinite().all() for tensor in (loss, *gradients)):
         raise ValueError(f"the loss ({loss.item()}) or a gradient is not finite")
     optimizer.step()
-
-
-def random_model(config_name: str) -> BaseModel:
-    """The model of a config with weights drawn from seed 0; nothing is downloaded, the random state stays as it was."""
-    import torch
-    from mmdet.registry import MODELS
-    from mmengine.registry import init_default_scope
-
-    from brs_detr.engine.config import load_config
-
-    config = load_config(config_name)
-    config.model.backbone.pop("init_cfg", None)
-    init_default_scope("mmdet")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = MODELS.build(config.model)
-        logging.disable(logging.INFO)  # mmengine tells of every parameter that it initialises
-        try:
-            model.init_weights()
-        finally:
-            logging.disable(logging.NOTSET)
-    return model
 
 
 def _one_image() -> dict[str, list[Any]]:

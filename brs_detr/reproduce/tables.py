@@ -96,6 +96,11 @@ def rows_of(table: str) -> list[Row]:
     return [row for row in ROWS if table in row.tables]
 
 
+def trained_configs() -> list[str]:
+    """Configs of the rows that are trained here."""
+    return [row.config for row in ROWS if row.config is not None]
+
+
 def find_row(name: str, table: str | None = None) -> Row:
     """The row of a name.
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from mmengine.optim import build_optim_wrapper
 from torch import Tensor, nn
 
 from brs_detr.bench.measure import Stopwatch, is_out_of_memory, time_in_turns
 from brs_detr.bench.memory import peak_extra_bytes
 from brs_detr.engine.config import load_config
+from brs_detr.engine.random_model import random_model
 from brs_detr.engine.registry import import_modules
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ class TrainStep:
     def __init__(self, setting: Setting, loss: str) -> None:
         self.setting = setting
         config = step_config(setting, loss)
-        self.model = _build(config, setting).to(setting.device).train()
-        self.optimizer = _optimizer(self.model, config)
+        self.model = random_model(config, setting.seed).to(setting.device).train()
+        self.optimizer = build_optim_wrapper(self.model, config.optim_wrapper)
         self.batch = random_batch(setting, self.model.query_head.num_classes)  # type: ignore[union-attr, arg-type]
 
     def __call__(self) -> None:
@@ -157,7 +158,6 @@ def step_config(setting: Setting, loss: str) -> Config:
     config = load_config(setting.config if kind else setting.config.removeprefix("brs-"))
     import_modules(config)
     model = config.model
-    model.backbone.init_cfg = None
     model.query_head.merge_decoder_passes = not setting.separate
     model.query_head.transformer.checkpoint_encoder = model.backbone.with_cp = setting.checkpointing
     if kind:
@@ -166,27 +166,6 @@ def step_config(setting: Setting, loss: str) -> Config:
     if setting.amp:
         config.optim_wrapper.type = "AutocastOptimWrapper"
     return config
-
-
-def _build(config: Config, setting: Setting) -> nn.Module:
-    from mmengine.registry import MODELS, init_default_scope
-
-    init_default_scope("mmdet")
-    with torch.random.fork_rng():
-        torch.manual_seed(setting.seed)
-        model: nn.Module = MODELS.build(config.model)
-        logging.disable(logging.WARNING)  # mmengine tells of every parameter that it initialises
-        try:
-            model.init_weights()  # type: ignore[operator]
-        finally:
-            logging.disable(logging.NOTSET)
-    return model
-
-
-def _optimizer(model: nn.Module, config: Config) -> Any:
-    from mmengine.optim import build_optim_wrapper
-
-    return build_optim_wrapper(model, config.optim_wrapper)
 
 
 def random_batch(setting: Setting, num_classes: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from co_detr.positive_queries import MIN_QUERIES, HeadSamples, count_queries, positives_to_queries
+from co_detr.positive_queries import MIN_QUERIES, HeadSamples, positives_to_queries
 
 NUM_CLASSES = 3
 SIZE = (50, 100)
@@ -21,8 +21,7 @@ def make_samples(num_positives: int, num_negatives: int) -> HeadSamples:
 
 def queries(*counts: tuple[int, int], max_queries: int = 300):
     samples = [make_samples(*count) for count in counts]
-    number = count_queries(samples, NUM_CLASSES, max_queries)
-    return positives_to_queries(samples, [SIZE] * len(counts), NUM_CLASSES, number)
+    return positives_to_queries(samples, [SIZE] * len(counts), NUM_CLASSES, max_queries)
 
 
 @pytest.mark.parametrize(
