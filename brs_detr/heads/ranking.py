@@ -74,7 +74,7 @@ class RankingLossMixin:
             for name, loss in box_losses.items()
         }
 
-    def largest_of_processes(self, number: int) -> int:
+    def largest_number(self, number: int) -> int:
         """Largest value of a number among the processes that rank together."""
         return largest_number(number) if self.gather_ranking and self.training else number
 

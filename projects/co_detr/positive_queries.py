@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -49,27 +50,27 @@ class AuxiliaryQueries:
     is_sample: Tensor
 
 
-def count_queries(samples: list[HeadSamples], num_classes: int, max_queries: int = 300) -> int:
-    """How many queries each image gets: the largest number of positives of an image, at least nine."""
-    most = int(torch.stack([(s.labels < num_classes).sum() for s in samples]).max())
-    return max(MIN_QUERIES, min(max_queries, most))
-
-
 def positives_to_queries(
-    samples: list[HeadSamples], image_sizes: list[tuple[int, int]], num_classes: int, num_queries: int
+    samples: list[HeadSamples],
+    image_sizes: list[tuple[int, int]],
+    num_classes: int,
+    max_queries: int = 300,
+    agree: Callable[[int], int] = int,
 ) -> AuxiliaryQueries:
-    """Take the positives of every image, at random where there are more than ``num_queries``.
+    """Take the positives of every image, at random where there are more than ``max_queries``.
 
-    Images with fewer positives are filled up with background samples, so that all images have the same number of
-    queries.
+    Images with fewer positives than the batch's maximum are filled up with background samples, so that all images
+    have the same number of queries, at least nine.
 
     Args:
         samples: one entry an image.
         image_sizes: (h, w) of each image in pixels, without padding.
         num_classes: label of the background.
-        num_queries: of each image, see `count_queries`.
+        max_queries: most queries an image.
+        agree: makes of the batch's maximum that of a larger batch, of which this one is a part.
     """
     positives = [(s.labels < num_classes).nonzero().flatten() for s in samples]
+    num_queries = max(MIN_QUERIES, min(max_queries, agree(max(len(p) for p in positives))))
     chosen = [
         _choose(pos, (s.labels == num_classes).nonzero().flatten(), num_queries)
         for pos, s in zip(positives, samples, strict=True)

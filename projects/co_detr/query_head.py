@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from brs_detr.heads.box_loss import layer_box_loss
 from brs_detr.heads.classification import ClassificationLossMixin, ClassificationTargets
 from brs_detr.heads.precision import in_full_precision
-from co_detr.positive_queries import AuxiliaryQueries, HeadSamples, count_queries, positives_to_queries
+from co_detr.positive_queries import AuxiliaryQueries, HeadSamples, positives_to_queries
 from co_detr.transformer import (
     CoDeformableDetrTransformer,
     DecoderQueries,
@@ -149,7 +149,7 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
         enc_losses = self.matched_losses(proposals.logits[None], enc_boxes[None], objects, samples, "encoder")
         sizes = image_sizes(samples)
         auxiliary = [
-            positives_to_queries(of_head, sizes, self.num_classes, self.num_auxiliary_queries(of_head))
+            positives_to_queries(of_head, sizes, self.num_classes, self.max_auxiliary_queries, self.largest_number)
             for of_head in head_samples
         ]
         groups = [
@@ -165,9 +165,9 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
             losses |= {f"{name}_aux{index}": loss for name, loss in of_head.items()}
         return losses
 
-    def num_auxiliary_queries(self, head_samples: list[HeadSamples]) -> int:
-        """How many queries are made of the samples of a head in each image."""
-        return count_queries(head_samples, self.num_classes, self.max_auxiliary_queries)
+    def largest_number(self, number: int) -> int:
+        """Largest value of a number in the batch; what divides a batch among processes can look at all of them."""
+        return number
 
     def matched_losses(
         self, logits: Tensor, boxes: Tensor, gt: InstanceList, samples: SampleList, group: str = "decoder"

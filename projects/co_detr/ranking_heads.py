@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from brs_detr.heads.ranking import RankingLossMixin
 from co_detr.atss_head import CoATSSHead
-from co_detr.positive_queries import HeadSamples
 from co_detr.query_head import CoDeformDETRHead
 
 
 class RankingCoDeformDETRHead(RankingLossMixin, CoDeformDETRHead):
     """`CoDeformDETRHead` that ranks the predictions of all images, queries and classes of a layer together."""
-
-    def num_auxiliary_queries(self, head_samples: list[HeadSamples]) -> int:
-        """As many as any process that ranks together with this one needs."""
-        return self.largest_of_processes(super().num_auxiliary_queries(head_samples))
 
 
 class RankingCoATSSHead(RankingLossMixin, CoATSSHead):
