@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import socket
 import time
 import urllib.error
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from brs_detr.engine.file_lock import hold
 from brs_detr.errors import UserError
 
 PAUSES = (1.0, 3.0, 10.0, 30.0)
@@ -71,8 +71,10 @@ def download(
         raise UserError(f"{url} is no http address.", "Check it.")
     partial = target.with_name(f"{target.name}.partial")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _claimed(partial), _bar(target.name, console) as progress:
+        before = _version(target)
+        with hold(target.with_name(f".{target.name}.lock"), wait=True), _bar(target.name, console) as progress:
+            if _version(target) != before:
+                return  # another process has fetched it meanwhile
             _fetch_all(url, partial, progress, console, sleep)
             _check(url, partial, sha256)
             partial.replace(target)
@@ -88,6 +90,15 @@ def sha256_of(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """What changes when a file is replaced; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _fetch_all(
@@ -123,6 +134,8 @@ def _fetch_rest(url: str, partial: Path, progress: Callable[[int, int | None], N
     try:
         response = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
+        if error.code == 416 and error.headers.get("Content-Range", "").rpartition("/")[2] == str(start):
+            return  # all of it was there already
         if error.code == 416:  # it is shorter now than what we have of it
             _forget(partial)
             raise _Cut("the file has changed on the server") from None
@@ -143,12 +156,20 @@ def _fetch_rest(url: str, partial: Path, progress: Callable[[int, int | None], N
         total = (start if is_rest else 0) + int(length) if length else None
         _write_validator(partial, response.headers.get("ETag") or response.headers.get("Last-Modified") or "")
         with partial.open("ab" if is_rest else "wb") as file:
-            while block := response.read(_BLOCK):
+            while block := _read(response):
                 file.write(block)
                 progress(file.tell(), total)
             size = file.tell()
     if total is not None and size != total:
         raise _Cut(f"the connection ended after {size:,} of {total:,} bytes")
+
+
+def _read(response: Any) -> bytes:
+    try:
+        block: bytes = response.read(_BLOCK)
+    except OSError as error:  # a route that is gone, a broken encryption: of the network, not of the disk
+        raise _Cut(f"the connection broke: {error}") from None
+    return block
 
 
 def _check(url: str, partial: Path, sha256: str) -> None:
@@ -179,22 +200,6 @@ def _read_validator(partial: Path) -> str:
 
 def _write_validator(partial: Path, text: str) -> None:
     _validator_file(partial).write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def _claimed(partial: Path) -> Iterator[None]:
-    """Keep a second process from writing the same file."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    descriptor = os.open(partial.with_name(f".{partial.name}.lock"), os.O_CREAT | os.O_RDWR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

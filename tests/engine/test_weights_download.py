@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -39,6 +41,7 @@ class Server:
         self.plan: list[str | int] = ["whole"]
         self.asked: list[tuple[str, str | None]] = []
         self.etag = '"1"'
+        self.delay = 0.0
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -76,8 +79,14 @@ class Server:
         if action == "page":
             self.send(request, b"<html>Too many downloads</html>", 200, "text/html")
             return
+        time.sleep(self.delay)
         content = {"other": OTHER, "corrupt": CONTENT[:1000] + b"x" + CONTENT[1001:]}.get(action, CONTENT)
         is_same = request.headers.get("If-Range") == self.etag
+        if wanted == f"bytes={len(content)}-" and is_same:
+            request.send_response(416)
+            request.send_header("Content-Range", f"bytes */{len(content)}")
+            request.end_headers()
+            return
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and action != "no range" and is_same else 0
         self.send(request, content[start:], 206 if start else 200, cut=action == "cut")
 
@@ -212,13 +221,37 @@ def test_a_folder_that_cannot_be_written(server: Server, tmp_path: Path) -> None
         get(server, tmp_path / "file")
 
 
-def test_two_at_once_give_one_whole_file(server: Server, tmp_path: Path) -> None:
+def test_a_network_that_breaks_while_reading_is_not_taken_for_a_full_disk(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, fails = http.client.HTTPResponse.read, [OSError(113, "No route to host")]
+
+    def broken(self: http.client.HTTPResponse, *arguments: int) -> bytes:
+        if fails:
+            raise fails.pop()
+        return read(self, *arguments)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", broken)
+    assert get(server, tmp_path, sha256=SHA) == [1.0]
+
+
+def test_a_file_that_was_whole_already_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "model.pth.partial").write_bytes(CONTENT)
+    (tmp_path / "model.pth.partial.etag").write_text(server.etag)
+    assert get(server, tmp_path, sha256=SHA) == []
+    assert server.asked == [("/model.pth", f"bytes={len(CONTENT)}-")]
+    assert (tmp_path / "model.pth").read_bytes() == CONTENT
+
+
+def test_several_at_once_fetch_it_once(server: Server, tmp_path: Path) -> None:
+    server.delay = 0.3
     threads = [threading.Thread(target=get, args=(server, tmp_path)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert (tmp_path / "model.pth").read_bytes() == CONTENT
+    assert len(server.asked) == 1
 
 
 def test_the_index_is_complete() -> None:
