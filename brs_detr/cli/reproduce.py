@@ -28,7 +28,7 @@ _COCO = Path("data/coco")
 @click.argument("table", type=click.Choice(["table5", "table6"]), required=False)
 @click.option("--row", "names", multiple=True, metavar="ROW", help="This row; repeatable. [default: all]")
 @click.option("--coco", type=click.Path(path_type=Path), help=f"Folder of COCO 2017. [default: {_COCO}]")
-@click.option("--gpus", type=click.IntRange(1), help="Of each machine. [default: all there are]")
+@click.option("--gpus", type=click.IntRange(1), help="Of each machine. [default: all; 1 for --smoke]")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("work_dirs/reproduce"), show_default=True)
 @click.option("--ledger", type=click.Path(path_type=Path), help="[default: ledger.json in --out]")
@@ -37,9 +37,11 @@ _COCO = Path("data/coco")
 @click.option("--eval-only", is_flag=True, help="Evaluate released weights instead of training.")
 @click.option("--weights", type=click.Path(path_type=Path), help="File for --eval-only. [default: fetched]")
 @click.option("--mirror", metavar="URL", help="Fetch weights from there.")
-@click.option("--smoke", is_flag=True, help="Go through every step with a tiny model on the CPU in a minute.")
+@click.option("--smoke", is_flag=True, help="Go through every step with a tiny model, in a minute.")
 @click.option("--data", metavar="DIR|demo", help="For --smoke. [default: demo, made pictures]")
-@click.option("--machines", "count", type=click.IntRange(1), default=1, help="Give the same command on each of them.")
+@click.option(
+    "--machines", "count", type=click.IntRange(1), default=1, help="That share a folder; give the same command on each."
+)
 @click.option("--rank", type=click.IntRange(0), default=0, help="Of this machine, from 0.")
 @click.option("--head", metavar="HOST:PORT", help="Of the machine with rank 0.")
 @click.option("--slurm", type=click.Path(path_type=Path), metavar="FILE", help="Write a batch script instead.")
@@ -93,18 +95,21 @@ def command(
         raise click.UsageError("Name a table: table5 or table6. `brs-detr reproduce --show` prints both.")
     if data is not None and not smoke:
         raise click.UsageError("--data is for --smoke. A row of the paper needs --coco DIR.")
+    if eval_only and (smoke or only_plan or slurm is not None):
+        raise click.UsageError("--eval-only trains nothing: it goes with neither --smoke nor --plan nor --slurm.")
     if weights is not None and not eval_only:
         raise click.UsageError("--weights is for --eval-only. To train from your own: brs-detr finetune.")
     rows = _rows(table, names, eval_only)
     places = Places((data or DEMO) if smoke else str(coco or _COCO), out, ledger)
-    machines = Machines(gpus or _gpus_here(), count, rank, head)
-    machines.require_complete()
-    if only_plan or slurm is not None:
-        _plan(rows, machines, slurm, console)
-        return
-    if eval_only:
+    machines = Machines(gpus or (1 if smoke else _gpus_here()), count, rank, head)
+    if slurm is not None:
+        _write_slurm(slurm, rows, gpus, machines, seed, places, console)
+    elif only_plan:
+        _plan(rows, machines, console)
+    elif eval_only:
         _evaluate(rows, places, weights, mirror, trust_pickle, console)
     else:
+        machines.require_complete()
         _train(rows, places, machines, seed, smoke, console)
 
 
@@ -114,8 +119,6 @@ def _show(ledger: Path, names: Sequence[str], console: Console) -> None:
     from brs_detr.reproduce.tables import TABLES
 
     entries = read_ledger(ledger)
-    if not console.is_terminal:
-        console.width = 160  # a file or a pipe has no width of its own: keep every row on one line
     for table in tables(entries, names or TABLES):
         console.print(table)
     for entry in entries:
@@ -146,47 +149,51 @@ def _gpus_here() -> int:
     return max(1, torch.cuda.device_count())
 
 
-def _plan(rows: Sequence[Row], machines: Machines, slurm: Path | None, console: Console) -> None:
+def _plan(rows: Sequence[Row], machines: Machines, console: Console) -> list[Plan]:
     from brs_detr.reproduce.batch import share_out
-    from brs_detr.reproduce.launch import write_slurm_script
     from brs_detr.reproduce.plan import make_plan
 
-    if slurm is not None and len(rows) != 1:
-        raise click.UsageError("--slurm writes the script of one row: name it with --row.")
-    batch = share_out(machines.num_processes)
-    plans = [make_plan(row, batch) for row in rows if row.config is not None]
+    plans = [make_plan(row, share_out(machines.num_processes)) for row in rows]
     for plan in plans:
-        _print(plan, console)
-    if slurm is not None:
-        write_slurm_script(slurm, rows[0].name, _without(sys.argv[1:], "--slurm"), machines, plans[0].hours)
-        console.print(f"Written to {slurm}. Submit it: sbatch {slurm}")
+        console.print("\n".join(plan.lines()))
+    return plans
 
 
-def _print(plan: Plan, console: Console) -> None:
-    console.print("\n".join(plan.lines()))
+def _write_slurm(
+    script: Path,
+    rows: Sequence[Row],
+    gpus: int | None,
+    machines: Machines,
+    seed: int,
+    places: Places,
+    console: Console,
+) -> None:
+    from brs_detr.reproduce.launch import write_slurm_script
 
-
-def _without(arguments: Sequence[str], name: str) -> list[str]:
-    """A command line without an option and its value, and without the number of machines, which Slurm knows."""
-    kept, skip = list[str](), False
-    for argument in arguments:
-        if skip:
-            skip = False
-        elif argument in (name, "--machines"):
-            skip = True
-        elif not argument.startswith((f"{name}=", "--machines=")):
-            kept.append(argument)
-    return kept
+    if len(rows) != 1:
+        raise click.UsageError("--slurm writes the script of one row: name it with --row.")
+    if gpus is None:
+        raise click.UsageError("--slurm needs to know the GPUs of a node: add --gpus N.")
+    (row,), (plan,) = rows, _plan(rows, machines, console)
+    arguments = [
+        *("reproduce", row.tables[0], "--row", row.name, "--gpus", str(gpus), "--seed", str(seed)),
+        *("--coco", places.data, "--out", str(places.out), "--ledger", str(places.ledger)),
+    ]
+    write_slurm_script(script, row.name, arguments, machines, plan.hours)
+    console.print(f"Written to {script}. Submit it: sbatch {script}")
 
 
 def _train(rows: Sequence[Row], places: Places, machines: Machines, seed: int, smoke: bool, console: Console) -> None:
-    from brs_detr.reproduce.reproduce import find_data, train_row
+    from brs_detr.reproduce.coco import check_coco
+    from brs_detr.reproduce.reproduce import train_row, trial_data
     from brs_detr.reproduce.show import entry_line
 
+    if machines.count > 1 and len(rows) > 1:
+        raise click.UsageError("Several machines train one row at a time: name it with --row.")
     if not smoke:
         _require_gpu()
-        _plan(rows, machines, None, console)
-    splits = find_data(places, smoke)
+        _plan(rows, machines, console)
+    splits = trial_data(places) if smoke else check_coco(Path(places.data))
     for row in rows:
         try:
             entry = train_row(row, places, splits, machines, seed, smoke, console)
@@ -212,14 +219,17 @@ def _require_gpu() -> None:
 def _evaluate(
     rows: Sequence[Row], places: Places, weights: Path | None, mirror: str | None, trust_pickle: bool, console: Console
 ) -> None:
+    from brs_detr.reproduce.coco import check_coco
     from brs_detr.reproduce.released import released_checkpoint
-    from brs_detr.reproduce.reproduce import evaluate_weights, find_data
+    from brs_detr.reproduce.reproduce import evaluate_weights
     from brs_detr.reproduce.show import entry_line
 
     if weights is not None and len(rows) != 1:
         raise click.UsageError("--weights are those of one row: name it with --row.")
-    splits = find_data(places, smoke=places.data == "demo")
+    if mirror is not None and any(row.zoo for row in rows):
+        raise click.UsageError("--mirror is for the official weights: give those of mmdet's zoo with --weights FILE.")
+    val = check_coco(Path(places.data), ["val"])["val"]
     for row in rows:
         checkpoint = released_checkpoint(row, weights, mirror, trust_pickle, console)
-        console.print(entry_line(evaluate_weights(row, checkpoint, places, splits, console)))
+        console.print(entry_line(evaluate_weights(row, checkpoint, places, val, console)))
     console.print(f"Ledger: {places.ledger}. Next: brs-detr reproduce --show")

@@ -5,6 +5,7 @@ read -> recognise -> rename -> account -> write
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -160,13 +161,18 @@ def _build(config: Config) -> nn.Module:
     init_default_scope(config.get("default_scope", "mmdet"))
     config.model.backbone.init_cfg = None
     with torch.random.fork_rng(devices=[]), torch.device("cpu" if "Swin" in config.model.backbone.type else "meta"):
-        return MODELS.build(config.model)
+        return MODELS.build(copy.deepcopy(config.model))  # mmdet's layers write into theirs
+
+
+def coco_classes() -> tuple[str, ...]:
+    """Names of COCO's 80 classes, in the order of the labels."""
+    from mmdet.datasets import CocoDataset
+
+    return tuple(CocoDataset.METAINFO["classes"])
 
 
 def _class_names(given: tuple[str, ...], num_classes: int, source: str) -> tuple[str, ...]:
-    from mmdet.datasets import CocoDataset
-
-    coco = tuple(CocoDataset.METAINFO["classes"])
+    coco = coco_classes()
     names = given or (coco if num_classes == len(coco) else ())
     if not names:
         raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -12,8 +13,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from brs_detr.engine.file_lock import Held, hold
 from brs_detr.engine.run_folder import RunFolder, write_whole
 from brs_detr.errors import UserError
+
+INTERRUPTED = 130  # exit code
+_SECONDS_TO_MEET = 3600  # of several machines, one of which may still be reading COCO from a slow disk
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Machines:
         """Raise a UserError where the machines could not find each other."""
         if self.count > 1 and self.head is None:
             raise UserError("Several machines need to know the first one.", "Add --head HOST:PORT, the same on all.")
+        if self.count > 1 and not re.fullmatch(r"[^:\s]+:\d+", str(self.head)):
+            raise UserError(f"--head {self.head} is not of the form HOST:PORT.", "For instance --head node0:29500")
         if not 0 <= self.rank < self.count:
             raise UserError(f"--rank {self.rank} of {self.count} machines.", f"It counts from 0 to {self.count - 1}.")
 
@@ -80,14 +87,27 @@ def run_training(training: Training, machines: Machines, console: Console) -> No
             return
         command = torchrun_command(training, machines, resume)
         console.print(shlex.join(command))
-        code = subprocess.run(command, check=False, pass_fds=[claim] if claim is not None else ()).returncode
-    if code < 0 or code == 130:
-        raise KeyboardInterrupt
+        code = _run(command, claim)
     if code:
         raise UserError(
             f"The training stopped with exit code {code}; what it said is above.",
             "Give the same command again when that is mended: it goes on from the last checkpoint.",
         )
+
+
+def _run(command: Sequence[str], claim: int | None) -> int:
+    """Run a command to its end. An interrupt has reached it too, and it takes its time to end its workers."""
+    is_interrupted = False
+    with subprocess.Popen(command, pass_fds=[] if claim is None else [claim]) as child:
+        while child.returncode is None:
+            try:
+                child.wait()
+            except KeyboardInterrupt:
+                is_interrupted = True
+                print("Waiting for the training's processes to end", file=sys.stderr)
+    if is_interrupted or child.returncode < 0 or child.returncode == INTERRUPTED:
+        raise KeyboardInterrupt
+    return child.returncode
 
 
 def _train_here(training: Training, resume: bool, console: Console) -> None:
@@ -107,11 +127,13 @@ def torchrun_command(training: Training, machines: Machines, resume: bool) -> li
     """The command that trains on more than one GPU."""
     where = ["--standalone"]
     if machines.count > 1:
+        host, _, port = str(machines.head).rpartition(":")
         where = [
             f"--nnodes={machines.count}",
-            f"--node-rank={machines.rank}",
-            "--rdzv-backend=c10d",
-            f"--rdzv-endpoint={machines.head}",
+            f"--node-rank={machines.rank}",  # the first process, which writes the checkpoints, is on the head
+            f"--master-addr={host}",
+            f"--master-port={port}",
+            f"--rdzv-conf=timeout={_SECONDS_TO_MEET}",
         ]
     options = [f"--work-dir={training.work_dir}", f"--seed={training.seed}", "--no-report"]
     options += [f"--epochs={training.epochs}"] if training.epochs else []
@@ -123,24 +145,17 @@ def torchrun_command(training: Training, machines: Machines, resume: bool) -> li
 
 @contextmanager
 def _claim(folder: Path, rank: int = 0) -> Iterator[int | None]:
-    """Hold a folder, so that no second training writes into it; children that get the descriptor hold it as well.
+    """Hold a folder, so that no second training writes into it; a child that inherits the descriptor holds it as well.
 
     Machines that train together share the folder, and their file system may share locks: each has one of its own.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        import fcntl
-    except ImportError:  # Windows
-        yield None
-        return
-    with folder.with_name(f".{folder.name}.rank{rank}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"Another process is training in {folder}.", "Wait for it, or end it; then give the command again."
-            ) from None
-        yield file.fileno()
+        with hold(folder.with_name(f".{folder.name}.rank{rank}.lock"), wait=False) as descriptor:
+            yield descriptor
+    except Held:
+        raise UserError(
+            f"Another process is training in {folder}.", "Wait for it, or end it; then give the command again."
+        ) from None
 
 
 _SLURM = """\
@@ -152,6 +167,7 @@ _SLURM = """\
 #SBATCH --cpus-per-task={cpus}
 #SBATCH --time={hours}:00:00
 #SBATCH --requeue
+#SBATCH --open-mode=append
 #SBATCH --output={name}-%j.log
 # Written by `brs-detr reproduce --slurm`. Submit it with `sbatch`, again when its time was up or a node failed: it goes
 # on from the last checkpoint. All nodes must see this folder and the data.
@@ -159,7 +175,7 @@ set -euo pipefail
 cd {folder}
 HEAD="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p):29500"
 export HEAD
-srun --kill-on-bad-exit=1 bash -c {command}
+srun --cpus-per-task={cpus} --kill-on-bad-exit=1 bash -c {command}
 """
 
 
@@ -169,7 +185,7 @@ def write_slurm_script(path: Path, name: str, arguments: Sequence[str], machines
     Args:
         path: file to write.
         name: of the job.
-        arguments: of `brs-detr`, without those about machines.
+        arguments: of `brs-detr`, but for those about machines.
         machines: nodes and GPUs of each.
         hours: that the training is expected to take.
     """

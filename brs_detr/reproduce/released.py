@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,11 @@ from rich.console import Console
 
 from brs_detr.engine.checkpoint import Checkpoint, read_checkpoint
 from brs_detr.engine.checkpoint_index import fetch
-from brs_detr.engine.convert_checkpoint import convert_weights
+from brs_detr.engine.config import load_config
+from brs_detr.engine.convert_checkpoint import coco_classes, convert_weights
+from brs_detr.engine.file_info import describe_file
 from brs_detr.engine.finetune.weights_file import cached_file, read_weights
+from brs_detr.engine.folder_data import set_num_classes
 from brs_detr.errors import UserError
 from brs_detr.reproduce.tables import Row
 
@@ -45,38 +49,41 @@ def released_checkpoint(
         )
     path = weights or fetch(str(row.weights), mirror=mirror, console=console).path
     if _is_ours(path):
-        return read_checkpoint(path, trust_pickle)
+        checkpoint = read_checkpoint(path, trust_pickle)
+        _require_model_of(row, checkpoint)
+        return checkpoint
     released = read_weights(str(path), trust_pickle)
     conversion = convert_weights(released.state_dict, released.class_names, row.config, str(path))
     return Checkpoint(path, conversion.config, conversion.class_names, conversion.state_dict, {})
 
 
 def _is_ours(path: Path) -> bool:
-    if path.is_dir():
-        return True
-    from brs_detr.engine.file_info import describe_file
+    return path.is_dir() or describe_file(path).kind.startswith("checkpoint of this package")
 
-    return describe_file(path).kind.startswith("checkpoint of this package")
+
+def _require_model_of(row: Row, checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint of another model than the row's."""
+    expected = load_config(str(row.config)).model
+    set_num_classes(expected, len(checkpoint.class_names))
+    if _comparable(expected) != _comparable(checkpoint.config.model):
+        raise UserError(
+            f"{checkpoint.path} is not of {row.detector} with {row.backbone} as in {row.config}: its config differs.",
+            "`brs-detr info FILE` says what it is; `brs-detr eval FILE --data DIR` measures it without the ledger.",
+        )
+
+
+def _comparable(model: Config) -> str:
+    """The config of a model as text, without where the backbone's first weights came from."""
+    backbone = {name: value for name, value in model.backbone.items() if name != "init_cfg"}
+    return json.dumps({**model.to_dict(), "backbone": backbone}, sort_keys=True)
 
 
 def _of_zoo(name: str, weights: Path | None, trust_pickle: bool) -> Checkpoint:
-    from brs_detr.engine.config import load_config
-
     config = load_config(zoo_config_file(name))
     path = weights or cached_file(zoo_url(name), name, _OTHERWISE)
     read = read_weights(str(path), trust_pickle)
-    return Checkpoint(path, _plain(config), read.class_names or _coco_classes(), read.state_dict, {})
-
-
-def _plain(config: Config) -> Config:
     config.model.backbone.init_cfg = None
-    return config
-
-
-def _coco_classes() -> tuple[str, ...]:
-    from mmdet.datasets import CocoDataset
-
-    return tuple(CocoDataset.METAINFO["classes"])
+    return Checkpoint(path, config, read.class_names or coco_classes(), read.state_dict, {})
 
 
 def zoo_config_file(name: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,11 +14,12 @@ from rich.console import Console
 
 from brs_detr.data.annotations import read_annotations
 from brs_detr.data.formats.coco_folder import CocoSplit, find_splits
+from brs_detr.engine.download import sha256_of
+from brs_detr.engine.file_lock import hold
 from brs_detr.engine.run_folder import RunFolder, write_whole
 from brs_detr.engine.run_record import data_hash, describe_machine, read_record
 from brs_detr.errors import UserError
 from brs_detr.reproduce.batch import Batch, share_out
-from brs_detr.reproduce.coco import check_coco
 from brs_detr.reproduce.launch import Machines, Training, run_training
 from brs_detr.reproduce.ledger import METRICS, Kind, LedgerEntry, add_to_ledger
 from brs_detr.reproduce.recipe import make_recipe, recipe_hash
@@ -53,16 +53,14 @@ class Places:
         return (self.out / "smoke" if smoke else self.out) / row.name / f"seed{seed}"
 
 
-def find_data(places: Places, smoke: bool) -> dict[str, CocoSplit]:
-    """The splits `train` and `val`, checked to be COCO 2017 unless this is a trial.
+def trial_data(places: Places) -> dict[str, CocoSplit]:
+    """The splits `train` and `val` of the data of a trial.
 
     Raises:
-        UserError: they are not what they should be.
+        UserError: the folder has no such splits.
     """
     if places.data == DEMO:
         return _made_pictures(places.out / "smoke" / "data")
-    if not smoke:
-        return {name: checked.split for name, checked in check_coco(Path(places.data)).items()}
     splits = find_splits(places.data)
     if not {"train", "val"} <= splits.keys():
         raise UserError(f"{places.data} has the splits {', '.join(splits)}.", "A trial needs train and val.")
@@ -72,10 +70,11 @@ def find_data(places: Places, smoke: bool) -> dict[str, CocoSplit]:
 def _made_pictures(folder: Path) -> dict[str, CocoSplit]:
     from brs_detr.data.synthetic.shapes import make_shapes
 
-    if not folder.exists():
-        partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-        make_shapes(partial, *_SMOKE_PICTURES, (96, 96), seed=0)
-        partial.replace(folder)
+    with hold(folder.with_name(f".{folder.name}.lock"), wait=True):
+        if not folder.exists():
+            partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+            make_shapes(partial, *_SMOKE_PICTURES, (96, 96), seed=0)
+            partial.replace(folder)
     return find_splits(folder)
 
 
@@ -93,7 +92,7 @@ def train_row(
     Args:
         row: with a config.
         places: where everything is.
-        splits: from `find_data`.
+        splits: `train` and `val`, from `check_coco` or `trial_data`.
         machines: to train on.
         seed: of every random choice.
         smoke: a trial on a tiny model.
@@ -167,19 +166,16 @@ def _is_finished(work_dir: Path) -> bool:
     return run.last.exists() and run.record.exists() and read_record(run).get("status") == "finished"
 
 
-def evaluate_weights(
-    row: Row, checkpoint: Checkpoint, places: Places, splits: Mapping[str, CocoSplit], console: Console
-) -> LedgerEntry:
-    """Evaluate weights of somebody else on the `val` split and write the result into the ledger.
+def evaluate_weights(row: Row, checkpoint: Checkpoint, places: Places, val: CocoSplit, console: Console) -> LedgerEntry:
+    """Evaluate weights of somebody else and write the result into the ledger.
 
     Args:
         row: whose figure they should reach.
         checkpoint: with the config that they belong to.
         places: where everything is.
-        splits: from `find_data`.
+        val: images to evaluate on.
         console: where progress is shown.
     """
-    val = splits["val"]
     folder = places.out / row.name / "released"
     evaluation = _evaluate(checkpoint, val, folder, console)
     return _write_entry(
@@ -190,7 +186,7 @@ def evaluate_weights(
         paper_ap=row.paper_ap,
         seed=None,
         config=row.config or row.zoo or "",
-        config_hash=hashlib.sha256(checkpoint.path.read_bytes()).hexdigest(),
+        config_hash=sha256_of(checkpoint.path),
         data_hash=data_hash({"val": (val, read_annotations(val.annotation_file))}),
         batch=None,
         weights=checkpoint.path,

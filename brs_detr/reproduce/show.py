@@ -36,7 +36,7 @@ def _table(name: str, entries: Sequence[LedgerEntry]) -> Table:
 
 
 def _cells(row: Row, entries: Sequence[LedgerEntry]) -> list[str]:
-    trained = [entry for entry in entries if entry.kind == "trained"]
+    trained = _repeats([entry for entry in entries if entry.kind == "trained"])
     chosen = trained or [entry for entry in entries if entry.kind == "released weights"][-1:]
     if not chosen:
         return [EMPTY] * (2 + len(_SHORT)) + [_nothing(row)]
@@ -50,6 +50,12 @@ def _cells(row: Row, entries: Sequence[LedgerEntry]) -> list[str]:
         *others,
         _origin(chosen, mean / 100 - row.paper_ap),
     ]
+
+
+def _repeats(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
+    """Those that differ from the newest in their seed alone: the same recipe on the same data."""
+    same = lambda entry: (entry.config_hash, entry.data_hash)  # noqa: E731
+    return [entry for entry in entries if same(entry) == same(entries[-1])]
 
 
 def _origin(entries: Sequence[LedgerEntry], difference: float) -> str:

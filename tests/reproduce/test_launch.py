@@ -28,7 +28,8 @@ def test_one_machine_with_eight_gpus() -> None:
 def test_several_machines_meet_at_the_first() -> None:
     machines = Machines(gpus=4, count=2, rank=1, head="node0:29500")
     command = torchrun_command(TRAINING, machines, resume=False)
-    assert {"--nnodes=2", "--node-rank=1", "--rdzv-endpoint=node0:29500", "--nproc-per-node=4"} <= set(command)
+    meeting = {"--nnodes=2", "--node-rank=1", "--master-addr=node0", "--master-port=29500", "--nproc-per-node=4"}
+    assert meeting <= set(command)
     assert "--standalone" not in command
     assert (machines.num_processes, machines.is_head) == (8, False)
 
@@ -89,7 +90,7 @@ def test_the_slurm_script_gives_the_same_command_on_every_node(tmp_path: Path) -
     bin_folder.mkdir()
     for name, body in (
         ("scontrol", 'printf "node0\\nnode1\\n"'),
-        ("srun", 'shift; "$@"'),
+        ("srun", 'shift 2; "$@"'),
         (Path(sys.executable).name, 'printf "%s|" "$@"'),
     ):
         (bin_folder / name).write_text(f"#!/bin/bash\n{body}\n")
@@ -104,3 +105,43 @@ def test_the_slurm_script_gives_the_same_command_on_every_node(tmp_path: Path) -
     given = result.stdout.split("|")
     expected = ["-m", "brs_detr.cli", *arguments, "--machines", "2", "--rank", "1", "--head", "node0:29500", ""]
     assert given == expected
+
+
+def test_an_interrupt_waits_for_the_processes_to_end(tmp_path: Path) -> None:
+    """They may need longer than the quarter of a second that Python's `subprocess.run` leaves them."""
+    stubborn = f"""
+import signal, sys, time
+def end(*_):
+    time.sleep(1)
+    open({str(tmp_path / "ended")!r}, "w").close()
+    sys.exit(1)
+signal.signal(signal.SIGINT, end)
+open({str(tmp_path / "begun")!r}, "w").close()
+time.sleep(60)
+"""
+    script = f"""
+import signal, sys
+from pathlib import Path
+from rich.console import Console
+from brs_detr.reproduce import launch
+signal.signal(signal.SIGINT, signal.default_int_handler)
+launch.torchrun_command = lambda *_: [sys.executable, "-c", {stubborn!r}]
+training = launch.Training(Path("recipe.py"), Path({str(tmp_path / "run")!r}), seed=0)
+try:
+    launch.run_training(training, launch.Machines(gpus=2), Console(quiet=True))
+except KeyboardInterrupt:
+    print(Path({str(tmp_path / "ended")!r}).exists())
+"""
+    command = [sys.executable, "-c", script]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=60)[0].strip() == "True"
+
+
+@pytest.mark.parametrize("head", ["node0", "node0:", ":29500", "a b:1"])
+def test_a_head_without_a_port(head: str) -> None:
+    with pytest.raises(UserError, match="is not of the form HOST:PORT"):
+        Machines(gpus=1, count=2, head=head).require_complete()

@@ -109,3 +109,9 @@ def test_what_was_trained_here_goes_before_released_weights() -> None:
     released = entry(0.499, kind="released weights", seed=None)
     assert shown(released)["brs-r50"].endswith("reproduced: released weights")
     assert shown(entry(0.4), released)["brs-r50"].endswith("below: trained, seed 0")
+
+
+def test_results_of_another_recipe_or_other_data_are_not_averaged() -> None:
+    found = shown(entry(0.4, config_hash="c" * 64), entry(0.3, data_hash="d" * 64), entry(0.501))
+    assert found["brs-r50"].startswith("BRS-DETR R-50 12 50.1 50.10 +0.00 50.1")
+    assert found["brs-r50"].endswith("reproduced: trained, seed 0")

@@ -14,7 +14,9 @@ from rich.console import Console
 from brs_detr.cli import main
 from brs_detr.data.synthetic.shapes import make_shapes
 from brs_detr.engine.config import load_config
+from brs_detr.engine.convert_checkpoint import convert_checkpoint
 from brs_detr.engine.registry import register
+from brs_detr.engine.train import TrainedRun
 from brs_detr.errors import UserError
 from brs_detr.reproduce import coco
 from brs_detr.reproduce.coco import CocoFacts
@@ -93,3 +95,15 @@ def test_rows_without_released_weights() -> None:
 def test_addresses_of_the_zoo_carry_a_checksum(row) -> None:
     assert zoo_url(row.zoo).startswith("https://download.openmmlab.com/")
     assert len(zoo_url(row.zoo).rsplit("-", 1)[1]) == len("12345678.pth")
+
+
+def test_a_checkpoint_of_another_model_is_not_taken_for_the_rows(trained: TrainedRun) -> None:
+    with pytest.raises(UserError, match=r"is not of BRS-DETR with R-50 .* its config differs"):
+        released_checkpoint(find_row("brs-r50"), trained.best_checkpoint, None, False, QUIET)
+
+
+def test_converted_official_weights_are_those_of_the_row(tmp_path: Path) -> None:
+    save_random("co-deformable-detr_r50_8xb2-12e_coco", tmp_path / "official.pth", official=True)
+    convert_checkpoint(tmp_path / "official.pth", tmp_path / "ours.safetensors")
+    checkpoint = released_checkpoint(find_row("co-r50"), tmp_path / "ours.safetensors", None, False, QUIET)
+    assert len(checkpoint.class_names) == 80

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -83,6 +84,41 @@ def test_two_processes_share_the_batch(tmp_path: Path) -> None:
     assert (entry.num_processes, entry.effective_batch) == (2, 16)
 
 
+@pytest.mark.slow
+def test_two_machines_train_one_row(tmp_path: Path) -> None:
+    """Both are this one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        head = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [sys.executable, "-m", "brs_detr.cli", *ROW, "--machines", "2", "--head", head, "--out", str(tmp_path)]
+    streams = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    processes = [subprocess.Popen([*command, "--rank", rank], **streams, env=environment) for rank in ("0", "1")]
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    entry = entry_of(tmp_path)
+    assert (entry.num_processes, entry.effective_batch) == (2, 16)
+
+
+@pytest.mark.slow
+def test_two_processes_that_were_killed_go_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "brs_detr.cli", *ROW, "--gpus", "2", "--out"]
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run([*command, str(whole)], check=True, capture_output=True, env=environment)
+    last = halves / "smoke" / "brs-r50" / "seed0" / "run" / "checkpoints" / "last.pth"
+    process = subprocess.Popen([*command, str(halves)], stdout=subprocess.DEVNULL, env=environment)
+    while not last.exists() and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    subprocess.run(["pkill", "-KILL", "-f", str(halves)], check=True)  # torchrun and its workers
+    time.sleep(1)
+    again = subprocess.run([*command, str(halves)], capture_output=True, text=True, env=environment)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert entry_of(halves) == entry_of(whole)
+
+
 def test_a_run_of_another_recipe_is_not_continued(uninterrupted: Path, tmp_path: Path) -> None:
     shutil.copytree(uninterrupted / "smoke", tmp_path / "smoke")
     recipe = tmp_path / "smoke" / "brs-r50" / "seed0" / "recipe.py"
@@ -117,6 +153,12 @@ def test_show_prints_both_tables_and_says_what_is_empty(uninterrupted: Path, tmp
         (["reproduce", "table5", "--smoke", "--machines", "2"], "Add --head HOST:PORT"),
         (["reproduce", "table5", "--smoke", "--machines", "2", "--head", "a:1", "--rank", "2"], "counts from 0 to 1"),
         (["reproduce", "table5", "--slurm", "x.sh"], "name it with --row"),
+        (["reproduce", "table5", "--row", "brs-r50", "--slurm", "x.sh"], "add --gpus N"),
+        (["reproduce", "table6", "--row", "dino-r50", "--eval-only", "--slurm", "x.sh"], "--eval-only trains nothing"),
+        (["reproduce", "table6", "--row", "dino-r50", "--eval-only", "--plan"], "--eval-only trains nothing"),
+        (["reproduce", "table5", "--eval-only", "--smoke"], "--eval-only trains nothing"),
+        (["reproduce", "table6", "--row", "dino-r50", "--eval-only", "--mirror", "http://x"], "--mirror is for"),
+        (["reproduce", "table5", "--smoke", "--machines", "2", "--head", "a:1"], "train one row at a time"),
     ],
 )
 def test_wrong_input(arguments: list[str], message: str, tmp_path: Path) -> None:
@@ -124,6 +166,17 @@ def test_wrong_input(arguments: list[str], message: str, tmp_path: Path) -> None
     assert result.exit_code == 2, result.output
     assert message in " ".join(result.output.split())
     assert not (tmp_path / "ledger.json").exists()
+
+
+def test_the_script_for_slurm_has_the_machines_and_the_command(tmp_path: Path) -> None:
+    script = tmp_path / "job.sh"
+    machines = ["--gpus", "4", "--machines", "2", "--slurm", script]
+    result = invoke("reproduce", "table5", "--row", "co-r50", "--seed", "3", "--out", tmp_path, *machines)
+    assert result.exit_code == 0, result.output
+    text = script.read_text()
+    assert "#SBATCH --nodes=2" in text and "#SBATCH --gpus-per-node=4" in text
+    assert f"reproduce table5 --row co-r50 --gpus 4 --seed 3 --coco data/coco --out {tmp_path} " in text
+    assert subprocess.run(["bash", "-n", script]).returncode == 0
 
 
 def test_without_a_gpu_no_training_of_months_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
