@@ -32,6 +32,7 @@ from brs_detr.export.export import ExportOptions, artefact_name, export
 from brs_detr.export.held_out import HeldOut
 from brs_detr.export.parity_images import synthetic_pictures
 
+HEADS = ("query", "roi", "atss")
 SHORT_NAMES = {
     "brs-co-deformable-detr_r50_8xb2-12e_coco": "R-50",
     "brs-co-deformable-detr_swin-t_8xb2-12e_coco": "Swin-T",
@@ -102,7 +103,9 @@ def parity_markdown(records: list[dict[str, Any]]) -> str:
     formats = list(dict.fromkeys(record["format"] for record in records))
     lines = [["model", "head", *formats, "AP model", "AP file"]]
     lines.append([":--", ":--", *["--:"] * (len(formats) + 2)])
-    for model, head in dict.fromkeys((record["model"], record["head"]) for record in records):
+    models = list(dict.fromkeys(record["model"] for record in records))
+    rows = {(record["model"], record["head"]) for record in records}
+    for model, head in sorted(rows, key=lambda row: (models.index(row[0]), HEADS.index(row[1]))):
         of_head = [record for record in records if (record["model"], record["head"]) == (model, head)]
         cells = [_differences([record for record in of_head if record["format"] == name]) for name in formats]
         aps = [record for record in of_head if "AP_model" in record]
@@ -129,7 +132,7 @@ def main() -> None:
     parser.add_argument("--random", action="append", default=[], metavar="CONFIG", help="full size, random weights")
     parser.add_argument("--trained", action="append", default=[], metavar="NAME=CHECKPOINT[=DATA]")
     parser.add_argument("--formats", nargs="+", default=["onnx", "torch-export", "torchscript"])
-    parser.add_argument("--heads", nargs="+", default=["query", "roi", "atss"])
+    parser.add_argument("--heads", nargs="+", default=list(HEADS))
     parser.add_argument("--sizes", nargs="+", default=["480x640", "800x1333", "333x517", "601x299"], metavar="HxW")
     parser.add_argument("--precisions", nargs="+", default=["float32"])
     parser.add_argument("--table", action="store_true", help="print what is in --out as Markdown, and measure nothing")

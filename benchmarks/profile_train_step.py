@@ -12,8 +12,8 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from brs_detr.cli.doctor import random_model
-from brs_detr.platform import prepare
+from brs_detr.engine.registry import register
+from brs_detr.reproduce.train_step import LOSSES, Setting, TrainStep
 
 STEP = "training step"
 OPERATORS = ("brs_detr::ranking_terms", "_IdentityUpdate", "_IdentityUpdateBackward")
@@ -21,18 +21,17 @@ OPERATORS = ("brs_detr::ranking_terms", "_IdentityUpdate", "_IdentityUpdateBackw
 
 def main() -> None:
     args = parse_args()
-    prepare()
-    torch.manual_seed(args.seed)
-    model = random_model(args.config).to(args.device).train()
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
-    batch = make_batch(args.images, tuple(args.size), args.objects, model.query_head.num_classes)
+    register()
+    h, w = args.size
+    setting = Setting(args.config, torch.device(args.device), args.images, (h, w), args.objects, seed=args.seed)
+    train_step = TrainStep(setting, args.loss)
     for _ in range(args.warmup):
-        train_step(model, optimizer, batch)
+        train_step()
     activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * (args.device == "cuda")]
     with profile(activities=activities) as profiler:
         for _ in range(args.steps):
             with record_function(STEP):
-                train_step(model, optimizer, batch)
+                train_step()
         if args.device == "cuda":
             torch.cuda.synchronize()
     report = make_report(profiler, args)
@@ -43,7 +42,8 @@ def main() -> None:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="brs-co-deformable-detr_r18_1xb4-12e_coco", help="name or path")
+    parser.add_argument("--config", default="brs-co-deformable-detr_r18_1xb4-12e_coco", help="of a BRS-DETR, by name")
+    parser.add_argument("--loss", choices=list(LOSSES), default="bucketed")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--images", type=int, default=2, help="images a batch")
     parser.add_argument("--size", type=int, nargs=2, default=(240, 320), metavar=("H", "W"), help="pixels")
@@ -53,31 +53,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="file that also gets the report")
     return parser.parse_args()
-
-
-def make_batch(num_images: int, size: tuple[int, int], num_objects: int, num_classes: int) -> dict:
-    """Noise with random boxes, as a data loader would deliver it."""
-    from mmdet.structures import DetDataSample
-    from mmengine.structures import InstanceData
-
-    h, w = size
-    samples = []
-    for index in range(num_images):
-        meta = {"img_id": index, "img_shape": size, "ori_shape": size, "scale_factor": (1.0, 1.0)}
-        corners = torch.rand(2, num_objects, 2) * torch.tensor([w - 8, h - 8])
-        boxes_xyxy = torch.cat([corners.amin(0), corners.amax(0) + 8], 1)
-        gt = InstanceData(bboxes=boxes_xyxy, labels=torch.randint(0, num_classes, (num_objects,)))
-        samples.append(DetDataSample(metainfo=meta, gt_instances=gt))
-    images = [torch.randint(0, 256, (3, h, w), dtype=torch.uint8) for _ in range(num_images)]
-    return {"inputs": images, "data_samples": samples}
-
-
-def train_step(model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: dict) -> None:
-    data = model.data_preprocessor(batch, training=True)
-    loss, _ = model.parse_losses(model(**data, mode="loss"))
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
 
 
 def make_report(profiler: profile, args: argparse.Namespace) -> str:

@@ -1,26 +1,31 @@
 """Write the measured tables and the figure of the documentation.
 
 ``docs/losses.md`` from a result of `brs-detr bench losses --device cpu`, ``docs/reproduce.md`` from results of
-`bench cost` and `bench train-step`.
+`bench cost` and `bench train-step`, ``docs/export.md`` from those of `export_parity.py` and `bench inference`.
 
-python benchmarks/update_docs.py [RESULTS.json]    # of the losses; default: the newest CPU result in benchmarks/results
+python benchmarks/update_docs.py                 # all of them, from benchmarks/results
+python benchmarks/update_docs.py RESULTS.json    # docs/losses.md alone, from this result
 """
 
 from __future__ import annotations
 
 import json
 import re
+import runpy
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from brs_detr.bench.results import BenchResult, read_result
 from brs_detr.bench.table import markdown_table
+from brs_detr.export.latency_table import latency_markdown
 from brs_detr.reproduce.cost_tables import COST_HEAD, STEP_HEAD, cost_rows, markdown, step_rows
 
 ROOT = Path(__file__).parents[1]
 PAGE, FIGURE = ROOT / "docs" / "losses.md", ROOT / "docs" / "images" / "losses.png"
 RESULTS = ROOT / "benchmarks" / "results"
-REPRODUCE = ROOT / "docs" / "reproduce.md"
+REPRODUCE, EXPORT = ROOT / "docs" / "reproduce.md", ROOT / "docs" / "export.md"
 BEGIN, END = "<!-- bench:begin losses_cpu -->", "<!-- bench:end -->"
 QUANTITIES = ("time", "memory", "operations")
 
@@ -47,21 +52,38 @@ def split_page(text: str) -> tuple[str, str, str]:
     return before, between.strip(), after
 
 
-def reproduce_page(text: str) -> str:
-    """``docs/reproduce.md`` with the tables of what is in benchmarks/results."""
-    cost = json.loads((RESULTS / "training_cost.json").read_text())["records"]
-    (step_file,) = RESULTS.glob("train-step_amd*.json")
-    steps = json.loads(step_file.read_text())["records"]
-    tables = {"cost": markdown(COST_HEAD, cost_rows(cost)), "step": markdown(STEP_HEAD, step_rows(steps))}
+def records(pattern: str) -> list[dict[str, Any]]:
+    """Of the one result whose name fits."""
+    (path,) = RESULTS.glob(pattern)
+    return json.loads(path.read_text())["records"]
+
+
+def fill(text: str, tables: Mapping[str, str]) -> str:
+    """A page with tables between their marks ``<!-- name -->`` and ``<!-- /name -->``."""
     for name, table in tables.items():
         text = re.sub(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m, t=table: m[1] + t + m[2], text, flags=re.S)
     return text
 
 
+def reproduce_page(text: str) -> str:
+    """``docs/reproduce.md`` with the tables of what is in benchmarks/results."""
+    cost, steps = records("training_cost.json"), records("train-step_amd*.json")
+    return fill(text, {"cost": markdown(COST_HEAD, cost_rows(cost)), "step": markdown(STEP_HEAD, step_rows(steps))})
+
+
+def export_page(text: str) -> str:
+    """``docs/export.md``, likewise."""
+    parity_markdown = runpy.run_path(str(ROOT / "benchmarks" / "export_parity.py"))["parity_markdown"]
+    parity, latency = records("export_parity_cpu.json"), records("inference_*.json")
+    return fill(text, {"parity": parity_markdown(parity), "latency": latency_markdown(latency)})
+
+
 def main(paths: list[str]) -> None:
     from brs_detr.report.loss_figure import plot_losses
 
-    REPRODUCE.write_text(reproduce_page(REPRODUCE.read_text(encoding="utf-8")), encoding="utf-8")
+    if not paths:
+        for page, filled in ((REPRODUCE, reproduce_page), (EXPORT, export_page)):
+            page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
     path = Path(paths[0]) if paths else next(reversed(cpu_results()), None)
     if path is None:
         raise SystemExit("No CPU result in benchmarks/results: run `brs-detr bench losses --device cpu`.")

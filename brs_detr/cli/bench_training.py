@@ -132,7 +132,8 @@ def _switches(text: str, known: Sequence[str]) -> dict[str, bool]:
 def _line(record: dict[str, Any]) -> str:
     from brs_detr.reproduce.cost_tables import options_of
 
-    taken = record["failure"] or f"{record['median_s']:.3f} s, {record['loss_share']:.1%} of it in the losses"
+    share = "" if record["loss_share"] is None else f", {record['loss_share']:.1%} of it in the losses"
+    taken = record["failure"] or f"{record['median_s']:.3f} s{share}"
     return f"{record['config']} {record['loss']} {options_of(record)}: {taken}"
 
 

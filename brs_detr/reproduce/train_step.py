@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor, nn
 
-from brs_detr.bench.measure import Stopwatch, is_out_of_memory, time_in_turns
+from brs_detr.bench.measure import Stopwatch, Timing, is_out_of_memory, time_in_turns
 from brs_detr.bench.memory import peak_extra_bytes
 from brs_detr.engine.config import load_config
 from brs_detr.engine.random_model import random_model
@@ -18,6 +18,9 @@ from brs_detr.engine.registry import import_modules
 
 if TYPE_CHECKING:
     from mmengine import Config
+
+OUT_OF_MEMORY = "out of memory"
+Result = TypeVar("Result")
 
 LOSSES = {
     "focal": None,  # plain Co-DETR: focal loss in the query and ATSS heads, cross entropy in the other two
@@ -189,7 +192,9 @@ def random_batch(setting: Setting, num_classes: int) -> dict[str, Any]:
 def bench_train_step(
     setting: Setting, losses: Sequence[str], repeats: int = 9, seconds: float = 60.0
 ) -> Iterator[StepRecord]:
-    """Measure the step with each loss; they take turns, so that what slows the machine slows all of them.
+    """Measure the step with each loss.
+
+    On a CPU they take turns, so that what slows the machine slows all of them; on a GPU each has the memory for itself.
 
     Args:
         setting: how the steps are made.
@@ -197,41 +202,62 @@ def bench_train_step(
         repeats: at most, of each.
         seconds: for the repeats of each.
     """
-    steps: dict[str, TrainStep] = {}
-    failures: dict[str, str] = {}
-    for loss in losses:
-        try:
-            steps[loss] = TrainStep(setting, loss)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            failures[loss] = "out of memory"
+    groups = [[loss] for loss in losses] if setting.device.type == "cuda" else [list(losses)]
+    for group in groups:
+        yield from _bench_group(setting, group, repeats, seconds)
+        if setting.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _bench_group(setting: Setting, losses: Sequence[str], repeats: int, seconds: float) -> Iterator[StepRecord]:
     stopwatch = Stopwatch(setting.device)
+    built = {loss: _unless_out_of_memory(TrainStep, setting, loss) for loss in losses}
+    steps = {loss: step for loss, step in built.items() if step is not None}
     timings = time_in_turns(steps, stopwatch, repeats, seconds)
     for loss in losses:
-        timing = timings.get(loss)
-        failure = failures.get(loss) or (timing.failure if timing else None)
-        median = timing.median_s if timing else None
-        loss_s = peak = None
-        if median is not None:
-            alone = time_in_turns({loss: steps[loss].classification()}, stopwatch, repeats, seconds / 4)[loss]
-            loss_s = alone.median_s
-            peak = None if loss == "loop" else peak_extra_bytes(steps[loss], setting.device) + steps[loss].state_bytes
-        yield StepRecord(
-            config=setting.config if LOSSES[loss] else setting.config.removeprefix("brs-"),
-            loss=loss,
-            device=setting.device.type,
-            num_images=setting.num_images,
-            height=setting.size[0],
-            width=setting.size[1],
-            num_objects=setting.num_objects,
-            amp=setting.amp,
-            checkpointing=setting.checkpointing,
-            separate=setting.separate,
-            repeats=len(timing.seconds) if timing else 0,
-            median_s=median,
-            loss_s=loss_s,
-            loss_share=loss_s / median if loss_s is not None and median else None,
-            peak_bytes=peak,
-            failure=failure,
-        )
+        timing = timings.get(loss, Timing(failure=OUT_OF_MEMORY))
+        alone = peak = None
+        if timing.median_s is not None:
+            alone = _unless_out_of_memory(_time_losses, steps[loss], stopwatch, repeats, seconds / 4)
+            # the profiler behind it, on a CPU, keeps every one of the loop's operators
+            peak = None if loss == "loop" else _unless_out_of_memory(_peak_bytes, steps[loss])
+        yield _record(setting, loss, timing, alone, peak)
+
+
+def _unless_out_of_memory(call: Callable[..., Result], *arguments: Any) -> Result | None:
+    try:
+        return call(*arguments)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+
+
+def _time_losses(step: TrainStep, stopwatch: Stopwatch, repeats: int, seconds: float) -> float | None:
+    return time_in_turns({"losses": step.classification()}, stopwatch, repeats, seconds)["losses"].median_s
+
+
+def _peak_bytes(step: TrainStep) -> int:
+    return peak_extra_bytes(step, step.setting.device) + step.state_bytes
+
+
+def _record(setting: Setting, loss: str, timing: Timing, loss_s: float | None, peak_bytes: int | None) -> StepRecord:
+    median_s = timing.median_s
+    return StepRecord(
+        config=setting.config if LOSSES[loss] else setting.config.removeprefix("brs-"),
+        loss=loss,
+        device=setting.device.type,
+        num_images=setting.num_images,
+        height=setting.size[0],
+        width=setting.size[1],
+        num_objects=setting.num_objects,
+        amp=setting.amp,
+        checkpointing=setting.checkpointing,
+        separate=setting.separate,
+        repeats=len(timing.seconds),
+        median_s=median_s,
+        loss_s=loss_s,
+        loss_share=loss_s / median_s if loss_s is not None and median_s else None,
+        peak_bytes=peak_bytes,
+        failure=timing.failure,
+    )

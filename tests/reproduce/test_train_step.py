@@ -73,6 +73,18 @@ def test_out_of_memory_is_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (record.failure, record.median_s, record.loss_share) == ("out of memory", None, None)
 
 
+def test_memory_that_ends_after_the_timing_costs_a_figure_and_not_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    register()
+
+    def fail(self: TrainStep) -> None:
+        raise torch.OutOfMemoryError("no more")
+
+    monkeypatch.setattr(TrainStep, "classification", fail)
+    (record,) = bench_train_step(setting(), ["exact"], repeats=1, seconds=0)
+    assert record.median_s is not None and record.peak_bytes is not None
+    assert (record.loss_s, record.loss_share, record.failure) == (None, None, None)
+
+
 def test_the_command_writes_a_record_for_each_loss(tmp_path: Path) -> None:
     out = tmp_path / "steps.json"
     arguments = ["train-step", "--config", CONFIG, *SMALL, "--loss", "focal", "--loss", "exact", "--out", str(out)]
