@@ -17,19 +17,18 @@ COUNTS = {"objects": (2, 3), "one without": (3, 0), "both without": (0, 0)}
 CASES = [("brs", False), ("brs", True), ("codetr", False)]  # and whether all rank together
 
 
-def build(name: str, gather: bool) -> nn.Module:
+def build(name: str, gather: bool, memory: int = 0) -> nn.Module:
     config = official_models.model_config(name)
-    if gather:
-        heads = (config.query_head, config.rpn_head, config.roi_head.bbox_head, config.atss_head)
-        for head in heads:
-            head.gather_ranking = True
+    for head in (config.query_head, config.rpn_head, config.roi_head.bbox_head, config.atss_head):
+        if name == "brs":
+            head.update(gather_ranking=gather, ranking_memory=memory)
     torch.manual_seed(0)
     return MODELS.build(config).double().train()
 
 
-def batch(counts: tuple[int, int]) -> tuple[torch.Tensor, list]:
+def batch(counts: tuple[int, int], seed: int = 3) -> tuple[torch.Tensor, list]:
     """Two images."""
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     images, samples = torch.randn(2, 3, *SIZE, dtype=torch.float64), make_samples(*counts)
     for sample in samples:
         sample.gt_instances.bboxes = sample.gt_instances.bboxes.double()
@@ -60,6 +59,10 @@ def one_of_two(rank: int, folder: str) -> None:
                 images, samples = batch(counts)
                 losses, gradients = step(wrapped, images[rank : rank + 1], samples[rank : rank + 1])
                 results[name, gather, case] = losses, {key: value.clone() for key, value in gradients.items()}
+        remembering = MMDistributedDataParallel(build("brs", gather=True, memory=1), broadcast_buffers=False)
+        for images, samples in (batch((1, 2), seed=4), batch((2, 3))):
+            losses, gradients = step(remembering, images[rank : rank + 1], samples[rank : rank + 1])
+        results["with memory"] = losses, {key: value.clone() for key, value in gradients.items()}
     torch.save(results, f"{folder}/{rank}.pth")
     dist.destroy_process_group()
 
@@ -114,6 +117,16 @@ def test_ranking_among_all_is_one_process_with_the_whole_batch(results, case: st
     means = {name: (found[0][0][name] + found[1][0][name]) / 2 for name in losses if "loss" in name}
     assert_equal(means, {name: loss for name, loss in losses.items() if "loss" in name}, 1e-9)
     assert_equal(found[0][1], gradients, 1e-9)
+
+
+def test_what_is_remembered_is_gathered_too(results) -> None:
+    """Images of all processes, of this batch and the one before, rank together."""
+    model = build("brs", gather=False, memory=1)
+    for images, samples in (batch((1, 2), seed=4), batch((2, 3))):
+        _, gradients = step(model, images, samples)
+    assert_equal(results[0]["with memory"][1], gradients, 1e-9)
+    apart = results[0]["brs", True, "objects"][1]
+    assert any((apart[name] - value).abs().max() > 1e-3 * value.abs().max() for name, value in gradients.items())
 
 
 def test_ranking_apart_and_together_differ(results) -> None:

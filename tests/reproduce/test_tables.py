@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from brs_detr.engine.checkpoint_index import read_index
 from brs_detr.engine.config import load_config
 from brs_detr.errors import UserError
 from brs_detr.reproduce.released import zoo_model
@@ -31,6 +32,14 @@ def test_every_row_has_a_figure_and_its_source() -> None:
     assert [row.name for row in rows_of("table5")] == [
         *("co-r50", "brs-r50", "co-swin-t", "brs-swin-t", "co-swin-l", "brs-swin-l")
     ]
+
+
+def test_the_index_of_weights_has_the_same_figures() -> None:
+    released = {row.weights: row for row in ROWS if row.weights}
+    assert released.keys() == read_index().keys()
+    for name, entry in read_index().items():
+        assert entry.paper_ap == pytest.approx(100 * released[name].paper_ap)
+        assert (entry.config, entry.source) == (released[name].config, released[name].source)
 
 
 def test_an_unknown_row() -> None:

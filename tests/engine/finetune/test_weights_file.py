@@ -105,6 +105,19 @@ def test_without_network(source: str, no_network: Path) -> None:
     assert "--weights FILE" in str(error.value) and "--weights none" in str(error.value)
 
 
+def test_a_name_of_the_checkpoint_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "co-deformable-detr_r50_8xb2-12e_coco_official"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cached = tmp_path / "brs-detr" / "checkpoints" / "co-detr_r50_official.pth"
+    cached.parent.mkdir(parents=True)
+    saved({"state_dict": TENSORS, "meta": {"CLASSES": ("a", "b")}}, cached)
+    weights = read_weights(name)
+    assert (set(weights.state_dict), weights.class_names) == (set(TENSORS), ("a", "b"))
+    cached.write_bytes(b"something else")
+    with pytest.raises(UserError, match="is not the file that it should be"):
+        read_weights(name)
+
+
 def test_file_in_the_cache_is_not_fetched(no_network: Path) -> None:
     no_network.mkdir(parents=True)
     saved(TENSORS, no_network / "w.pth")
