@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 from mmdet.models.roi_heads import Shared2FCBBoxHead
-from mmdet.structures.bbox import bbox_overlaps
 from torch import Tensor
 
-from brs_detr.heads.box_loss import positive_box_loss
-from brs_detr.heads.classification import ClassificationTargets
+from brs_detr.heads.detection_losses import DetectionLossMixin
 from brs_detr.heads.precision import in_full_precision
-from brs_detr.heads.ranking import RankingLossMixin, constant_losses
+from brs_detr.heads.ranking_detection import RankingDetectionMixin
 
 
-class RankingShared2FCBBoxHead(RankingLossMixin, Shared2FCBBoxHead):
+class RankingShared2FCBBoxHead(RankingDetectionMixin, DetectionLossMixin, Shared2FCBBoxHead):
     """mmdet's ``Shared2FCBBoxHead`` with a sigmoid a class, ranking the proposals of all images together.
 
     Needs ``reg_decoded_bbox=True``: IoU is measured between boxes.
-
-    Args:
-        constant_without_positives: make each loss its weight when no proposal is positive, as the official code
-            does; by definition they are 0. Neither has a gradient.
     """
 
-    def __init__(self, *args, constant_without_positives: bool = False, **kwargs) -> None:
+    def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         if not self.reg_decoded_bbox:
             raise ValueError("RankingShared2FCBBoxHead needs reg_decoded_bbox=True: it measures IoU between boxes")
-        self.constant_without_positives = constant_without_positives
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits ``[S, num_classes]`` and deltas ``[S, 4 * num_classes]`` of pooled features ``[S, C, h, w]``."""
@@ -60,18 +53,8 @@ class RankingShared2FCBBoxHead(RankingLossMixin, Shared2FCBBoxHead):
         """
         is_positive = labels < self.num_classes
         boxes = self.positive_boxes(bbox_pred, rois, labels, is_positive)
-        target_boxes = bbox_targets[is_positive]
-        quality = cls_score.new_zeros(len(labels))
-        quality[is_positive] = bbox_overlaps(boxes.detach(), target_boxes, is_aligned=True).to(quality.dtype)
-        num_positives = self.over_processes(is_positive.sum().clamp(min=1).to(quality.dtype))
-        targets = ClassificationTargets(labels, label_weights, quality, num_positives)
-        classification = self.classification_loss(cls_score, targets)
-        box_losses = {"loss_bbox": positive_box_loss(self.loss_bbox, boxes, target_boxes, avg_factor=num_positives)}
-        losses = classification | self.weigh_box_losses(box_losses, classification)
-        if self.constant_without_positives:
-            share_positive = self.over_processes(is_positive.any().to(quality.dtype))
-            losses = constant_losses(losses, share_positive == 0, self.loss_cls.loss_weight)
-        return losses
+        num_positives = self.over_processes(is_positive.sum().clamp(min=1).to(cls_score.dtype))
+        return self.detection_losses(cls_score, labels, label_weights, boxes, bbox_targets[is_positive], num_positives)
 
     def positive_boxes(self, deltas: Tensor, rois: Tensor, labels: Tensor, is_positive: Tensor) -> Tensor:
         """Boxes ``[P, 4]`` that the positives predict for their own class."""

@@ -4,26 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mmdet.structures.bbox import bbox_overlaps
 from torch import Tensor
 
 from brs_detr.heads.classification import average_losses
 
 
-def positive_box_loss(
-    loss: Callable[..., Tensor], boxes: Tensor, target_boxes: Tensor, avg_factor: Tensor | float
-) -> Tensor:
-    """Score P predicted boxes; without any, 0 that still reaches the parameters behind ``boxes``.
+def positive_box_losses(loss: Callable[..., Tensor], boxes: Tensor, target_boxes: Tensor) -> Tensor:
+    """Score P predicted boxes, one by one.
 
-    mmdet's IoU losses return a constant for empty input, which leaves parameters without a gradient and stalls
-    distributed training.
+    Without any, the sum is 0 and still reaches the parameters behind ``boxes``: mmdet's IoU losses return a constant
+    for empty input, which leaves parameters without a gradient and stalls distributed training.
 
     Args:
         loss: mmdet box loss.
         boxes: ``[P, 4]`` predictions.
         target_boxes: ``[P, 4]``.
-        avg_factor: what the sum over boxes is divided by.
+
+    Returns:
+        ``[P]``.
     """
-    return loss(boxes, target_boxes, avg_factor=avg_factor) + 0 * boxes.sum()
+    losses: Tensor = loss(boxes, target_boxes, reduction_override="none")
+    return (losses if losses.dim() == 1 else losses.sum(1)) + 0 * boxes.sum(1)
+
+
+def positive_quality(boxes: Tensor, target_boxes: Tensor, is_positive: Tensor) -> Tensor:
+    """IoU of the positives' boxes with their objects.
+
+    Args:
+        boxes: ``[P, 4]`` (x1, y1, x2, y2) predictions.
+        target_boxes: ``[P, 4]``.
+        is_positive: ``[N]``, P of them true.
+
+    Returns:
+        ``[N]``, detached, 0 where not positive.
+    """
+    quality = boxes.new_zeros(is_positive.shape)
+    quality[is_positive] = bbox_overlaps(boxes.detach(), target_boxes, is_aligned=True).to(quality.dtype)
+    return quality
 
 
 def layer_box_loss(

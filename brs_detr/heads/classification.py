@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from mmdet.utils import reduce_mean
 from torch import Tensor, nn
 
 
@@ -18,6 +19,7 @@ class ClassificationTargets:
         quality: ``[..., N]`` IoU of each positive with its object, in [0, 1], detached; anything elsewhere.
         avg_factor: ``[...]`` what a loss that is a sum over predictions is divided by.
         group: which of the groups of a head that has several they are.
+        box_losses: ``[P]`` loss of the box of each positive, in their order, for a loss that ranks both tasks.
     """
 
     labels: Tensor
@@ -25,6 +27,7 @@ class ClassificationTargets:
     quality: Tensor
     avg_factor: Tensor | float
     group: str = ""
+    box_losses: Tensor | None = None
 
 
 class ClassificationLossMixin:
@@ -41,6 +44,10 @@ class ClassificationLossMixin:
     def weigh_box_losses(self, box_losses: dict[str, Tensor], classification: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weigh the box losses ``[...]`` against those of classification; as configured, by default."""
         return box_losses
+
+    def over_processes(self, value: Tensor) -> Tensor:
+        """Mean of a value over the processes of a training."""
+        return reduce_mean(value)
 
 
 def average_losses(losses: Tensor, avg_factor: Tensor | float) -> Tensor:

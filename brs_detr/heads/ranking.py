@@ -86,8 +86,3 @@ class RankingLossMixin:
 def _times(loss: Tensor, factor: int) -> Tensor:
     """The same value with a gradient that is larger by a factor."""
     return loss if factor == 1 else loss + (factor - 1) * (loss - loss.detach())
-
-
-def constant_losses(losses: dict[str, Tensor], is_constant: Tensor, value: float) -> dict[str, Tensor]:
-    """Make every loss ``value``, without a gradient, where ``is_constant`` (a scalar) is true."""
-    return {name: torch.where(is_constant, torch.full_like(loss, value), loss) for name, loss in losses.items()}

@@ -53,6 +53,14 @@ class BucketedRankSortLoss(SigmoidClassification, losses.BucketedRankSortLoss):
     """Bucketed Rank & Sort Loss."""
 
 
+class ALRPLoss(SigmoidClassification, losses.ALRPLoss):
+    """Average Localisation-Recall-Precision Loss, for heads with `RankingDetectionMixin`."""
+
+
+class DRLoss(SigmoidClassification, losses.DRLoss):
+    """Distributional Ranking Loss."""
+
+
 class LoopRankSortLoss(RankSortLoss):
     """Rank & Sort Loss one positive after the other, as first published: the same numbers, kept to measure against."""
 

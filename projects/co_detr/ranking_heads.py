@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from brs_detr.heads.ranking import RankingLossMixin
+from brs_detr.heads.ranking_detection import RankingDetectionMixin
 from co_detr.atss_head import CoATSSHead
 from co_detr.query_head import CoDeformDETRHead
 
@@ -11,8 +12,5 @@ class RankingCoDeformDETRHead(RankingLossMixin, CoDeformDETRHead):
     """`CoDeformDETRHead` that ranks the predictions of all images, queries and classes of a layer together."""
 
 
-class RankingCoATSSHead(RankingLossMixin, CoATSSHead):
+class RankingCoATSSHead(RankingDetectionMixin, CoATSSHead):
     """`CoATSSHead` that ranks the anchors of all images, levels and classes together, without centerness."""
-
-    def __init__(self, *args, loss_cls: dict, **kwargs) -> None:
-        super().__init__(*args, loss_cls={"use_sigmoid": True, **loss_cls}, **kwargs)

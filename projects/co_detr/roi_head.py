@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.task_modules.samplers import SamplingResult
-from mmdet.models.utils import unpack_gt_instances
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import InstanceList
 from torch import Tensor
 
+from brs_detr.heads.proposals import sample_proposals
 from co_detr.positive_queries import HeadSamples
 
 
@@ -30,7 +30,7 @@ class CoRoIHead(StandardRoIHead):
         Returns:
             The losses of the box head, and its samples: one entry an image, positives first.
         """
-        sampled = self.sample_proposals(rpn_results_list, batch_data_samples)
+        sampled = sample_proposals(self, rpn_results_list, batch_data_samples)
         rois = bbox2roi([result.priors for result in sampled])
         output = self._bbox_forward(x, rois)
         losses = self.bbox_head.loss_and_target(
@@ -38,16 +38,6 @@ class CoRoIHead(StandardRoIHead):
         )["loss_bbox"]
         feats = output["bbox_feats"].mean((2, 3)).split([len(result.priors) for result in sampled])
         return losses, [self.head_samples(result, feat) for result, feat in zip(sampled, feats, strict=True)]
-
-    def sample_proposals(self, proposals: InstanceList, samples: SampleList) -> list[SamplingResult]:
-        """Assign the proposals of each image to its objects and take those to train on."""
-        gt_instances, gt_ignored, _ = unpack_gt_instances(samples)
-        results = []
-        for proposal, gt, ignored in zip(proposals, gt_instances, gt_ignored, strict=True):
-            proposal.priors = proposal.pop("bboxes")
-            assigned = self.bbox_assigner.assign(proposal, gt, ignored)
-            results.append(self.bbox_sampler.sample(assigned, proposal, gt))
-        return results
 
     def head_samples(self, result: SamplingResult, feats: Tensor) -> HeadSamples:
         """The samples of one image; ``feats [S, C]`` are its pooled RoI features."""

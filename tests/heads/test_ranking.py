@@ -8,7 +8,8 @@ from mmdet.models.losses import FocalLoss
 from torch import nn
 
 from brs_detr.heads.classification import ClassificationLossMixin, ClassificationTargets
-from brs_detr.heads.ranking import RankingLossMixin, constant_losses
+from brs_detr.heads.ranking import RankingLossMixin
+from brs_detr.heads.ranking_detection import constant_losses
 from brs_detr.heads.ranking_loss import BucketedAPLoss, BucketedRankSortLoss, RankSortLoss
 from brs_detr.losses import bucketed_rank_sort_loss
 
