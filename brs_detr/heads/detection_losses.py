@@ -15,7 +15,13 @@ class DetectionLossMixin(ClassificationLossMixin):
     loss_bbox: nn.Module
 
     def detection_losses(
-        self, logits: Tensor, labels: Tensor, weights: Tensor, boxes: Tensor, target_boxes: Tensor, num_positives: Tensor
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+        boxes: Tensor,
+        target_boxes: Tensor,
+        num_positives: Tensor,
     ) -> dict[str, Tensor]:
         """Score N predictions, P of them positive.
 

@@ -36,10 +36,18 @@ class RankingDetectionMixin(RankingLossMixin):
         self.score_weighted = score_weighted
         self.constant_without_positives = constant_without_positives
         if isinstance(self.loss_cls, ALRPLoss) and (self.gather_ranking or self.memory.num_batches):
-            raise ValueError("aLRP Loss ranks the predictions of one process and batch: leave out gather_ranking, memory")
+            raise ValueError(
+                "aLRP Loss ranks the predictions of one process and batch: leave out gather_ranking, memory"
+            )
 
     def detection_losses(
-        self, logits: Tensor, labels: Tensor, weights: Tensor, boxes: Tensor, target_boxes: Tensor, num_positives: Tensor
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+        boxes: Tensor,
+        target_boxes: Tensor,
+        num_positives: Tensor,
     ) -> dict[str, Tensor]:
         """Score N predictions, P of them positive; see `DetectionLossMixin`."""
         losses: dict[str, Tensor] = super().detection_losses(  # type: ignore[misc]

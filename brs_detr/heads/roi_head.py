@@ -85,8 +85,6 @@ def choose_masks(sampled: list[SamplingResult], chosen: Tensor) -> list[MaskSamp
     for result in sampled:
         stop = start + len(result.pos_priors)
         own = chosen[(chosen >= start) & (chosen < stop)] - start
-        samples.append(
-            MaskSamples(result.pos_priors[own], result.pos_assigned_gt_inds[own], result.pos_gt_labels[own])
-        )
+        samples.append(MaskSamples(result.pos_priors[own], result.pos_assigned_gt_inds[own], result.pos_gt_labels[own]))
         start = stop
     return samples

@@ -34,10 +34,9 @@ def alrp_loss(logits: Tensor, targets: Tensor, box_losses: Tensor, delta: float 
         classification         = mean_i num_false_positives(i) / rank(i)
         localisation           = mean_i sum_{k: s_k >= s_i} r(k) / rank(i)
 
-    A positive below some negative receives ``-(num_false_positives(i) + sum_{k != i} H(s_k - s_i) r(k)) / rank(i)``, and
-    the negatives above it the same amount in proportion to their step: what is badly placed is to be ranked high only if
-    it is well localised. The localisation term is differentiated by the box losses alone. Needs O((P + N) log P) time;
-    reads counts back from a CUDA device.
+    A positive below some negative receives ``-(num_false_positives(i) + sum_{k != i} H(s_k - s_i) r(k)) / rank(i)``,
+    and the negatives above it the same amount in proportion to their step. The localisation term is differentiated by
+    the box losses alone. Needs O((P + N) log P) time; reads counts back from a CUDA device.
 
     Args:
         logits: [N], any float dtype, finite.

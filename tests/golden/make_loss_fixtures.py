@@ -24,9 +24,12 @@ def main(source: Path) -> None:
     kept, arrays = {}, {}
     for name, case in cases.items():
         arrays.update({f"{name}.{what}": inputs[f"{name}.{what}"] for what in ("logits", "targets")})
+        arrays[f"{name}.regression_losses"] = inputs[f"{name}.regression_losses"]
         results = {}
         for delta in DELTAS:
-            for function in FUNCTIONS:
+            if (rank := f"{name}.d{delta}.aLRPLoss.rank") in outputs:
+                arrays[f"{name}.{delta}.aLRPLoss.rank"] = outputs[rank]
+            for function in (*FUNCTIONS, "aLRPLoss"):
                 key = official_name(function, case)
                 result = case["results"][str(delta)][key]
                 results[f"{delta}.{function}"] = {"status": result["status"], "losses": result.get("losses")}
