@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -24,6 +24,9 @@ _STAT_NAMES = (
     *("AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large"),
 )
 METRIC_NAMES = (*_STAT_NAMES, "F1", "F1_threshold")
+DETECTIONS = (1, 10, 100)  # an image, most confident first
+
+Shape = Literal["bbox", "segm"]
 
 
 @dataclass(frozen=True)
@@ -52,41 +55,66 @@ class CocoAP:
     per_class: list[ClassAP]
 
 
-def coco_ap(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]) -> CocoAP:
+def coco_ap(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], *, masks: bool = False) -> CocoAP:
     """Measure detections against a COCO data set.
 
     Args:
         dataset: COCO object that went through `brs_detr.data.cleaning.clean_annotations`.
         predictions: entries `image_id`, `category_id`, `bbox` (x, y, w, h in pixels) and `score`; may be empty.
+        masks: measure `segmentation` (run lengths) as well, as `mask_AP`, `mask_AP50`, ...
 
     Returns:
         The metrics, and the classes in the order of their category ids.
     """
-    return summarize(evaluate_boxes(dataset, predictions))
+    boxes = summarize(evaluate_boxes(dataset, predictions))
+    if not masks:
+        return boxes
+    return CocoAP(boxes.metrics | mask_metrics(evaluate_boxes(dataset, predictions, "segm")), boxes.per_class)
 
 
-def evaluate_boxes(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]) -> COCOeval:
+def mask_metrics(evaluation: COCOeval) -> dict[str, float]:
+    """The six average precisions of masks."""
+    return {f"mask_{name}": value for name, value in zip(_STAT_NAMES[:6], _stats(evaluation), strict=False)}
+
+
+def evaluate_boxes(
+    dataset: Mapping[str, Any],
+    predictions: Sequence[Mapping[str, Any]],
+    shape: Shape = "bbox",
+    detections: Sequence[int] = DETECTIONS,
+) -> COCOeval:
     """Match detections with objects by pycocotools.
 
-    Arguments are those of `coco_ap`. In the result the id of a detection or an object is its place among the
-    predictions or annotations, counted from 1: pycocotools takes whatever matched an id of 0 for unmatched.
+    Data set and predictions are those of `coco_ap`; ``detections`` are the numbers an image that recall is measured
+    with, average precision with the last of them. In the result the id of a detection or an object is its place among
+    the predictions or annotations, counted from 1: pycocotools takes whatever matched an id of 0 for unmatched.
     """
     from pycocotools.cocoeval import COCOeval
 
     with redirect_stdout(io.StringIO()):
         objects = [{**annotation, "id": number} for number, annotation in enumerate(dataset["annotations"], start=1)]
-        evaluation = COCOeval(_indexed(dataset, objects), _detections(dataset, predictions), "bbox")
+        evaluation = COCOeval(_indexed(dataset, objects), _detections(dataset, predictions, shape), shape)
+        evaluation.params.maxDets = list(detections)
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
     return evaluation
 
 
 def summarize(evaluation: COCOeval) -> CocoAP:
     """The numbers of what `evaluate_boxes` returned."""
-    metrics = {name: float(value) for name, value in zip(_STAT_NAMES, evaluation.stats, strict=True)}
+    metrics = {name: float(value) for name, value in zip(_STAT_NAMES, _stats(evaluation), strict=True)}
     metrics["F1"], metrics["F1_threshold"] = _best_f1(evaluation)
     return CocoAP(metrics, _per_class(evaluation))
+
+
+def _stats(evaluation: COCOeval) -> list[float]:
+    """The twelve numbers of COCO, in its order."""
+    precision = evaluation.eval["precision"][..., -1]  # [IoU threshold, recall, class, size]
+    recall = evaluation.eval["recall"]  # [IoU threshold, class, size, number of detections]
+    by_size = np.moveaxis(precision, -1, 0)
+    precisions = [by_size[0], by_size[0][0], by_size[0][5], *by_size[1:]]
+    recalls = [*np.moveaxis(recall[:, :, 0], -1, 0), *np.moveaxis(recall[:, :, 1:, -1], -1, 0)]
+    return [_mean(values) for values in (*precisions, *recalls)]
 
 
 def _best_f1(evaluation: COCOeval) -> tuple[float, float]:
@@ -100,12 +128,19 @@ def _best_f1(evaluation: COCOeval) -> tuple[float, float]:
     return float(f1.max()), float(scores[f1.argmax()])
 
 
-def _detections(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]) -> COCO:
-    boxes = [
-        {**box, "id": number, "area": box["bbox"][2] * box["bbox"][3], "iscrowd": 0}
-        for number, box in enumerate(predictions, start=1)
+def _detections(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], shape: Shape) -> COCO:
+    from pycocotools import mask
+
+    found = [
+        {
+            **entry,
+            "id": number,
+            "area": entry["bbox"][2] * entry["bbox"][3] if shape == "bbox" else float(mask.area(entry["segmentation"])),
+            "iscrowd": 0,
+        }
+        for number, entry in enumerate(predictions, start=1)
     ]
-    return _indexed(dataset, boxes)
+    return _indexed(dataset, found)
 
 
 def _indexed(dataset: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]]) -> COCO:
@@ -118,7 +153,7 @@ def _indexed(dataset: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]
 
 
 def _per_class(evaluation: Any) -> list[ClassAP]:
-    precision = evaluation.eval["precision"][..., -1]  # [IoU threshold, recall, class, size]: 100 boxes an image
+    precision = evaluation.eval["precision"][..., -1]  # [IoU threshold, recall, class, size]
     ground_truth = evaluation.cocoGt
     table = []
     for place, category in enumerate(evaluation.params.catIds):

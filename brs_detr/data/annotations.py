@@ -19,7 +19,8 @@ def read_annotations(file: str | Path) -> dict[str, Any]:
         file: JSON file with an object that holds the lists `images`, `annotations` and `categories`.
 
     Returns:
-        The object. Its entries are not looked at: that is the work of `brs_detr.data.checks.check`.
+        The object. Its entries are not looked at: that is the work of `brs_detr.data.checks.check`. Images of LVIS are
+        given the `file_name` that their `coco_url` ends with, below the folder of COCO.
 
     Raises:
         UserError: the file is missing, is not JSON (with line and column), or lacks one of the three lists.
@@ -37,7 +38,15 @@ def read_annotations(file: str | Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not text in UTF-8 (byte {error.start}).", "Save the file as UTF-8.") from None
     _require_sections(dataset, file)
+    _name_files(dataset["images"])
     return dataset
+
+
+def _name_files(images: list[Any]) -> None:
+    """Name the files of LVIS, whose images only tell their address at COCO: `.../train2017/000000391895.jpg`."""
+    for image in images:
+        if isinstance(image, dict) and "file_name" not in image and isinstance(image.get("coco_url"), str):
+            image["file_name"] = "/".join(image["coco_url"].split("/")[-2:])
 
 
 def _require_sections(dataset: Any, file: str | Path) -> None:

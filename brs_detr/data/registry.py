@@ -4,14 +4,15 @@ from __future__ import annotations
 
 
 def register() -> None:
-    """Repair mmdet, then make `CocoFolderDataset` and `LoadImage` available to configs. Calling it again is fine."""
+    """Repair mmdet, then make our data classes available to configs. Calling it again is fine."""
     from brs_detr.platform import prepare
 
     prepare()
     from mmengine.registry import DATASETS, TRANSFORMS
 
     from brs_detr.data.dataset import CocoFolderDataset
-    from brs_detr.data.loading import LoadImage
+    from brs_detr.data.loading import LoadImage, LoadMasks
 
     DATASETS.register_module(module=CocoFolderDataset, force=True)
-    TRANSFORMS.register_module(module=LoadImage, force=True)
+    for transform in (LoadImage, LoadMasks):
+        TRANSFORMS.register_module(module=transform, force=True)

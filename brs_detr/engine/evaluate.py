@@ -153,7 +153,7 @@ def _measure(model: nn.Module, config: Config, class_names: tuple[str, ...], con
     from brs_detr.engine.coco_metric import CocoAPMetric
 
     loader = build_loader(config.test_dataloader)
-    metric = CocoAPMetric(config.test_evaluator.ann_file)
+    metric = CocoAPMetric(config.test_evaluator.ann_file, config.test_evaluator.get("masks", False))
     metric.dataset_meta = {"classes": class_names}
     with torch.inference_mode():
         for batch in track(loader, "evaluating", console):

@@ -149,7 +149,8 @@ def use_split(config: Config, phase: str, split: CocoSplit, class_names: Sequenc
         metainfo={"classes": tuple(class_names)},
     )
     if phase != "train":
-        config[f"{phase}_evaluator"] = {"type": "CocoAPMetric", "ann_file": str(split.annotation_file)}
+        masks = {"masks": True} if config[f"{phase}_evaluator"].get("masks") else {}
+        config[f"{phase}_evaluator"] = {"type": "CocoAPMetric", "ann_file": str(split.annotation_file), **masks}
 
 
 def split_of(config: Config, phase: str) -> CocoSplit:

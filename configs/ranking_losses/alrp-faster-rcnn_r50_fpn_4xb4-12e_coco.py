@@ -1,0 +1,6 @@
+"""Faster R-CNN, ResNet-50, 12 epochs on COCO: aLRP Loss."""
+
+_base_ = "./brs-faster-rcnn_r50_fpn_4xb4-12e_coco.py"
+
+loss = dict(_delete_=True, type="ALRPLoss")
+model = dict(rpn_head=dict(loss_cls=loss), roi_head=dict(bbox_head=dict(loss_cls=loss)))

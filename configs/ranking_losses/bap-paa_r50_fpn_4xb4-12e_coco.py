@@ -1,0 +1,5 @@
+"""PAA, ResNet-50, 12 epochs on COCO: Bucketed AP Loss."""
+
+_base_ = "./brs-paa_r50_fpn_4xb4-12e_coco.py"
+
+model = dict(bbox_head=dict(loss_cls=dict(type="BucketedAPLoss")))

@@ -1,0 +1,5 @@
+"""RetinaNet, ResNet-50, 12 epochs on COCO: Rank & Sort Loss."""
+
+_base_ = "./brs-retinanet_r50_fpn_4xb4-12e_coco.py"
+
+model = dict(bbox_head=dict(loss_cls=dict(type="RankSortLoss")))
