@@ -73,7 +73,7 @@ def _made_pictures(folder: Path) -> dict[str, CocoSplit]:
     with hold(folder.with_name(f".{folder.name}.lock"), wait=True):
         if not folder.exists():
             partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-            make_shapes(partial, *_SMOKE_PICTURES, (96, 96), seed=0)
+            make_shapes(partial, *_SMOKE_PICTURES, (96, 96), seed=0, masks=True)
             partial.replace(folder)
     return find_splits(folder)
 

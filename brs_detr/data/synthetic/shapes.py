@@ -27,6 +27,7 @@ def make_shapes(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
     overwrite: bool = False,
+    masks: bool = False,
 ) -> None:
     """Write a COCO-format data set of six classes, with overlaps, crowd regions and empty images.
 
@@ -41,6 +42,7 @@ def make_shapes(
         seed: not negative.
         progress: called as `progress(done, total)` after each picture.
         overwrite: replace a data set that is there already.
+        masks: tell the outline of every object, not of crowds alone.
 
     Raises:
         ValueError: a number is out of range.
@@ -53,7 +55,7 @@ def make_shapes(
         for split_index, count in enumerate((num_train, num_val)):
             dataset = _empty_dataset(seed)
             for picture, objects in _scenes(seed, split_index, count, image_size):
-                _add_picture(dataset, objects, image_size)
+                _add_picture(dataset, objects, image_size, masks)
                 _save(picture, partial / _SPLITS[split_index] / dataset["images"][-1]["file_name"])
                 done += 1
                 if progress is not None:
@@ -77,16 +79,16 @@ def _empty_dataset(seed: int) -> dict[str, Any]:
     }
 
 
-def _add_picture(dataset: dict[str, Any], objects: list[SceneObject], image_size: tuple[int, int]) -> None:
+def _add_picture(dataset: dict[str, Any], objects: list[SceneObject], image_size: tuple[int, int], masks: bool) -> None:
     image_id = len(dataset["images"]) + 1
     height, width = image_size
     dataset["images"].append({"id": image_id, "file_name": f"{image_id:06d}.jpg", "width": width, "height": height})
     for thing in objects:
         number = len(dataset["annotations"]) + 1
-        dataset["annotations"].append({"id": number, "image_id": image_id, **_annotation(thing)})
+        dataset["annotations"].append({"id": number, "image_id": image_id, **_annotation(thing, masks)})
 
 
-def _annotation(thing: SceneObject) -> dict[str, Any]:
+def _annotation(thing: SceneObject, mask: bool) -> dict[str, Any]:
     rows, columns = np.flatnonzero(thing.mask.any(axis=1)), np.flatnonzero(thing.mask.any(axis=0))
     corner, far = (int(columns[0]), int(rows[0])), (int(columns[-1]) + 1, int(rows[-1]) + 1)
     annotation = {
@@ -95,7 +97,7 @@ def _annotation(thing: SceneObject) -> dict[str, Any]:
         "area": int(thing.mask.sum()),
         "iscrowd": int(thing.is_crowd),
     }
-    if thing.is_crowd:
+    if mask or thing.is_crowd:
         annotation["segmentation"] = {"size": list(thing.mask.shape), "counts": run_lengths(thing.mask)}
     return annotation
 

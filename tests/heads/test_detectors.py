@@ -1,0 +1,90 @@
+"""Every config of `configs/ranking_losses` trains and evaluates, with a picture that has no object in the batch."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from detectors import build, losses_of, small_config, training_batch
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DATASETS, METRICS
+
+from brs_detr.engine.config import list_configs
+from brs_detr.heads.ranking_loss import LoopRankSortLoss, RankSortLoss
+
+NAMES = [entry.name for entry in list_configs() if entry.path.parent.name == "ranking_losses"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_trains_and_evaluates(name, outlined):
+    config = small_config(name, outlined)
+    model, batch = build(config).train(), training_batch(config)
+    optimizer = build_optim_wrapper(model, config.optim_wrapper)
+    for _ in range(2):
+        losses = losses_of(model, copy.deepcopy(batch))
+        total = sum(losses.values())
+        assert total.isfinite() and total > 0
+        total.backward()
+        gradients = {key: p.grad for key, p in model.named_parameters() if p.requires_grad}
+        assert [key for key, gradient in gradients.items() if gradient is None and "backbone" not in key] == []
+        assert [key for key, g in gradients.items() if g is not None and not g.isfinite().all()] == []
+        optimizer.step()
+        optimizer.zero_grad()
+    metric = METRICS.build(config.val_evaluator)
+    dataset = DATASETS.build(config.val_dataloader.dataset)
+    metric.dataset_meta = dataset.metainfo
+    model.test_cfg.get("rcnn", model.test_cfg).score_thr = 0.0
+    with torch.inference_mode():
+        for item in dataset:
+            (sample,) = model.eval().test_step({"inputs": [item["inputs"]], "data_samples": [item["data_samples"]]})
+            metric.process(None, [sample.to_dict()])
+    metrics = metric.evaluate(len(dataset))
+    assert ("coco/mask_AP" in metrics) == ("mask-rcnn" in name)
+    assert 0 <= metrics["coco/AP"] <= 1
+    assert metric.predictions
+
+
+def gradients_of(model, batch) -> dict[str, torch.Tensor]:
+    sum(losses_of(model, copy.deepcopy(batch)).values()).backward()
+    return {key: p.grad for key, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("detector", ["faster-rcnn", "cascade-rcnn", "mask-rcnn", "atss", "paa", "retinanet"])
+def test_exact_and_loop_give_the_same_step(detector, outlined):
+    """Rank & Sort Loss by breakpoints and as first published, every loss and every gradient of the detector."""
+    config = small_config(f"rs-{detector}_r50_fpn_4xb4-12e_coco", outlined)
+    found, batch = [], training_batch(config)
+    batch["inputs"] = [image.double() for image in batch["inputs"]]
+    for kind in (RankSortLoss, LoopRankSortLoss):
+        model = build(config).double().train()
+        losses = [module for module in model.modules() if type(module) is RankSortLoss]
+        assert len(losses) == {"cascade-rcnn": 4, "faster-rcnn": 2, "mask-rcnn": 2}.get(detector, 1)
+        for loss in losses:
+            loss.__class__ = kind
+        torch.manual_seed(0)  # the masks to train on are drawn at random
+        found.append((losses_of(model, copy.deepcopy(batch)), gradients_of(model, batch)))
+    (exact, exact_gradients), (loop, loop_gradients) = found
+    assert exact.keys() == loop.keys() and exact_gradients.keys() == loop_gradients.keys()
+    for name, loss in exact.items():
+        torch.testing.assert_close(loss, loop[name], rtol=1e-6, atol=1e-9, msg=name)
+    largest = max(gradient.abs().max() for gradient in loop_gradients.values())
+    for name, gradient in exact_gradients.items():
+        assert (gradient - loop_gradients[name]).abs().max() < 1e-6 * largest, name
+
+
+LOSS_FREE = [f"{loss}-{detector}" for loss in ("brs", "ap", "alrp") for detector in ("faster-rcnn", "atss")]
+LOSS_FREE += ["brs-paa", "brs-mask-rcnn", "brs-cascade-rcnn"]
+
+
+@pytest.mark.parametrize("name", [f"{name}_r50_fpn_4xb4-12e_coco" for name in LOSS_FREE])
+def test_a_batch_without_any_object(name, outlined):
+    """No loss, no hang: every parameter of the heads still has a gradient, as distributed training needs."""
+    config = small_config(name, outlined)
+    model, batch = build(config).train(), training_batch(config)
+    batch["data_samples"][0].gt_instances = batch["data_samples"][0].gt_instances[:0]
+    losses = losses_of(model, batch)
+    assert all(loss == 0 for loss in losses.values()), losses
+    sum(losses.values()).backward()
+    missing = [k for k, p in model.named_parameters() if p.requires_grad and p.grad is None and "backbone" not in k]
+    assert missing == []
