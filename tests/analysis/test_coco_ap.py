@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stdout
+
+import numpy as np
 import pytest
+from pycocotools import mask
 from two_images import BOX, ELSEWHERE, dataset, found
 
-from brs_detr.analysis.coco_ap import coco_ap
+from brs_detr.analysis.coco_ap import METRIC_NAMES, coco_ap, evaluate_boxes
+from brs_detr.data.synthetic.shapes import run_lengths
 
 
 def test_everything_found() -> None:
@@ -77,3 +83,32 @@ def test_f1_does_not_count_what_lies_in_a_crowd() -> None:
 def test_without_a_true_find_the_threshold_is_the_fallback(boxes: dict, expected: float) -> None:
     metrics = coco_ap(boxes, [found(7, 3, ELSEWHERE, 0.9)]).metrics
     assert (metrics["F1"], metrics["F1_threshold"]) == (expected, 0.3)
+
+
+def test_numbers_are_those_of_pycocotools() -> None:
+    """The twelve of its own summary, boxes and masks, with crowds and boxes of every size."""
+    draw = np.random.default_rng(0)
+    truth, predictions = dataset(), []
+    for number in range(1, 40):
+        x, y, w, h = draw.uniform(0, 24, 2).tolist() + draw.uniform(3, 40, 2).tolist()
+        category, image = (3, 9)[number % 2], (7, 8)[number // 20]
+        outline = {"size": [64, 64], "counts": run_lengths(_filled(x, y, w, h))}
+        entry = {"image_id": image, "category_id": category, "bbox": [x, y, w, h], "segmentation": outline}
+        truth["annotations"].append({**entry, "id": number, "area": w * h, "iscrowd": int(number % 13 == 0)})
+        moved = [value + shift for value, shift in zip((x, y, w, h), draw.normal(0, 1, 4), strict=True)]
+        found_outline = mask.frPyObjects({"size": [64, 64], "counts": run_lengths(_filled(*moved))}, 64, 64)
+        predictions.append({**found(image, category, moved, draw.random()), "segmentation": found_outline})
+    ours = coco_ap(truth, predictions, masks=True).metrics
+    for shape, prefix in (("bbox", ""), ("segm", "mask_")):
+        evaluation = evaluate_boxes(truth, predictions, shape)
+        with redirect_stdout(io.StringIO()):
+            evaluation.summarize()
+        names = METRIC_NAMES[:12] if shape == "bbox" else METRIC_NAMES[:6]
+        assert [ours[prefix + name] for name in names] == evaluation.stats[: len(names)].tolist()
+        assert 0 < ours[f"{prefix}AP"] < 1
+
+
+def _filled(x: float, y: float, w: float, h: float) -> np.ndarray:
+    picture = np.zeros((64, 64), bool)
+    picture[max(int(y), 0) : int(y + h) + 1, max(int(x), 0) : int(x + w) + 1] = True
+    return picture

@@ -15,6 +15,13 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert "Kätzchen" in (tmp_path / "new" / "train.json").read_text(encoding="utf-8")
 
 
+def test_images_of_lvis_find_their_files(tmp_path: Path) -> None:
+    image = {"id": 1, "coco_url": "http://images.cocodataset.org/train2017/000000391895.jpg"}
+    write_annotations(tmp_path / "lvis.json", {"images": [image], "annotations": [], "categories": []})
+    (read,) = read_annotations(tmp_path / "lvis.json")["images"]
+    assert read["file_name"] == "train2017/000000391895.jpg"
+
+
 def test_a_nan_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         write_annotations(tmp_path / "train.json", {"annotations": [{"bbox": [float("nan")]}]})
