@@ -6,14 +6,16 @@ theirs, and does nothing where the fault is absent.
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
 import importlib.util
+import inspect
 import pickle
 import re
 import sys
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -43,6 +45,7 @@ def prepare() -> None:
     allow_checkpoint_globals()
     drop_log_noise()
     use_differentiable_attention()
+    keep_dropout_apart()
 
 
 def silence_warnings() -> None:
@@ -121,6 +124,27 @@ class _DifferentiableAttention:
         from brs_detr.ops.deformable_attention import multi_scale_deformable_attention
 
         return multi_scale_deformable_attention(value, shapes, locations, weights)
+
+
+def keep_dropout_apart() -> None:
+    """mmcv's attention writes the ``dropout`` of one model into a default that all later models of the process share.
+
+    After a DETR, whose config asks for 0.1 in this way, every attention that asks for none would have it as well.
+    """
+    from mmcv.cnn.bricks.transformer import MultiheadAttention
+
+    original = MultiheadAttention.__init__
+    default = inspect.signature(original).parameters["dropout_layer"].default
+    if not isinstance(default, dict):
+        return
+
+    @wraps(original)
+    def with_a_default_of_its_own(self: Any, *args: Any, **kwargs: Any) -> None:
+        if len(args) < 5:  # embed_dims, num_heads, attn_drop, proj_drop, dropout_layer
+            kwargs["dropout_layer"] = copy.deepcopy(kwargs.get("dropout_layer", default))
+        original(self, *args, **kwargs)
+
+    MultiheadAttention.__init__ = with_a_default_of_its_own
 
 
 def is_installed(package: str) -> bool:

@@ -177,6 +177,17 @@ def test_parameter_list_is_not_logged(caplog):
     assert default_constructor.print_log is quiet
 
 
+def test_dropout_of_one_model_is_not_that_of_the_next():
+    from mmcv.cnn.bricks.transformer import MultiheadAttention
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        first = MultiheadAttention(8, 2, dropout=0.1)
+    assert first.dropout_layer.p == 0.1
+    assert MultiheadAttention(8, 2).dropout_layer.p == 0
+    assert MultiheadAttention(8, 2, dropout_layer=dict(type="Dropout", drop_prob=0.3)).dropout_layer.p == 0.3
+
+
 def test_distutils_is_supplied_only_where_it_is_missing(monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "distutils"]:
         monkeypatch.delitem(sys.modules, name)

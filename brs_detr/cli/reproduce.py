@@ -21,13 +21,16 @@ if TYPE_CHECKING:
     from brs_detr.reproduce.reproduce import Places
     from brs_detr.reproduce.tables import Row
 
-_COCO = Path("data/coco")
+_FOLDERS = {"coco": Path("data/coco"), "cityscapes": Path("data/cityscapes"), "lvis": Path("data/lvis_v1")}
+_TABLES = [f"table{number}" for number in range(1, 9)]
 
 
-@click.command("reproduce", short_help="Reproduce Tables 5 and 6 of the paper, and keep a ledger.")
-@click.argument("table", type=click.Choice(["table5", "table6"]), required=False)
+@click.command("reproduce", short_help="Reproduce the tables of the paper, and keep a ledger.")
+@click.argument("table", type=click.Choice(_TABLES), required=False)
 @click.option("--row", "names", multiple=True, metavar="ROW", help="This row; repeatable. [default: all]")
-@click.option("--coco", type=click.Path(path_type=Path), help=f"Folder of COCO 2017. [default: {_COCO}]")
+@click.option("--coco", type=click.Path(path_type=Path), help=f"Folder of COCO 2017. [default: {_FOLDERS['coco']}]")
+@click.option("--cityscapes", type=click.Path(path_type=Path), help=f"[default: {_FOLDERS['cityscapes']}]")
+@click.option("--lvis", type=click.Path(path_type=Path), help=f"[default: {_FOLDERS['lvis']}]")
 @click.option("--gpus", type=click.IntRange(1), help="Of each machine. [default: all; 1 for --smoke]")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("work_dirs/reproduce"), show_default=True)
@@ -50,6 +53,8 @@ def command(
     table: str | None,
     names: tuple[str, ...],
     coco: Path | None,
+    cityscapes: Path | None,
+    lvis: Path | None,
     gpus: int | None,
     seed: int,
     out: Path,
@@ -69,9 +74,9 @@ def command(
 ) -> None:
     """Train or evaluate rows of TABLE and write each result into a ledger, beside the figure of the paper.
 
-    A row is trained as in the paper: 16 images a step (accumulated on fewer than 8 GPUs), 12 epochs. It may be killed
-    at any time: the same command goes on from the last checkpoint. Rows: co-r50, brs-r50, co-swin-t, brs-swin-t,
-    co-swin-l, brs-swin-l; in Table 6 also detr-r50 and dino-r50, which can be evaluated with weights of mmdet's zoo.
+    A row is trained as in the paper: 16 images a step, accumulated where there are fewer GPUs. It may be killed at any
+    time: the same command goes on from the last checkpoint. `--show` lists the rows of a table. Tables 1 to 4, 7 and 8
+    compare losses in Faster, Cascade and Mask R-CNN, ATSS, PAA and RetinaNet, Table 5 is Co-DETR, Table 6 transformers.
 
     \b
     Examples:
@@ -79,6 +84,7 @@ def command(
       brs-detr reproduce table5 --smoke
       brs-detr reproduce table5 --row brs-r50 --plan
       brs-detr reproduce table5 --row brs-r50 --coco data/coco
+      brs-detr reproduce table2 --row brs-atss-r50 --gpus 4
       brs-detr reproduce table5 --row brs-r50 --eval-only
       brs-detr reproduce table5 --row brs-swin-l --gpus 8 --slurm swin-l.sh
     """
@@ -92,15 +98,16 @@ def command(
         _show(ledger, [table] if table else [], console)
         return
     if table is None:
-        raise click.UsageError("Name a table: table5 or table6. `brs-detr reproduce --show` prints both.")
+        raise click.UsageError("Name a table: table1 to table8. `brs-detr reproduce --show` prints all.")
     if data is not None and not smoke:
-        raise click.UsageError("--data is for --smoke. A row of the paper needs --coco DIR.")
+        raise click.UsageError("--data is for --smoke. A row of the paper needs --coco DIR, or --cityscapes or --lvis.")
     if eval_only and (smoke or only_plan or slurm is not None):
         raise click.UsageError("--eval-only trains nothing: it goes with neither --smoke nor --plan nor --slurm.")
     if weights is not None and not eval_only:
         raise click.UsageError("--weights is for --eval-only. To train from your own: brs-detr finetune.")
     rows = _rows(table, names, eval_only)
-    places = Places((data or DEMO) if smoke else str(coco or _COCO), out, ledger)
+    folder = {"coco": coco, "cityscapes": cityscapes, "lvis": lvis}[rows[0].data] or _FOLDERS[rows[0].data]
+    places = Places((data or DEMO) if smoke else str(folder), out, ledger)
     machines = Machines(gpus or (1 if smoke else _gpus_here()), count, rank, head)
     if slurm is not None:
         _write_slurm(slurm, rows, gpus, machines, seed, places, console)
@@ -150,10 +157,9 @@ def _gpus_here() -> int:
 
 
 def _plan(rows: Sequence[Row], machines: Machines, console: Console) -> list[Plan]:
-    from brs_detr.reproduce.batch import share_out
     from brs_detr.reproduce.plan import make_plan
 
-    plans = [make_plan(row, share_out(machines.num_processes)) for row in rows]
+    plans = [make_plan(row, machines.num_processes) for row in rows]
     for plan in plans:
         console.print("\n".join(plan.lines()))
     return plans
@@ -177,14 +183,14 @@ def _write_slurm(
     (row,), (plan,) = rows, _plan(rows, machines, console)
     arguments = [
         *("reproduce", row.tables[0], "--row", row.name, "--gpus", str(gpus), "--seed", str(seed)),
-        *("--coco", places.data, "--out", str(places.out), "--ledger", str(places.ledger)),
+        *(f"--{row.data}", places.data, "--out", str(places.out), "--ledger", str(places.ledger)),
     ]
     write_slurm_script(script, row.name, arguments, machines, plan.hours)
     console.print(f"Written to {script}. Submit it: sbatch {script}")
 
 
 def _train(rows: Sequence[Row], places: Places, machines: Machines, seed: int, smoke: bool, console: Console) -> None:
-    from brs_detr.reproduce.coco import check_coco
+    from brs_detr.reproduce.data_sets import check_data_set
     from brs_detr.reproduce.reproduce import train_row, trial_data
     from brs_detr.reproduce.show import entry_line
 
@@ -193,7 +199,7 @@ def _train(rows: Sequence[Row], places: Places, machines: Machines, seed: int, s
     if not smoke:
         _require_gpu()
         _plan(rows, machines, console)
-    splits = trial_data(places) if smoke else check_coco(Path(places.data))
+    splits = trial_data(places) if smoke else check_data_set(rows[0].data, Path(places.data))
     for row in rows:
         try:
             entry = train_row(row, places, splits, machines, seed, smoke, console)
@@ -210,7 +216,7 @@ def _require_gpu() -> None:
 
     if not torch.cuda.is_available():
         raise UserError(
-            "This machine has no GPU that PyTorch can use, and 12 epochs of COCO would take a CPU months.",
+            "This machine has no GPU that PyTorch can use, and a training of the paper would take a CPU months.",
             "Evaluate released weights with --eval-only, try every step with --smoke, see the cost with --plan, or "
             "write a script for a cluster with --slurm FILE.",
         )
@@ -219,7 +225,7 @@ def _require_gpu() -> None:
 def _evaluate(
     rows: Sequence[Row], places: Places, weights: Path | None, mirror: str | None, trust_pickle: bool, console: Console
 ) -> None:
-    from brs_detr.reproduce.coco import check_coco
+    from brs_detr.reproduce.data_sets import check_data_set
     from brs_detr.reproduce.released import released_checkpoint
     from brs_detr.reproduce.reproduce import evaluate_weights
     from brs_detr.reproduce.show import entry_line
@@ -228,7 +234,7 @@ def _evaluate(
         raise click.UsageError("--weights are those of one row: name it with --row.")
     if mirror is not None and any(row.zoo for row in rows):
         raise click.UsageError("--mirror is for the official weights: give those of mmdet's zoo with --weights FILE.")
-    val = check_coco(Path(places.data), ["val"])["val"]
+    val = check_data_set(rows[0].data, Path(places.data), ["val"])["val"]
     for row in rows:
         checkpoint = released_checkpoint(row, weights, mirror, trust_pickle, console)
         console.print(entry_line(evaluate_weights(row, checkpoint, places, val, console)))

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from brs_detr.errors import UserError
 
 EFFECTIVE_BATCH = 16
-IMAGES_PER_GPU = 2
-"""Of the paper (S.3.3): 8 GPUs with 2 images each. Ranking losses compare within these."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +28,13 @@ class Batch:
         return f"{self.effective} = {self.num_processes} {processes} x {self.images_per_process} images{times}"
 
 
-def share_out(num_processes: int) -> Batch:
+def share_out(num_processes: int, images_per_gpu: int = 2) -> Batch:
     """The paper's batch on a number of processes, one a GPU.
 
     Args:
         num_processes: a divisor of 16.
+        images_per_gpu: at most. The paper has 2 on 8 GPUs for DETRs (S.3.3), 4 on 4 for the other detectors (S.3.1).
+            Ranking losses compare within these.
 
     Raises:
         UserError: 16 images cannot be shared out evenly.
@@ -45,5 +45,5 @@ def share_out(num_processes: int) -> Batch:
             f"{EFFECTIVE_BATCH} images a step, as in the paper, cannot be shared evenly by {num_processes} GPUs.",
             f"Use {nearest} of them: --gpus {nearest}",
         )
-    images = min(IMAGES_PER_GPU, EFFECTIVE_BATCH // num_processes)
+    images = min(images_per_gpu, EFFECTIVE_BATCH // num_processes)
     return Batch(num_processes, images, EFFECTIVE_BATCH // (num_processes * images))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from brs_detr.reproduce.coco import COCO_2017
+from brs_detr.reproduce.data_sets import DATA_SETS
 
 if TYPE_CHECKING:
     from mmengine import Config
@@ -80,7 +80,7 @@ def training_cost(config: Config, num_images: int = 2, size: tuple[int, int] = (
 
 def predicted_hours(cost: TrainingCost, reference: TrainingCost, epochs: int = 12, batch: int = 16) -> float:
     """Hours of a training on COCO with 8 A100: the paper's time of an iteration, scaled by the operations of a step."""
-    iterations = epochs * -(-COCO_2017["train"].num_images // batch)
+    iterations = epochs * -(-DATA_SETS["coco"].epoch // batch)
     return iterations * REFERENCE_S * cost.step_flops / reference.step_flops / 3600
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,10 +13,11 @@ from brs_detr.errors import UserError
 from brs_detr.reproduce.tables import NOISE
 
 Kind = Literal["trained", "released weights", "smoke"]
-Verdict = Literal["reproduced", "above", "below", "smoke"]
+Verdict = Literal["reproduced", "above", "below", "smoke", "not published"]
 
 FORMAT_VERSION = 1
 METRICS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
+MASK_METRICS = tuple(f"mask_{name}" for name in METRICS)
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,8 @@ class LedgerEntry:
     Args:
         row: name of the row in `brs_detr.reproduce.tables`.
         kind: trained here, released weights evaluated here, or a trial of the machinery that says nothing of the paper.
-        metrics: those of `METRICS`, of the last epoch, in [0, 1].
-        paper_ap: published figure, in [0, 1].
+        metrics: those of `METRICS`, of the last epoch, in [0, 1]; of `MASK_METRICS` too where masks were measured.
+        paper_ap: published figure, in [0, 1], if there is one.
         seed: of the training.
         config: by name.
         config_hash: SHA-256 of the resolved config without paths; of released weights, that of their file.
@@ -37,12 +39,13 @@ class LedgerEntry:
         log: of the training, likewise; empty without one.
         environment: device and versions.
         date: on which it was evaluated.
+        metric: that the published figure is of.
     """
 
     row: str
     kind: Kind
     metrics: dict[str, float]
-    paper_ap: float
+    paper_ap: float | None
     seed: int | None
     config: str
     config_hash: str
@@ -53,16 +56,24 @@ class LedgerEntry:
     log: str
     environment: dict[str, str]
     date: str
+    metric: str = "AP"
+
+    @property
+    def ap(self) -> float:
+        """What is compared with the published figure."""
+        return self.metrics[self.metric]
 
     @property
     def difference(self) -> float | None:
-        """AP here less AP published; None of a trial."""
-        return None if self.kind == "smoke" else round(self.metrics["AP"] - self.paper_ap, 6)
+        """AP here less AP published; None of a trial, and where none is published."""
+        return None if self.kind == "smoke" or self.paper_ap is None else round(self.ap - self.paper_ap, 6)
 
     @property
     def verdict(self) -> Verdict:
         """Within the noise between runs, above it or below it."""
-        return "smoke" if self.difference is None else judge(self.difference)
+        if self.kind == "smoke":
+            return "smoke"
+        return "not published" if self.difference is None else judge(self.difference)
 
     @property
     def key(self) -> tuple[str, str, int | None, str, str]:
@@ -89,7 +100,8 @@ def read_ledger(path: Path) -> list[LedgerEntry]:
         stored = json.loads(path.read_text(encoding="utf-8"))
         if stored["format_version"] > FORMAT_VERSION:
             raise UserError(f"{path} was written by a later version of brs-detr.", "Update brs-detr.")
-        entries = [{name: entry[name] for name in LedgerEntry.__dataclass_fields__} for entry in stored["entries"]]
+        entries = [{"metric": "AP", **entry} for entry in stored["entries"]]
+        entries = [{name: entry[name] for name in LedgerEntry.__dataclass_fields__} for entry in entries]
         return [LedgerEntry(**{**entry, "metrics": _checked(entry["metrics"])}) for entry in entries]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
@@ -99,7 +111,12 @@ def read_ledger(path: Path) -> list[LedgerEntry]:
 
 
 def _checked(metrics: dict[str, Any]) -> dict[str, float]:
-    return {name: float(metrics[name]) for name in METRICS}
+    return kept_metrics({name: float(value) for name, value in metrics.items()})
+
+
+def kept_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Those that a ledger keeps: of boxes, and of masks if there are any."""
+    return {name: metrics[name] for name in (*METRICS, *MASK_METRICS) if name in METRICS or name in metrics}
 
 
 def add_to_ledger(path: Path, entry: LedgerEntry) -> None:

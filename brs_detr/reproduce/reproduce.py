@@ -19,9 +19,10 @@ from brs_detr.engine.file_lock import hold
 from brs_detr.engine.run_folder import RunFolder, write_whole
 from brs_detr.engine.run_record import data_hash, describe_machine, read_record
 from brs_detr.errors import UserError
-from brs_detr.reproduce.batch import Batch, share_out
+from brs_detr.reproduce.batch import Batch
 from brs_detr.reproduce.launch import Machines, Training, run_training
-from brs_detr.reproduce.ledger import METRICS, Kind, LedgerEntry, add_to_ledger
+from brs_detr.reproduce.ledger import Kind, LedgerEntry, add_to_ledger, kept_metrics
+from brs_detr.reproduce.plan import batch_of
 from brs_detr.reproduce.recipe import make_recipe, recipe_hash
 from brs_detr.reproduce.tables import Row
 
@@ -92,7 +93,7 @@ def train_row(
     Args:
         row: with a config.
         places: where everything is.
-        splits: `train` and `val`, from `check_coco` or `trial_data`.
+        splits: `train` and `val`, from `check_data_set` or `trial_data`.
         machines: to train on.
         seed: of every random choice.
         smoke: a trial on a tiny model.
@@ -105,7 +106,7 @@ def train_row(
         UserError: the folder holds another run, or the training failed.
     """
     assert row.config is not None
-    folder, batch = places.run_folder(row, seed, smoke), share_out(machines.num_processes)
+    folder, batch = places.run_folder(row, seed, smoke), batch_of(row, machines.num_processes)
     recipe = make_recipe(row.config, batch, splits, smoke)
     training = Training(folder / "recipe.py", folder / "run", seed, SMOKE_EPOCHS if smoke else None)
     if machines.is_head:
@@ -126,6 +127,7 @@ def train_row(
         kind="smoke" if smoke else "trained",
         metrics=evaluation.metrics,
         paper_ap=row.paper_ap,
+        metric=row.metric,
         seed=seed,
         config=row.config,
         config_hash=recipe_hash(recipe),
@@ -184,6 +186,7 @@ def evaluate_weights(row: Row, checkpoint: Checkpoint, places: Places, val: Coco
         kind="released weights",
         metrics=evaluation.metrics,
         paper_ap=row.paper_ap,
+        metric=row.metric,
         seed=None,
         config=row.config or row.zoo or "",
         config_hash=sha256_of(checkpoint.path),
@@ -220,7 +223,7 @@ def _write_entry(
     entry = LedgerEntry(
         row=row,
         kind=kind,
-        metrics={name: metrics[name] for name in METRICS},
+        metrics=kept_metrics(metrics),
         effective_batch=batch.effective if batch else None,
         num_processes=batch.num_processes if batch else 1,
         weights=os.path.relpath(weights, beside),

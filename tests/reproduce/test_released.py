@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -18,8 +19,7 @@ from brs_detr.engine.convert_checkpoint import convert_checkpoint
 from brs_detr.engine.registry import register
 from brs_detr.engine.train import TrainedRun
 from brs_detr.errors import UserError
-from brs_detr.reproduce import coco
-from brs_detr.reproduce.coco import CocoFacts
+from brs_detr.reproduce.data_sets import DATA_SETS, SplitFacts
 from brs_detr.reproduce.ledger import read_ledger
 from brs_detr.reproduce.released import released_checkpoint, zoo_url
 from brs_detr.reproduce.tables import ROWS, find_row
@@ -40,10 +40,10 @@ def tiny_coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         file = folder / "annotations" / f"{name}.json"
         content = json.loads(file.read_text())
         content["categories"] = [{"id": i, "name": name} for i, name in enumerate(CocoDataset.METAINFO["classes"], 1)]
-        facts[name] = CocoFacts(len(content["images"]), len(content["annotations"]))
+        facts[name] = SplitFacts(len(content["images"]), len(content["annotations"]))
         file.with_name(f"instances_{name}2017.json").write_text(json.dumps(content))
         file.unlink()
-    monkeypatch.setattr(coco, "COCO_2017", facts)
+    monkeypatch.setitem(DATA_SETS, "coco", dataclasses.replace(DATA_SETS["coco"], splits=facts))
     return folder
 
 

@@ -18,7 +18,8 @@ import torch
 from click.testing import CliRunner, Result
 
 from brs_detr.cli import main
-from brs_detr.reproduce.ledger import LedgerEntry, read_ledger
+from brs_detr.reproduce.ledger import MASK_METRICS, LedgerEntry, read_ledger
+from brs_detr.reproduce.tables import ROWS
 
 ROW = ["reproduce", "table5", "--row", "brs-r50", "--smoke"]
 
@@ -128,12 +129,36 @@ def test_a_run_of_another_recipe_is_not_continued(uninterrupted: Path, tmp_path:
     assert "holds a run with another recipe" in result.output
 
 
-def test_show_prints_both_tables_and_says_what_is_empty(uninterrupted: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("table", "row", "masks"), [("table2", "rs-atss-r50", False), ("table8", "brs-mask-rcnn-r50-lvis", True)]
+)
+def test_a_trial_of_another_detector(table: str, row: str, masks: bool, tmp_path: Path) -> None:
+    result = invoke("reproduce", table, "--row", row, "--smoke", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert f"{row}: every step works" in result.output
+    entry = entry_of(tmp_path)
+    assert (entry.kind, entry.metric) == ("smoke", "mask_AP" if masks else "AP")
+    assert set(MASK_METRICS) <= entry.metrics.keys() if masks else not set(MASK_METRICS) & entry.metrics.keys()
+    shown = invoke("reproduce", "--show", table, "--out", tmp_path)
+    assert f"Trial: {row}" in shown.output
+
+
+def test_a_plan_of_another_detector(tmp_path: Path) -> None:
+    result = invoke("reproduce", "table1", "--row", "brs-cascade-rcnn-r50", "--gpus", "2", "--plan", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "Cascade R-CNN, R-50, BRS: 41.1 AP in the paper" in result.output
+    assert "16 = 2 processes x 4 images x 2 accumulated" in result.output
+    assert "about 14 h on 2 A100, of the published 0.29 s a step on 4" in " ".join(result.output.split())
+    unknown = invoke("reproduce", "table1", "--row", "alrp-faster-rcnn-r50", "--gpus", "4", "--plan", "--out", tmp_path)
+    assert "no published AP" in unknown.output and "time    unknown" in unknown.output
+
+
+def test_show_prints_all_tables_and_says_what_is_empty(uninterrupted: Path, tmp_path: Path) -> None:
     result = invoke("reproduce", "--show", "--out", uninterrupted)
     assert result.exit_code == 0, result.output
     for text in ("Table 5", "Table 6", "57.2", "H-Deformable-DETR", "Trial: brs-r50: every step works"):
         assert text in result.output
-    assert result.output.count("not run") == 6 + 2 + 2
+    assert result.output.count("not run") == 6 + 2 + 2 + sum(bool(row.loss) for row in ROWS)
     assert "There are none yet" in invoke("reproduce", "--show", "--out", tmp_path).output
 
 
@@ -141,7 +166,7 @@ def test_show_prints_both_tables_and_says_what_is_empty(uninterrupted: Path, tmp
     ("arguments", "message"),
     [
         (["reproduce"], "Name a table"),
-        (["reproduce", "table7"], "'table7' is not one of 'table5', 'table6'"),
+        (["reproduce", "table9"], "'table9' is not one of 'table1', 'table2'"),
         (["reproduce", "table5", "--row", "brs-r51"], "Did you mean 'brs-r50'"),
         (["reproduce", "table5", "--data", "demo"], "--data is for --smoke"),
         (["reproduce", "table5", "--weights", "x.pth"], "--weights is for --eval-only"),

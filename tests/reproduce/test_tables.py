@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from brs_detr.engine.checkpoint_index import read_index
-from brs_detr.engine.config import load_config
+from brs_detr.engine.config import list_configs, load_config
 from brs_detr.errors import UserError
 from brs_detr.reproduce.released import zoo_model
 from brs_detr.reproduce.tables import ROWS, TABLES, find_row, rows_of
@@ -14,24 +14,63 @@ def test_rows_that_are_trained_have_the_config_of_their_name(row) -> None:
     config = load_config(row.config)
     assert config.train_cfg.max_epochs == row.epochs
     assert ("Swin" in row.backbone) == (config.model.backbone.type == "SwinTransformer")
-    assert (row.detector == "BRS-DETR") == config.model.query_head.type.startswith("Ranking")
+    assert ("DCN" in row.backbone) == ("dcn" in config.model.backbone)
+    if not row.loss:
+        assert (row.detector == "BRS-DETR") == config.model.query_head.type.startswith("Ranking")
+        return
+    assert row.detector.replace(" ", "").replace("-", "") == config.model.type
+    assert f"R-{config.model.backbone.depth}" in row.backbone
+    assert classification_losses(config.model) == {LOSSES[row.loss]}
+    assert config.val_evaluator.get("masks", False) == ("Mask" in row.detector)
+    assert (row.metric == "mask_AP") == ("Mask" in row.detector)
+    assert row.config.endswith({"coco": "coco", "cityscapes": "cityscapes", "lvis": "lvis-v1"}[row.data])
+
+
+LOSSES = {
+    "score-based": "score-based",
+    "AP": "APLoss",
+    "BAP": "BucketedAPLoss",
+    "RS": "RankSortLoss",
+    "BRS": "BucketedRankSortLoss",
+    "aLRP": "ALRPLoss",
+    "DR": "DRLoss",
+}
+
+
+def classification_losses(node) -> set[str]:
+    """Types of every `loss_cls` of a config."""
+    if isinstance(node, (list, tuple)):
+        return set().union(*map(classification_losses, node))
+    if not isinstance(node, dict):
+        return set()
+    own = {node["loss_cls"]["type"]} if "loss_cls" in node else set()
+    found = own.union(*map(classification_losses, node.values()))
+    return {"score-based" if name in ("CrossEntropyLoss", "FocalLoss") else name for name in found}
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.zoo], ids=lambda row: row.name)
 def test_figures_of_the_zoo_are_those_in_mmdet(row) -> None:
     model = zoo_model(row.zoo)
-    assert model["Results"][0]["Metrics"]["box AP"] == pytest.approx(100 * row.paper_ap)
+    results = {name: value for result in model["Results"] for name, value in result["Metrics"].items()}
+    assert results["mask AP" if row.metric == "mask_AP" else "box AP"] == pytest.approx(100 * row.paper_ap)
     assert model["Metadata"]["Epochs"] == row.epochs
 
 
-def test_every_row_has_a_figure_and_its_source() -> None:
+def test_every_row_has_a_figure_or_none_and_its_source() -> None:
     assert len({row.name for row in ROWS}) == len(ROWS)
     for row in ROWS:
-        assert 0.3 < row.paper_ap < 0.6
+        assert row.loss if row.paper_ap is None else 0.2 < row.paper_ap < 0.6
+        assert row.paper_s is None or 0.1 < row.paper_s < 2
         assert row.source and row.tables and set(row.tables) <= set(TABLES)
     assert [row.name for row in rows_of("table5")] == [
         *("co-r50", "brs-r50", "co-swin-t", "brs-swin-t", "co-swin-l", "brs-swin-l")
     ]
+
+
+def test_every_config_of_a_ranking_loss_is_a_row() -> None:
+    shipped = {entry.name for entry in list_configs() if entry.path.parent.name == "ranking_losses"}
+    assert {row.config for row in ROWS if row.loss} == shipped
+    assert {table for row in ROWS for table in row.tables} == set(TABLES)
 
 
 def test_the_index_of_weights_has_the_same_figures() -> None:
