@@ -60,8 +60,9 @@ def cost(configs: tuple[str, ...], size: tuple[int, int], images: int, out: Path
 
 
 @click.command("train-step", short_help="Seconds and memory of a training step, by loss.")
-@click.option("--config", "configs", multiple=True, help="Of a BRS-DETR; repeatable. [default: those of Table 5]")
-@click.option("--loss", "losses", multiple=True, type=click.Choice(["focal", "loop", "bucketed", "exact"]))
+@click.option("--config", "configs", multiple=True, help="With BRS Loss; repeatable. [default: those of Table 5]")
+@click.option("--suite", type=click.Choice(["paper"]), help="The detectors of Tables 1, 2, 3, 7 and 8 instead.")
+@click.option("--loss", "losses", multiple=True, type=click.Choice(["score-based", "loop", "bucketed", "exact"]))
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
 @click.option("--images", type=click.IntRange(1), default=2, show_default=True, help="Of a step.")
 @click.option("--size", type=FrameSize(), default="800x1333", show_default=True, help="Of images.")
@@ -72,6 +73,7 @@ def cost(configs: tuple[str, ...], size: tuple[int, int], images: int, out: Path
 @click.option("--out", type=click.Path(path_type=Path), help="[default: a file for the device in benchmarks/results]")
 def train_step(
     configs: tuple[str, ...],
+    suite: str | None,
     losses: tuple[str, ...],
     device: str,
     images: int,
@@ -84,7 +86,7 @@ def train_step(
 ) -> None:
     """Measure one step of training with random images and objects: forward, backward and update.
 
-    Losses take turns: focal (plain Co-DETR), and BRS-DETR with Rank & Sort Loss by its loop, bucketed, and exact. The
+    Losses take turns: score-based (the plain detector), and Rank & Sort Loss by its loop, bucketed, and exact. The
     share of the losses is measured by repeating them alone on the tensors that they had. The file is written after
     every setting. `separate` decodes auxiliary queries in passes of their own.
 
@@ -92,25 +94,27 @@ def train_step(
     Examples:
       brs-detr bench train-step --config brs-co-deformable-detr_r18_1xb4-12e_coco --size 240x320
       brs-detr bench train-step --device cuda --with amp --with amp+checkpointing --with separate
+      brs-detr bench train-step --device cuda --suite paper --images 4
     """
     from brs_detr.bench.environment import describe_environment, find_device
     from brs_detr.bench.results import default_path, require_writable
     from brs_detr.engine.console import make_console
     from brs_detr.engine.registry import register
     from brs_detr.engine.run_folder import write_whole
-    from brs_detr.reproduce.cost_tables import OPTIONS, STEP_HEAD, step_rows
-    from brs_detr.reproduce.tables import trained_configs
+    from brs_detr.reproduce import tables
+    from brs_detr.reproduce.cost_tables import OPTIONS, STEP_HEAD, SUITE_HEAD, step_rows, suite_rows
     from brs_detr.reproduce.train_step import LOSSES, Setting, bench_train_step
 
     place = find_device(device)
     switches = [_switches(text, OPTIONS) for text in ("", *options)]
     register()
     environment = describe_environment(place)
-    out = out or default_path(environment, "train-step")
+    out = out or default_path(environment, "train-step-suite" if suite else "train-step")
     require_writable(out)
     console = make_console()
     records: list[dict[str, Any]] = []
-    for config in configs or (name for name in trained_configs() if name.startswith("brs-")):
+    chosen = configs or [name for name in tables.trained_configs() if name.startswith("brs-")]
+    for config in [str(row.config) for row in tables.suite()] if suite else chosen:
         for switched in switches:
             setting = Setting(config, place, images, size, objects, **switched)
             for record in bench_train_step(setting, losses or tuple(LOSSES), repeats, seconds):
@@ -118,6 +122,8 @@ def train_step(
                 console.print(_line(records[-1]))
             write_whole(out, json.dumps({"environment": environment, "records": records}, indent=1) + "\n")
     _print(STEP_HEAD, step_rows(records), console)
+    if suite:
+        _print(SUITE_HEAD, suite_rows(records), console)
     console.print(f"Written to {out}")
 
 
@@ -143,7 +149,7 @@ def _print(head: Sequence[str], rows: Sequence[Sequence[str]], console: Console)
 
     table = Table(box=box.SIMPLE_HEAD)
     for column in head:
-        is_text = column in ("model", "with", "loss")
+        is_text = column in ("model", "detector", "with", "loss")
         table.add_column(column, justify="left" if is_text else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)

@@ -179,8 +179,14 @@ _DETECTORS = (
         {"": _UNKNOWN, "ap": _UNKNOWN, "bap": _UNKNOWN, "alrp": _UNKNOWN, "rs": (0.395, 0.58), "brs": (0.395, 0.19)},
         zoo=("faster_rcnn/faster-rcnn_r50_fpn_1x_coco", 0.374),
     ),
-    *_detectors("table1", "Faster R-CNN", "R-101", {"rs": _UNKNOWN, "brs": _UNKNOWN}, epochs=36),
-    *_detectors("table1", "Faster R-CNN", "R-101-DCN", {"rs": (0.473, 0.91), "brs": (0.477, 0.47)}, epochs=36),
+    *_detectors("table1", "Faster R-CNN", "R-101", {"": _UNKNOWN, "rs": _UNKNOWN, "brs": _UNKNOWN}, epochs=36),
+    *_detectors(
+        "table1",
+        "Faster R-CNN",
+        "R-101-DCN",
+        {"": _UNKNOWN, "rs": (0.473, 0.91), "brs": (0.477, 0.47)},
+        epochs=36,
+    ),
     *_detectors(
         "table1",
         "Cascade R-CNN",
@@ -225,7 +231,14 @@ _DETECTORS = (
         zoo=("mask_rcnn/mask-rcnn_r50_fpn_1x_coco", 0.347),
         masks=True,
     ),
-    *_detectors("table3", "Mask R-CNN", "R-101", {"rs": (0.402, 0.71), "brs": (0.403, 0.33)}, epochs=36, masks=True),
+    *_detectors(
+        "table3",
+        "Mask R-CNN",
+        "R-101",
+        {"": _UNKNOWN, "rs": (0.402, 0.71), "brs": (0.403, 0.33)},
+        epochs=36,
+        masks=True,
+    ),
     *_detectors("table4", "Cascade R-CNN", "R-50", {"brs": (None, 0.29)}, epochs=27),
     *_detectors("table4", "Mask R-CNN", "R-50", {"brs": (None, 0.29)}, epochs=27, masks=True),
     *_detectors(
@@ -258,6 +271,19 @@ def rows_of(table: str) -> list[Row]:
 def trained_configs(table: str = "table5") -> list[str]:
     """Configs of the rows of a table that are trained here."""
     return [row.config for row in rows_of(table) if row.config is not None]
+
+
+def suite() -> list[Row]:
+    """The rows of Tables 1, 2, 3, 7 and 8 with BRS Loss: one of each detector, backbone and data set."""
+    timed = ("table1", "table2", "table3", "table7", "table8")
+    return [row for table in timed for row in rows_of(table) if row.loss == "BRS"]
+
+
+def published_speed_up(config: str) -> float | None:
+    """How many times faster buckets made a step of Rank & Sort Loss, of the row with a config of BRS."""
+    seconds = {row.config: row.paper_s for row in ROWS}
+    bucketed, loop = seconds.get(config), seconds.get(config.replace("brs-", "rs-", 1))
+    return loop / bucketed if bucketed and loop else None
 
 
 def find_row(name: str, table: str | None = None) -> Row:

@@ -23,7 +23,7 @@ OUT_OF_MEMORY = "out of memory"
 Result = TypeVar("Result")
 
 LOSSES = {
-    "focal": None,  # plain Co-DETR: focal loss in the query and ATSS heads, cross entropy in the other two
+    "score-based": None,  # the plain detector: focal loss, or cross entropy in two-stage heads
     "loop": "LoopRankSortLoss",
     "bucketed": "BucketedRankSortLoss",
     "exact": "RankSortLoss",
@@ -36,7 +36,8 @@ class Setting:
     """How a step is made.
 
     Args:
-        config: of a BRS-DETR, by name; its plain twin stands in for it where the loss is focal.
+        config: of a detector with Bucketed Rank & Sort Loss, by name; its plain twin stands in for it where the loss is
+            score-based.
         device: cpu or cuda.
         num_images: of a process.
         size: (h, w) of each in pixels.
@@ -102,7 +103,7 @@ class TrainStep:
         config = step_config(setting, loss)
         self.model = random_model(config, setting.seed).to(setting.device).train()
         self.optimizer = build_optim_wrapper(self.model, config.optim_wrapper)
-        self.batch = random_batch(setting, self.model.query_head.num_classes)  # type: ignore[union-attr, arg-type]
+        self.batch = random_batch(setting, *_contents(self.model))
 
     def __call__(self) -> None:
         """Make a step, as mmengine does."""
@@ -161,18 +162,34 @@ def step_config(setting: Setting, loss: str) -> Config:
     config = load_config(setting.config if kind else setting.config.removeprefix("brs-"))
     import_modules(config)
     model = config.model
-    model.query_head.merge_decoder_passes = not setting.separate
-    model.query_head.transformer.checkpoint_encoder = model.backbone.with_cp = setting.checkpointing
+    model.backbone.with_cp = setting.checkpointing
+    if model.type == "CoDETR":
+        model.query_head.merge_decoder_passes = not setting.separate
+        model.query_head.transformer.checkpoint_encoder = setting.checkpointing
     if kind:
-        for head in (model.query_head, model.rpn_head, model.roi_head.bbox_head, model.atss_head):
-            head.loss_cls.type = kind
+        _set_loss(model, kind)
     if setting.amp:
         config.optim_wrapper.type = "AutocastOptimWrapper"
     return config
 
 
-def random_batch(setting: Setting, num_classes: int) -> dict[str, Any]:
-    """Noise with random boxes, as a data loader would deliver it."""
+def _set_loss(node: Any, kind: str) -> None:
+    """Put a ranking loss in the place of another, in every head of a model's config."""
+    if isinstance(node, dict) and "loss_cls" in node:
+        node["loss_cls"].type = kind
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
+        _set_loss(child, kind)
+
+
+def _contents(model: Any) -> tuple[int, bool]:
+    """How many classes a detector knows, and whether it wants masks."""
+    heads = getattr(model, "query_head", None) or getattr(model, "bbox_head", None) or model.roi_head.bbox_head
+    head = heads[0] if isinstance(heads, nn.ModuleList) else heads
+    return int(head.num_classes), bool(getattr(getattr(model, "roi_head", None), "with_mask", False))
+
+
+def random_batch(setting: Setting, num_classes: int, masks: bool = False) -> dict[str, Any]:
+    """Noise with random boxes, and masks that fill them if wanted, as a data loader would deliver it."""
     from mmdet.structures import DetDataSample
     from mmengine.structures import InstanceData
 
@@ -184,9 +201,21 @@ def random_batch(setting: Setting, num_classes: int) -> dict[str, Any]:
         corners = torch.rand(2, setting.num_objects, 2, generator=draw) * torch.tensor([w - 8, h - 8])
         boxes_xyxy = torch.cat([corners.amin(0), corners.amax(0) + 8], 1)
         labels = torch.randint(0, num_classes, (setting.num_objects,), generator=draw)
-        samples.append(DetDataSample(metainfo=meta, gt_instances=InstanceData(bboxes=boxes_xyxy, labels=labels)))
+        objects = InstanceData(bboxes=boxes_xyxy, labels=labels)
+        if masks:
+            objects.masks = _filled_masks(boxes_xyxy, (h, w))
+        samples.append(DetDataSample(metainfo=meta, gt_instances=objects))
         images.append(torch.randint(0, 256, (3, h, w), dtype=torch.uint8, generator=draw))
     return {"inputs": images, "data_samples": samples}
+
+
+def _filled_masks(boxes_xyxy: Tensor, size: tuple[int, int]) -> Any:
+    from mmdet.structures.mask import BitmapMasks
+
+    masks = torch.zeros(len(boxes_xyxy), *size, dtype=torch.uint8)
+    for mask, (x1, y1, x2, y2) in zip(masks, boxes_xyxy.int().tolist(), strict=True):
+        mask[y1:y2, x1:x2] = 1
+    return BitmapMasks(masks.numpy(), *size)
 
 
 def bench_train_step(

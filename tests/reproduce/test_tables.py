@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from loss_types import classification_losses
 
 from brs_detr.engine.checkpoint_index import read_index
 from brs_detr.engine.config import list_configs, load_config
@@ -35,17 +36,6 @@ LOSSES = {
     "aLRP": "ALRPLoss",
     "DR": "DRLoss",
 }
-
-
-def classification_losses(node) -> set[str]:
-    """Types of every `loss_cls` of a config."""
-    if isinstance(node, (list, tuple)):
-        return set().union(*map(classification_losses, node))
-    if not isinstance(node, dict):
-        return set()
-    own = {node["loss_cls"]["type"]} if "loss_cls" in node else set()
-    found = own.union(*map(classification_losses, node.values()))
-    return {"score-based" if name in ("CrossEntropyLoss", "FocalLoss") else name for name in found}
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.zoo], ids=lambda row: row.name)

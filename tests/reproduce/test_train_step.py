@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from loss_types import classification_losses
 
 from brs_detr.cli.bench import command
 from brs_detr.engine.registry import register
 from brs_detr.heads.ranking_loss import LoopRankSortLoss, RankSortLoss
+from brs_detr.reproduce import tables
+from brs_detr.reproduce.cost_tables import suite_rows
 from brs_detr.reproduce.train_step import LOSSES, Setting, TrainStep, bench_train_step, step_config
 
 CONFIG = "brs-co-deformable-detr_r18_1xb4-12e_coco"
@@ -87,7 +90,18 @@ def test_memory_that_ends_after_the_timing_costs_a_figure_and_not_the_run(monkey
 
 def test_the_command_writes_a_record_for_each_loss(tmp_path: Path) -> None:
     out = tmp_path / "steps.json"
-    arguments = ["train-step", "--config", CONFIG, *SMALL, "--loss", "focal", "--loss", "exact", "--out", str(out)]
+    arguments = [
+        "train-step",
+        "--config",
+        CONFIG,
+        *SMALL,
+        "--loss",
+        "score-based",
+        "--loss",
+        "exact",
+        "--out",
+        str(out),
+    ]
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 0, result.output
     focal, exact = json.loads(out.read_text())["records"]
@@ -96,6 +110,39 @@ def test_the_command_writes_a_record_for_each_loss(tmp_path: Path) -> None:
         assert record["median_s"] > record["loss_s"] > 0
         assert 0 < record["loss_share"] < 1
         assert record["peak_bytes"] > 1e7
-    assert "to focal" in result.output
+    assert "to score-based" in result.output
     wrong = CliRunner().invoke(command, ["train-step", *SMALL, "--with", "fp8"])
     assert wrong.exit_code == 2 and "there is no fp8" in wrong.output
+
+
+@pytest.mark.parametrize("row", tables.suite(), ids=lambda row: row.name)
+@pytest.mark.parametrize("loss", ["score-based", "loop"])
+def test_the_losses_of_every_detector_of_the_suite(row, loss: str) -> None:
+    register()
+    one = Setting(row.config, torch.device("cpu"))
+    types = classification_losses(step_config(one, loss).model)
+    assert types == ({"LoopRankSortLoss"} if loss == "loop" else {"score-based"})
+
+
+def test_published_speed_ups() -> None:
+    assert tables.published_speed_up("brs-cascade-rcnn_r50_fpn_4xb4-12e_coco") == pytest.approx(1.54 / 0.29)
+    assert tables.published_speed_up("brs-paa_r50_fpn_4xb4-12e_coco") is None
+
+
+def test_a_step_with_masks() -> None:
+    register()
+    step = TrainStep(Setting("brs-mask-rcnn_r50_fpn_4xb4-12e_coco", torch.device("cpu"), 1, (64, 96), 3), "exact")
+    step()
+    (sample,) = step.batch["data_samples"]
+    assert sample.gt_instances.masks.masks.shape == (3, 64, 96)
+    assert all(mask.any() for mask in sample.gt_instances.masks.masks)
+
+
+def test_the_suite_is_a_table() -> None:
+    def record(loss: str, seconds: float | None) -> dict:
+        prefix = "" if loss == "score-based" else "brs-"
+        return {"config": f"{prefix}atss_r50_fpn_4xb4-12e_coco", "loss": loss, "median_s": seconds, "loss_share": 0.125}
+
+    records = [record(*pair) for pair in (("score-based", 2.0), ("loop", 5.0), ("bucketed", 2.5), ("exact", None))]
+    (row,) = suite_rows(records)
+    assert row == ["atss_r50_fpn_4xb4-12e_coco", "2.000", "", "1.25", "2.50", "12.5%", "2.00", "", "2.3"]

@@ -1,9 +1,5 @@
-"""As `sgd_12e_multi-stage.py`, for 36 epochs: a tenth of the learning rate after epochs 27 and 33."""
+"""As `sgd_36e.py`, with the learning rate of multi-stage detectors under a ranking loss (BRS, S.3.1)."""
 
-_base_ = "./sgd_12e_multi-stage.py"
+_base_ = "./sgd_36e.py"
 
-train_cfg = dict(max_epochs=36)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.001, begin=0, end=500, by_epoch=False),
-    dict(type="MultiStepLR", begin=0, end=36, by_epoch=True, milestones=[27, 33], gamma=0.1),
-]
+optim_wrapper = dict(optimizer=dict(lr=0.012))

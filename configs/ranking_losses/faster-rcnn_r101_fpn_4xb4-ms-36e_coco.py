@@ -1,0 +1,11 @@
+"""Faster R-CNN, ResNet-101, 36 epochs at many scales on COCO: cross entropy and L1, the score-based baseline."""
+
+_base_ = [
+    "mmdet::_base_/models/faster-rcnn_r50_fpn.py",
+    "../_base_/backbones/resnet-101.py",
+    "../_base_/datasets/coco_detection_480-960.py",
+    "../_base_/schedules/sgd_36e.py",
+    "../_base_/runtime.py",
+]
+
+model = dict(backbone=_base_.backbone)
