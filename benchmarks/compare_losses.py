@@ -1,0 +1,132 @@
+"""A ranking loss beside the score-based loss of the same detector, on a data set of yours: same size, epochs and seeds.
+
+`python benchmarks/compare_losses.py DATA --epochs 6` trains small ATSS and Faster R-CNN (ResNet-18 from random weights,
+pictures of at most 320 pixels) with both, and measures them on the test split. The result goes to `benchmarks/results`
+after each run; what it holds already is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from brs_detr.bench.environment import describe_environment
+from brs_detr.engine.config import find_config
+from brs_detr.engine.evaluate import evaluate
+from brs_detr.engine.train import train
+
+DETECTORS = ("atss", "faster-rcnn")
+LOSSES = {"score-based": "", "brs": "brs-"}
+SMALL = """\
+'''{name}, small and from random weights.'''
+_base_ = {base!r}
+model = dict(
+    backbone=dict(depth=18, frozen_stages=-1, norm_eval=False, init_cfg=None),
+    neck=dict(in_channels=[64, 128, 256, 512]),
+)
+load = dict(type="LoadImage")
+train_dataloader = dict(
+    batch_size=4,
+    dataset=dict(
+        pipeline=[
+            load,
+            dict(type="LoadAnnotations", with_bbox=True),
+            dict(type="RandomChoiceResize", scales=[(320, side) for side in (208, 240)], keep_ratio=True),
+            dict(type="RandomFlip", prob=0.5),
+            dict(type="PackDetInputs"),
+        ]
+    ),
+)
+val_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            load,
+            dict(type="Resize", scale=(320, 240), keep_ratio=True),
+            dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
+        ]
+    )
+)
+test_dataloader = val_dataloader
+optim_wrapper = dict(
+    _delete_=True,
+    type="OptimWrapper",
+    optimizer=dict(type="AdamW", lr=5e-4, weight_decay=1e-4),
+    clip_grad=dict(max_norm=10.0),
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.1, begin=0, end=50, by_epoch=False),
+    dict(type="CosineAnnealingLR", eta_min_ratio=0.02, begin=0, end=12, by_epoch=True, convert_to_iter_based=True),
+]
+"""
+
+
+def measure(detector: str, loss: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
+    """Train one detector with one loss and measure its last checkpoint on held-out images."""
+    name = f"{LOSSES[loss]}{detector}_r50_fpn_4xb4-12e_coco"
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder, f"{LOSSES[loss]}{detector}_r18.py")
+        config.write_text(SMALL.format(name=name, base=find_config(name).as_posix()))
+        overrides = [f"train_cfg.val_interval={args.epochs}"]
+        run = train(
+            config,
+            args.data,
+            args.runs / f"{detector}-{loss}-{seed}",
+            seed=seed,
+            epochs=args.epochs,
+            overrides=overrides,
+        )
+    seconds = time.perf_counter() - started
+    evaluation = evaluate(run.best_checkpoint, args.data)
+    return {
+        "detector": detector,
+        "loss": loss,
+        "seed": seed,
+        "train_seconds": seconds,
+        "split": evaluation.split.name,
+        "metrics": evaluation.metrics,
+        "AP_of_class": {row.name: row.AP for row in evaluation.per_class},
+        "AP50_of_class": {row.name: row.AP50 for row in evaluation.per_class},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--name", default="bccd", help="of the data set, in the file name")
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--detectors", nargs="+", choices=DETECTORS, default=DETECTORS)
+    parser.add_argument("--runs", type=Path, default=Path("work_dirs/compare_losses"))
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    out = args.out or Path(f"benchmarks/results/losses-of-detectors_{args.name}_{device.type}.json")
+    result = json.loads(out.read_text()) if out.exists() else {"records": []}
+    done = {(record["detector"], record["loss"], record["seed"]) for record in result["records"]}
+    pairs = [(detector, loss) for detector in args.detectors for loss in LOSSES]
+    for seed in args.seeds:
+        for detector, loss in pairs:
+            if (detector, loss, seed) in done:
+                continue
+            result["records"].append(measure(detector, loss, seed, args))
+            result |= {"environment": describe_environment(device), "epochs": args.epochs}
+            out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    for detector, loss in pairs:
+        found = [record for record in result["records"] if (record["detector"], record["loss"]) == (detector, loss)]
+        classes = "  ".join(
+            f"{name} {statistics.mean(record['AP_of_class'][name] for record in found):.3f}"
+            for name in found[0]["AP_of_class"]
+        )
+        print(f"{detector:<12} {loss:<12} AP {statistics.mean(r['metrics']['AP'] for r in found):.3f}  {classes}")
+
+
+if __name__ == "__main__":
+    main()
