@@ -1,8 +1,8 @@
 """A ranking loss beside the score-based loss of the same detector, on a data set of yours: same size, epochs and seeds.
 
 `python benchmarks/compare_losses.py DATA --epochs 6` trains small ATSS and Faster R-CNN (ResNet-18 from random weights,
-pictures of at most 320 pixels) with both, and measures them on the test split. The result goes to `benchmarks/results`
-after each run; what it holds already is not run again.
+width 128, pictures of at most 320 pixels) with both, and measures them on the test split. The result goes to
+`benchmarks/results` after each run; what it holds already is not run again.
 """
 
 from __future__ import annotations
@@ -24,12 +24,22 @@ from brs_detr.engine.train import train
 
 DETECTORS = ("atss", "faster-rcnn")
 LOSSES = {"score-based": "", "brs": "brs-"}
+HEADS = {
+    "atss": "bbox_head=dict(in_channels=128, feat_channels=128, stacked_convs=2)",
+    "faster-rcnn": (
+        "rpn_head=dict(in_channels=128, feat_channels=128), "
+        "roi_head=dict(bbox_roi_extractor=dict(out_channels=128), "
+        "bbox_head=dict(in_channels=128, fc_out_channels=256)), "
+        "train_cfg=dict(rpn_proposal=dict(max_per_img=300)), test_cfg=dict(rpn=dict(max_per_img=300))"
+    ),
+}
 SMALL = """\
 '''{name}, small and from random weights.'''
 _base_ = {base!r}
 model = dict(
     backbone=dict(depth=18, frozen_stages=-1, norm_eval=False, init_cfg=None),
-    neck=dict(in_channels=[64, 128, 256, 512]),
+    neck=dict(in_channels=[64, 128, 256, 512], out_channels=128),
+    {heads},
 )
 load = dict(type="LoadImage")
 train_dataloader = dict(
@@ -73,7 +83,7 @@ def measure(detector: str, loss: str, seed: int, args: argparse.Namespace) -> di
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, f"{LOSSES[loss]}{detector}_r18.py")
-        config.write_text(SMALL.format(name=name, base=find_config(name).as_posix()))
+        config.write_text(SMALL.format(name=name, base=find_config(name).as_posix(), heads=HEADS[detector]))
         overrides = [f"train_cfg.val_interval={args.epochs}"]
         run = train(
             config,

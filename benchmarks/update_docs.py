@@ -1,7 +1,8 @@
 """Write the measured tables and the figure of the documentation.
 
 ``docs/losses.md`` from a result of `brs-detr bench losses --device cpu`, ``docs/reproduce.md`` from results of
-`bench cost` and `bench train-step`, ``docs/export.md`` from those of `export_parity.py` and `bench inference`.
+`bench cost` and `bench train-step`, ``docs/detectors.md`` from the rows of the tables, `bench train-step --suite paper`
+and `compare_losses.py`, ``docs/export.md`` from those of `export_parity.py` and `bench inference`.
 
 python benchmarks/update_docs.py                 # all of them, from benchmarks/results
 python benchmarks/update_docs.py RESULTS.json    # docs/losses.md alone, from this result
@@ -20,12 +21,14 @@ from typing import Any
 from brs_detr.bench.results import BenchResult, read_result
 from brs_detr.bench.table import markdown_table
 from brs_detr.export.latency_table import latency_markdown
-from brs_detr.reproduce.cost_tables import COST_HEAD, STEP_HEAD, cost_rows, markdown, step_rows
+from brs_detr.reproduce.cost_tables import COST_HEAD, STEP_HEAD, SUITE_HEAD, cost_rows, markdown, step_rows, suite_rows
+from brs_detr.reproduce.detectors_table import DETECTORS_HEAD, detector_rows
 
 ROOT = Path(__file__).parents[1]
 PAGE, FIGURE = ROOT / "docs" / "losses.md", ROOT / "docs" / "images" / "losses.png"
 RESULTS = ROOT / "benchmarks" / "results"
 REPRODUCE, EXPORT = ROOT / "docs" / "reproduce.md", ROOT / "docs" / "export.md"
+DETECTORS = ROOT / "docs" / "detectors.md"
 BEGIN, END = "<!-- bench:begin losses_cpu -->", "<!-- bench:end -->"
 QUANTITIES = ("time", "memory", "operations")
 
@@ -71,6 +74,25 @@ def reproduce_page(text: str) -> str:
     return fill(text, {"cost": markdown(COST_HEAD, cost_rows(cost)), "step": markdown(STEP_HEAD, step_rows(steps))})
 
 
+def detectors_page(text: str) -> str:
+    """``docs/detectors.md``, likewise."""
+    compared = records("losses-of-detectors_bccd_cpu.json")
+    classes = list(compared[0]["AP_of_class"])
+    lines = [
+        [one["detector"], one["loss"], f"{one['metrics']['AP']:.3f}", f"{one['metrics']['AP50']:.3f}"]
+        + [f"{one['AP_of_class'][name]:.3f}" for name in classes]
+        for one in compared
+    ]
+    return fill(
+        text,
+        {
+            "detectors": markdown(DETECTORS_HEAD, detector_rows()),
+            "suite": markdown(SUITE_HEAD, suite_rows(records("train-step-suite_amd*.json"))),
+            "bccd": markdown(("detector", "loss", "AP", "AP50", *classes), lines),
+        },
+    )
+
+
 def export_page(text: str) -> str:
     """``docs/export.md``, likewise."""
     parity_markdown = runpy.run_path(str(ROOT / "benchmarks" / "export_parity.py"))["parity_markdown"]
@@ -82,7 +104,7 @@ def main(paths: list[str]) -> None:
     from brs_detr.report.loss_figure import plot_losses
 
     if not paths:
-        for page, filled in ((REPRODUCE, reproduce_page), (EXPORT, export_page)):
+        for page, filled in ((REPRODUCE, reproduce_page), (DETECTORS, detectors_page), (EXPORT, export_page)):
             page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
     path = Path(paths[0]) if paths else next(reversed(cpu_results()), None)
     if path is None:

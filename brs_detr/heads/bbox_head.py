@@ -16,11 +16,6 @@ class RankingShared2FCBBoxHead(RankingDetectionMixin, DetectionLossMixin, Shared
     Needs ``reg_decoded_bbox=True``: IoU is measured between boxes.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        if not self.reg_decoded_bbox:
-            raise ValueError("RankingShared2FCBBoxHead needs reg_decoded_bbox=True: it measures IoU between boxes")
-
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits ``[S, num_classes]`` and deltas ``[S, 4 * num_classes]`` of pooled features ``[S, C, h, w]``."""
         feats = x.flatten(1)

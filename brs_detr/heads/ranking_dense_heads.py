@@ -14,12 +14,4 @@ class RankingATSSHead(RankingDetectionMixin, JoinedATSSHead):
 
 
 class RankingRetinaHead(RankingDetectionMixin, JoinedLevelsMixin, RetinaHead):
-    """mmdet's ``RetinaHead`` that ranks the anchors of all images, levels and classes together.
-
-    Needs ``reg_decoded_bbox=True``: IoU is measured between boxes.
-    """
-
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        if not self.reg_decoded_bbox:
-            raise ValueError("RankingRetinaHead needs reg_decoded_bbox=True: it measures IoU between boxes")
+    """mmdet's ``RetinaHead`` that ranks the anchors of all images, levels and classes together."""

@@ -24,6 +24,9 @@ class RankingDetectionMixin(RankingLossMixin):
             does; by definition they are 0. Neither has a gradient.
     """
 
+    needs_boxes = True  # as targets of regression, to measure IoU
+    reg_decoded_bbox: bool
+
     def __init__(
         self,
         *args: Any,
@@ -35,24 +38,16 @@ class RankingDetectionMixin(RankingLossMixin):
         super().__init__(*args, loss_cls={"use_sigmoid": True, **loss_cls}, **kwargs)
         self.score_weighted = score_weighted
         self.constant_without_positives = constant_without_positives
+        if self.needs_boxes and not self.reg_decoded_bbox:
+            raise ValueError(f"{type(self).__name__} needs reg_decoded_bbox=True: it measures IoU between boxes")
         if isinstance(self.loss_cls, ALRPLoss) and (self.gather_ranking or self.memory.num_batches):
             raise ValueError(
                 "aLRP Loss ranks the predictions of one process and batch: leave out gather_ranking, memory"
             )
 
-    def detection_losses(
-        self,
-        logits: Tensor,
-        labels: Tensor,
-        weights: Tensor,
-        boxes: Tensor,
-        target_boxes: Tensor,
-        num_positives: Tensor,
-    ) -> dict[str, Tensor]:
+    def detection_losses(self, logits: Tensor, labels: Tensor, *others: Tensor) -> dict[str, Tensor]:
         """Score N predictions, P of them positive; see `DetectionLossMixin`."""
-        losses: dict[str, Tensor] = super().detection_losses(  # type: ignore[misc]
-            logits, labels, weights, boxes, target_boxes, num_positives
-        )
+        losses: dict[str, Tensor] = super().detection_losses(logits, labels, *others)  # type: ignore[misc]
         if not self.constant_without_positives:
             return losses
         share_positive = self.over_processes((labels < logits.shape[-1]).any().to(logits.dtype))

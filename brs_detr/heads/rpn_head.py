@@ -26,6 +26,8 @@ class RankingRPNHead(RankingDetectionMixin, JoinedLevelsMixin, RPNHead):
             (0.1, 0.1, 0.2, 0.2), as the official Co-DETR code does by accident: IoUs come out far too high.
     """
 
+    needs_boxes = False
+
     def __init__(self, *args, head_weight: float = 1.0, shrink_box_frame: bool = False, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.head_weight = head_weight

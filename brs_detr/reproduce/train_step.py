@@ -184,7 +184,7 @@ def _set_loss(node: Any, kind: str) -> None:
 def _contents(model: Any) -> tuple[int, bool]:
     """How many classes a detector knows, and whether it wants masks."""
     heads: Any = getattr(model, "query_head", None) or getattr(model, "bbox_head", None) or model.roi_head.bbox_head
-    head = heads[0] if isinstance(heads, nn.ModuleList) else heads
+    head: Any = heads[0] if isinstance(heads, nn.ModuleList) else heads
     return int(head.num_classes), bool(getattr(getattr(model, "roi_head", None), "with_mask", False))
 
 

@@ -2,18 +2,10 @@
 
 _base_ = [
     "../_base_/models/atss_r50_fpn.py",
-    "../_base_/ranking/dense.py",
+    "../_base_/ranking/atss.py",
     "../_base_/datasets/coco_detection_800.py",
     "../_base_/schedules/sgd_12e_one-stage.py",
     "../_base_/runtime.py",
 ]
 
-model = dict(
-    bbox_head=dict(
-        type="RankingATSSHead",
-        # Three anchors a place, as in the official code; no centerness.
-        anchor_generator=dict(octave_base_scale=4, scales_per_octave=3),
-        loss_centerness=None,
-        **_base_.ranking.bbox_head,
-    )
-)
+model = _base_.ranking

@@ -1,4 +1,4 @@
-"""``docs/reproduce.md``: its tables are those of the results, its rows and commands exist."""
+"""``docs/reproduce.md`` and ``docs/detectors.md``: their tables are those of the results, their commands exist."""
 
 from __future__ import annotations
 
@@ -15,20 +15,23 @@ from brs_detr.reproduce.tables import ROWS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
-LINES = re.findall(r"^(brs-detr [^#\n]+?)\s*(?:#.*)?$", PAGE, flags=re.M)
-COMMANDS = sorted({*LINES, *re.findall(r"`(brs-detr [^`]+)`", PAGE)})
+DETECTORS = (ROOT / "docs" / "detectors.md").read_text(encoding="utf-8")
+LINES = re.findall(r"^(brs-detr [^#\n]+?)\s*(?:#.*)?$", PAGE + DETECTORS, flags=re.M)
+COMMANDS = sorted({*LINES, *re.findall(r"`(brs-detr [^`]+)`", PAGE + DETECTORS)})
 
 
 def test_tables_are_those_of_the_results() -> None:
     update = runpy.run_path(str(ROOT / "benchmarks" / "update_docs.py"))
     assert update["reproduce_page"](PAGE) == PAGE
     assert PAGE.count("swin-l") > 3
+    assert update["detectors_page"](DETECTORS) == DETECTORS
+    assert DETECTORS.count("`brs-detr reproduce table") >= sum(bool(row.loss) for row in ROWS)
 
 
 def test_every_row_that_can_be_run_has_its_command() -> None:
     for row in ROWS:
         if row.config:
-            assert f"--row {row.name}`" in PAGE, row.name
+            assert f"--row {row.name}`" in (DETECTORS if row.loss else PAGE), row.name
 
 
 @pytest.mark.parametrize("text", COMMANDS)

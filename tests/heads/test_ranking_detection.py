@@ -24,6 +24,7 @@ LOGITS = torch.tensor([[0.3, -0.2], [0.5, 0.1], [-1.0, 0.2], [-0.4, 0.9]])
 
 class Plain(nn.Module):
     num_classes = 2
+    reg_decoded_bbox = True
 
     def __init__(self, loss_cls: dict) -> None:
         super().__init__()
