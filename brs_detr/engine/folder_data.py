@@ -149,7 +149,9 @@ def use_split(config: Config, phase: str, split: CocoSplit, class_names: Sequenc
         metainfo={"classes": tuple(class_names)},
     )
     if phase != "train":
-        masks = {"masks": True} if config[f"{phase}_evaluator"].get("masks") else {}
+        evaluator = config[f"{phase}_evaluator"]
+        with_masks = evaluator.get("masks") or "segm" in evaluator.get("metric", ())  # ours, or mmdet's
+        masks = {"masks": True} if with_masks else {}
         config[f"{phase}_evaluator"] = {"type": "CocoAPMetric", "ann_file": str(split.annotation_file), **masks}
 
 

@@ -11,6 +11,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, METRICS
 
 from brs_detr.engine.config import list_configs
+from brs_detr.heads.ranking_detection import RankingDetectionMixin
 from brs_detr.heads.ranking_loss import LoopRankSortLoss, RankSortLoss
 
 NAMES = [entry.name for entry in list_configs() if entry.path.parent.name == "ranking_losses"]
@@ -88,3 +89,24 @@ def test_a_batch_without_any_object(name, outlined):
     sum(losses.values()).backward()
     missing = [k for k, p in model.named_parameters() if p.requires_grad and p.grad is None and "backbone" not in k]
     assert missing == []
+
+
+@pytest.mark.parametrize("detector", ["faster-rcnn", "cascade-rcnn", "atss", "paa", "retinanet"])
+def test_bfloat16_ends_before_logits(detector, outlined, monkeypatch):
+    """Logits that are ranked have more digits than bfloat16 could give them."""
+    config = small_config(f"brs-{detector}_r50_fpn_4xb4-12e_coco", outlined)
+    model, batch = build(config).train(), training_batch(config)
+    seen = []
+    original = RankingDetectionMixin.classification_loss
+    monkeypatch.setattr(
+        RankingDetectionMixin,
+        "classification_loss",
+        lambda self, logits, targets: seen.append(logits.detach()) or original(self, logits, targets),
+    )
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = losses_of(model, batch)
+    assert all(loss.isfinite() for loss in losses.values())
+    assert len(seen) == {"cascade-rcnn": 4, "faster-rcnn": 2}.get(detector, 1)
+    for logits in seen:
+        assert logits.dtype == torch.float32
+        assert (logits != logits.bfloat16()).float().mean() > 0.9

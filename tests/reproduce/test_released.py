@@ -34,7 +34,7 @@ def tiny_coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from mmdet.datasets import CocoDataset
 
     folder, facts = tmp_path / "coco", {}
-    make_shapes(folder, 1, 1, (64, 64), seed=0)
+    make_shapes(folder, 1, 1, (64, 64), seed=0, masks=True)
     for name in ("train", "val"):
         (folder / name).rename(folder / f"{name}2017")
         file = folder / "annotations" / f"{name}.json"
@@ -61,7 +61,7 @@ def save_random(config_name: str | Path, path: Path, official: bool) -> None:
 
 
 def evaluate(row: str, weights: Path, folder: Path, out: Path):
-    table = "table6" if row == "detr-r50" else "table5"
+    (table, *_) = find_row(row).tables
     arguments = ["reproduce", table, "--row", row, "--eval-only", "--weights", weights, "--coco", folder, "--out", out]
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
@@ -84,6 +84,15 @@ def test_weights_of_mmdets_zoo_are_evaluated(tiny_coco: Path, tmp_path: Path) ->
     save_random(zoo_config_file("detr/detr_r50_8xb2-150e_coco"), tmp_path / "detr.pth", official=False)
     entry, _ = evaluate("detr-r50", tmp_path / "detr.pth", tiny_coco, tmp_path / "out")
     assert entry.config == "detr/detr_r50_8xb2-150e_coco"
+
+
+def test_masks_of_mmdets_zoo_are_measured(tiny_coco: Path, tmp_path: Path) -> None:
+    from brs_detr.reproduce.released import zoo_config_file
+
+    save_random(zoo_config_file("mask_rcnn/mask-rcnn_r50_fpn_1x_coco"), tmp_path / "mask.pth", official=False)
+    entry, output = evaluate("mask-rcnn-r50", tmp_path / "mask.pth", tiny_coco, tmp_path / "out")
+    assert entry.metric == "mask_AP" and "mask_AP50" in entry.metrics
+    assert "paper 34.7, difference -34" in output
 
 
 def test_rows_without_released_weights() -> None:
