@@ -19,6 +19,7 @@ COMMANDS = (
     "finetune",
     "train",
     "report",
+    "replay",
     "eval",
     "predict",
     "export",
@@ -39,7 +40,7 @@ _EXTRAS = {
     **dict.fromkeys(("matplotlib", "yaml", "safetensors", "tensorboard"), "lite"),
     **dict.fromkeys(("onnx", "onnxscript", "onnx_ir"), "export"),
     **dict.fromkeys(("starlette", "uvicorn", "python_multipart", "anyio", "jinja2"), "serve"),
-    **{"onnxruntime": "runtime", "supervision": "tiles", "cv2": "video"},
+    **{"sklearn": "paa", "onnxruntime": "runtime", "supervision": "tiles", "cv2": "video"},
 }
 """Which extra brings a package that the base does without."""
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from mmengine.optim import OptimWrapper
 from torch import nn
 
+from brs_detr.engine.guarded_optimizer import GuardedOptimWrapper
 
-class AutocastOptimWrapper(OptimWrapper):
+
+class AutocastOptimWrapper(GuardedOptimWrapper):
     """Optimizer wrapper whose forward pass runs under `torch.autocast` in bfloat16.
 
     bfloat16 has the exponent range of float32: there is no loss scale to keep, and therefore no GradScaler.

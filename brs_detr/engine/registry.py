@@ -26,6 +26,7 @@ def register() -> None:
     from brs_detr.engine.finetune.accumulation import CloseAccumulation
     from brs_detr.engine.finetune.close_mosaic import CloseMosaic
     from brs_detr.engine.finetune.early_stopping import StopEarly
+    from brs_detr.engine.guarded_optimizer import GuardedOptimWrapper
     from brs_detr.engine.metrics_csv import MetricsCsv
     from brs_detr.engine.seed_epochs import SeedEpochs, keep_seeds
 
@@ -33,7 +34,8 @@ def register() -> None:
         HOOKS.register_module(module=hook, force=True)
     FUNCTIONS.register_module(module=keep_seeds, force=True)
     METRICS.register_module(module=CocoAPMetric, force=True)
-    OPTIM_WRAPPERS.register_module(module=AutocastOptimWrapper, force=True)
+    for wrapper in (AutocastOptimWrapper, GuardedOptimWrapper):
+        OPTIM_WRAPPERS.register_module(module=wrapper, force=True)
     VISBACKENDS.register_module(module=MetricsCsv, force=True)
 
 

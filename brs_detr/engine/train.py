@@ -17,6 +17,7 @@ from brs_detr.engine.console import make_console
 from brs_detr.engine.distributed import join_processes, num_processes
 from brs_detr.engine.finetune.starting_weights import fetch_weights
 from brs_detr.engine.folder_data import check_data, split_of, use_config_data, use_folder
+from brs_detr.engine.guard_numbers import GuardNumbers
 from brs_detr.engine.keep_checkpoints import KeepLastAndBest
 from brs_detr.engine.loaders import mend_workers
 from brs_detr.engine.loggers import set_loggers
@@ -188,6 +189,7 @@ def _fit(runner: QuietRunner, run: RunFolder, record: dict[str, Any], console: C
     """Train, and write down how it ended."""
     keeper = KeepLastAndBest()
     runner.register_hook(keeper)
+    runner.register_hook(GuardNumbers(console))
     status = "failed"
     try:
         with TrainingProgress(console, keeper) as progress:
@@ -199,7 +201,9 @@ def _fit(runner: QuietRunner, run: RunFolder, record: dict[str, Any], console: C
         raise
     finally:
         best_ap = max(keeper.best, -1.0)
-        end_record(run, record, status, best_ap=best_ap, best_epoch=keeper.best_epoch, epochs=runner.epoch)
+        results = {"best_ap": best_ap, "best_epoch": keeper.best_epoch, "epochs": runner.epoch}
+        skipped = getattr(runner.optim_wrapper, "num_skipped", 0)
+        end_record(run, record, status, **results, **({"skipped_steps": skipped} if skipped else {}))
     return best_ap
 
 
@@ -265,6 +269,8 @@ def _prepare_for_runner(config: Config, job: Job, seed: int) -> None:
         config.resume, config.load_from = True, str(RunFolder(job.work_dir).last)
     if job.amp:
         config.optim_wrapper.type = "AutocastOptimWrapper"
+    elif config.optim_wrapper.get("type", "OptimWrapper") == "OptimWrapper":
+        config.optim_wrapper.type = "GuardedOptimWrapper"
     config.default_hooks = {**config.get("default_hooks", {}), "checkpoint": None}  # ours keeps the last and the best
     # mmengine keeps loggers, message hubs and visualizers by name: two runs of one process must not share them.
     config.experiment_name = f"{job.work_dir.name}-{next(_run_numbers)}"

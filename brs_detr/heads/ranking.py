@@ -9,6 +9,7 @@ from mmdet.utils import reduce_mean
 from torch import Tensor
 
 from brs_detr.heads.classification import ClassificationTargets
+from brs_detr.heads.finite import finite_or_zero
 from brs_detr.heads.ranking_gather import gather_ranked, largest_number
 from brs_detr.heads.ranking_memory import Ranked, RankingMemory
 from brs_detr.losses import RankSortLossOutput, ranking_targets, self_balancing_weight
@@ -48,14 +49,15 @@ class RankingLossMixin:
 
     def classification_loss(self, logits: Tensor, targets: ClassificationTargets) -> dict[str, Tensor]:
         """Rank ``logits [..., N, C]`` of all classes of a layer together, sorted by the IoU of the positives."""
+        logits, verdict = finite_or_zero(logits)
         quality = ranking_targets(
             targets.labels,
-            targets.quality,
+            targets.quality.nan_to_num(0),
             logits.shape[-1],
             weights=targets.weights,
             zero_iou_is_negative=self.zero_iou_is_negative,
         )
-        ranked, factor = Ranked(logits.flatten(-2), quality.flatten(-2), max_positives=logits.shape[-2]), 1
+        ranked, factor = Ranked(logits.flatten(-2), quality.flatten(-2), max_positives=max(logits.shape[-2], 1)), 1
         if self.memory.num_batches and self.training:
             ranked, num_batches = self.memory.join(targets.group, ranked)
             factor *= num_batches
@@ -64,7 +66,7 @@ class RankingLossMixin:
             factor *= num_processes
         loss = self.loss_cls(ranked.logits, ranked.quality, max_positives=ranked.max_positives)
         named = {"rank": loss.rank, "sort": loss.sort} if isinstance(loss, RankSortLossOutput) else {"rank": loss}
-        return {f"loss_{name}": _times(value, factor) for name, value in named.items()}
+        return {f"loss_{name}": _times(value, factor) + verdict for name, value in named.items()}
 
     def weigh_box_losses(self, box_losses: dict[str, Tensor], classification: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scale every box loss to the value of its layer's ranking losses, without a gradient through the scale."""

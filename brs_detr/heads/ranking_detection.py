@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from brs_detr.heads.finite import finite_or_zero
 from brs_detr.heads.ranking import RankingLossMixin
 from brs_detr.losses import ALRPLoss, ranking_targets
 
@@ -57,9 +58,11 @@ class RankingDetectionMixin(RankingLossMixin):
         """Rank the predictions of all classes together; aLRP Loss ranks their boxes, too."""
         if not isinstance(self.loss_cls, ALRPLoss):
             return super().classification_loss(logits, targets)
-        quality = ranking_targets(targets.labels, targets.quality, logits.shape[-1], weights=targets.weights)
+        logits, verdict = finite_or_zero(logits)
+        quality = targets.quality.nan_to_num(0)
+        quality = ranking_targets(targets.labels, quality, logits.shape[-1], weights=targets.weights)
         loss = self.loss_cls(logits.flatten(), quality.flatten(), targets.box_losses)
-        return {"loss_cls": loss.classification, "loss_bbox": loss.localisation}
+        return {"loss_cls": loss.classification + verdict, "loss_bbox": loss.localisation + verdict}
 
     def average_box_loss(self, box_losses: Tensor, logits: Tensor, num_positives: Tensor) -> Tensor:
         """Average the losses ``[P]`` of the positives, weighted by their scores where that is wanted."""

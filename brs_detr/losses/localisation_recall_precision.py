@@ -125,7 +125,7 @@ class ALRPLoss(nn.Module):
     def _remember(self, loss: ALRPLossOutput) -> None:
         has_positives = (loss.localisation > 0).double()
         terms = torch.stack([loss.classification.double(), loss.localisation.double(), has_positives])
-        self.sums += terms * has_positives
+        self.sums += torch.where(has_positives > 0, terms, 0)  # NaN counts for nothing
         is_over = self.sums[2] >= self.period
         balance = (self.sums[0] + self.sums[1]) / self.sums[1]
         self.balance = torch.where(is_over, balance.to(self.balance.dtype), self.balance)

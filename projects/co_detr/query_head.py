@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from brs_detr.heads.box_loss import layer_box_loss
 from brs_detr.heads.classification import ClassificationLossMixin, ClassificationTargets
+from brs_detr.heads.finite import finite_or_zero
 from brs_detr.heads.precision import in_full_precision
 from co_detr.positive_queries import AuxiliaryQueries, HeadSamples, positives_to_queries
 from co_detr.transformer import (
@@ -174,9 +175,8 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
     ) -> dict[str, Tensor]:
         """Match the predictions of each layer with objects one to one, then score them (see `layer_losses`)."""
         num_layers, metas = len(logits), [sample.metainfo for sample in samples]
-        matched = self.get_targets(
-            list(logits.detach().flatten(0, 1)), list(boxes.detach().flatten(0, 1)), gt * num_layers, metas * num_layers
-        )
+        candidates = [list(finite_or_zero(found.detach())[0].flatten(0, 1)) for found in (logits, boxes)]
+        matched = self.get_targets(*candidates, gt * num_layers, metas * num_layers)
         labels, weights, target_boxes, box_weights = (
             torch.cat(images).unflatten(0, (num_layers, -1)) for images in matched[:4]
         )

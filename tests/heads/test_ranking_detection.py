@@ -90,6 +90,27 @@ def test_alrp_ranks_boxes_as_well():
         Head(loss_cls={"type": "aLRP"}, gather_ranking=True)
 
 
+@pytest.mark.parametrize("kind", ["BRS", "aLRP"])
+def test_no_prediction_at_all(kind):
+    """As when an image leaves no proposal."""
+    empty = torch.empty(0, 4)
+    head = Head(loss_cls={"type": kind}, score_weighted=True)
+    found = head.detection_losses(
+        torch.empty(0, 2), torch.empty(0, dtype=torch.long), torch.empty(0), empty, empty, torch.tensor(1.0)
+    )
+    assert all(loss == 0 for loss in found.values())
+
+
+@pytest.mark.parametrize("kind", ["BRS", "aLRP"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_in_the_loss_and_stops_nothing(kind, value):
+    logits = LOGITS.clone()
+    logits[1, 1] = value
+    head = Head(loss_cls={"type": kind})
+    found = head.detection_losses(logits, LABELS, torch.ones(4), BOXES * value, TARGETS, torch.tensor(2.0))
+    assert not any(loss.isfinite() for loss in found.values())
+
+
 def test_masks_are_drawn_among_all_images():
     class Result:
         def __init__(self, start: int, count: int) -> None:

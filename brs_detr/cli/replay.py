@@ -1,0 +1,46 @@
+"""`brs-detr replay`: repeat the step that ended a training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("replay", short_help="Repeat a training step that failed, and name the layer.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
+def command(file: Path, device: str) -> None:
+    """Repeat the step in FILE, which a training left when its numbers were not finite for several steps in a row.
+
+    Prints every loss, the first layer whose output is not finite, the parameters whose gradient is not, and the images.
+    The same weights, batch and random numbers are used; only the device may differ.
+
+    \b
+    Example:
+      brs-detr replay work_dirs/my_run/failed_step.pth
+    """
+    from brs_detr.bench.environment import find_device
+    from brs_detr.engine.console import make_console
+    from brs_detr.engine.registry import register
+    from brs_detr.engine.replay import replay
+
+    find_device(device)
+    register()
+    result = replay(file, device)
+    console = make_console()
+    lines = [f"Step {result.step}"]
+    lines += [f"  image     {image}" for image in result.images]
+    lines += [f"  {name:<18}{value:.6g}" for name, value in result.losses.items()]
+    if result.weights:
+        lines.append(f"  weights that are not finite: {_some(result.weights)}")
+    lines.append(f"  first layer with an output that is not finite: {result.first_layer or 'none'}")
+    lines.append(f"  gradients that are not finite: {_some(result.gradients)}")
+    if result.is_finite:
+        lines.append("All numbers are finite on this device.")
+    console.print("\n".join(lines), markup=False, highlight=False)
+
+
+def _some(names: list[str], most: int = 8) -> str:
+    shown = ", ".join(names[:most]) or "none"
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

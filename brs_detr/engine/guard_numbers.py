@@ -1,0 +1,97 @@
+"""What a training does about numbers that are not finite: tell, go on, and stop with a file that repeats the step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import get_rank, is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from rich.console import Console
+from torch import Tensor
+
+from brs_detr.engine.guarded_optimizer import GuardedOptimWrapper
+from brs_detr.engine.replay import RandomState, save_step
+from brs_detr.engine.run_folder import RunFolder
+from brs_detr.errors import UserError
+
+PATIENCE = 10
+"""Steps in a row that are left out before a training stops."""
+
+
+class GuardNumbers(Hook):
+    """Says which steps `GuardedOptimWrapper` left out, and ends a training where it leaves out one after the other.
+
+    Running statistics of batch normalisation are taken back to what they were before such a step. The last step is
+    written to `failed_step.pth` beside the run's record: batch, weights and random state, for `brs-detr replay`.
+
+    Args:
+        console: where to tell.
+        patience: steps in a row.
+    """
+
+    priority = "NORMAL"
+
+    def __init__(self, console: Console, patience: int = PATIENCE) -> None:
+        self.console = console
+        self.patience = patience
+        self._random: RandomState | None = None
+        self._statistics: list[Tensor] = []
+        self._kept: list[Tensor] = []
+        self._num_skipped = 0
+
+    def before_train(self, runner: Runner) -> None:
+        """Find the statistics that a forward pass changes."""
+        buffers = [buffer for module in runner.model.modules() for buffer in module.buffers(recurse=False)]
+        self._statistics = [buffer for buffer in buffers if buffer.is_floating_point()]
+        self._kept = [buffer.clone() for buffer in self._statistics]
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Remember what a step begins with."""
+        self._random = RandomState.now()
+        if self._statistics:
+            torch._foreach_copy_(self._kept, self._statistics)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Mapping[str, Any] | None = None
+    ) -> None:
+        """Tell of a step that was left out; give up after several in a row.
+
+        Raises:
+            UserError: the last `patience` steps were left out.
+        """
+        optimizer = runner.optim_wrapper
+        if not isinstance(optimizer, GuardedOptimWrapper) or optimizer.num_skipped == self._num_skipped:
+            return
+        self._num_skipped = optimizer.num_skipped
+        if self._statistics:
+            torch._foreach_copy_(self._statistics, self._kept)
+        wrong = ", ".join(name for name, value in (outputs or {}).items() if not _is_finite(value)) or "a gradient"
+        images = ", ".join(str(sample.metainfo.get("img_path", "?")) for sample in data_batch["data_samples"])
+        line = f"Step {runner.iter + 1} is left out: {wrong} is not finite (images: {images})."
+        runner.logger.warning(line)
+        if is_main_process():
+            self.console.print(line, markup=False)
+        if optimizer.skipped_in_a_row >= self.patience:
+            self._give_up(runner, data_batch, wrong)
+
+    def _give_up(self, runner: Runner, data_batch: Any, wrong: str) -> None:
+        folder = RunFolder(Path(runner.work_dir))
+        rank = get_rank()
+        path = folder.path / ("failed_step.pth" if rank == 0 else f"failed_step_rank{rank}.pth")
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        assert self._random is not None
+        save_step(path, runner.cfg, model, data_batch, self._random, runner.iter + 1)
+        raise UserError(
+            f"The last {self.patience} steps were left out, at the end because {wrong} was not finite.",
+            f"`brs-detr replay {path}` repeats the last one and names the layer. A lower learning rate, or gradient "
+            "clipping (optim_wrapper.clip_grad), is the usual cure.",
+        )
+
+
+def _is_finite(value: Any) -> bool:
+    return not isinstance(value, (Tensor, float)) or bool(torch.as_tensor(value).isfinite().all())
