@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +18,16 @@ from mmengine.runner import Runner
 
 import brs_detr
 from brs_detr.engine.run_folder import RunFolder, write_whole
+from brs_detr.errors import UserError
 
 
 class KeepLastAndBest(Hook):
     """Write `last.pth` after each epoch and `best.pth` after each evaluation that beats all before it.
 
-    `last.pth` holds optimizer and schedules too. `best.pth` holds the weights that were evaluated (their moving mean,
-    where the run keeps one), class names, config and metrics, all plain values, so that it is small and can be read
-    without running code. What the best weights found goes to `predictions.json`. Files appear complete or not at all.
+    `last.pth` holds optimizer and schedules too; the one before it stays as `previous.pth`. `best.pth` holds the weights
+    that were evaluated (their moving mean, where the run keeps one), class names, config and metrics, all plain values,
+    so that it is small and can be read without running code. What the best weights found goes to `predictions.json`.
+    Files appear complete or not at all.
 
     Args:
         monitor: the metric to keep the best of; larger is better.
@@ -42,12 +48,19 @@ class KeepLastAndBest(Hook):
             self.best, self.best_epoch = meta["metrics"][self.monitor], meta["epoch"]
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Save everything that resuming needs."""
+        """Save everything that resuming needs.
+
+        Raises:
+            UserError: it cannot be written; what was saved before stays.
+        """
         if is_main_process():
-            last = RunFolder(Path(runner.work_dir)).last
-            partial = last.with_name(f".{last.name}.partial")
-            runner.save_checkpoint(str(last.parent), partial.name, by_epoch=True)
-            partial.replace(last)
+            folder = RunFolder(Path(runner.work_dir))
+            partial = folder.last.with_name(f".{folder.last.name}.partial")
+            with _cleared_on_failure(partial, folder.last):
+                runner.save_checkpoint(str(partial.parent), partial.name, by_epoch=True)
+            if folder.last.exists():
+                _give_second_name(folder.last, folder.previous)
+            partial.replace(folder.last)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Save the weights if they are the best so far."""
@@ -79,6 +92,30 @@ class KeepLastAndBest(Hook):
             "metrics": {key: float(value) for key, value in metrics.items()},
             "brs_detr_version": brs_detr.__version__,
         }
+
+
+@contextmanager
+def _cleared_on_failure(partial: Path, last: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        kept = f"{last} is the last one that was" if last.exists() else "Nothing was saved before"
+        raise UserError(
+            f"The checkpoint of this epoch cannot be written: {error.strerror or error}. {kept}.",
+            "Make room on the disk, then go on with --resume.",
+        ) from error
+
+
+def _give_second_name(path: Path, second: Path) -> None:
+    """Let a file have two names, the second instead of whatever had it; at no time is the first gone."""
+    partial = second.with_name(f".{second.name}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        os.link(path, partial)
+    except OSError:  # a file system without links
+        shutil.copyfile(path, partial)
+    partial.replace(second)
 
 
 def _predictions(runner: Runner) -> list[dict[str, Any]]:

@@ -30,6 +30,11 @@ class RunFolder:
         return self.path / "checkpoints" / "last.pth"
 
     @property
+    def previous(self) -> Path:
+        """The last one before that, in case that is damaged."""
+        return self.path / "checkpoints" / "previous.pth"
+
+    @property
     def config(self) -> Path:
         """The resolved config; it can be trained again."""
         return self.path / "config.py"

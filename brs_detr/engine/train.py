@@ -23,6 +23,7 @@ from brs_detr.engine.loaders import mend_workers
 from brs_detr.engine.loggers import set_loggers
 from brs_detr.engine.progress import TrainingProgress
 from brs_detr.engine.registry import explain_unknown_option, explain_unknown_type
+from brs_detr.engine.resume import checkpoint_to_resume, require_resumable
 from brs_detr.engine.run_folder import RunFolder
 from brs_detr.engine.run_record import describe_run, end_record, read_record, write_record
 from brs_detr.engine.schedule import set_epochs
@@ -162,6 +163,7 @@ def run_job(job: Job, config: Config, console: Console, preparation: Preparation
     """
     run, preparation = RunFolder(job.work_dir), preparation or Preparation()
     _require_usable(run, job.resume)
+    start = checkpoint_to_resume(run, console) if job.resume else None
     with _removed_on_failure(job.work_dir):
         if job.data is not None:
             use_folder(config, job.data, run.data, console)
@@ -172,7 +174,7 @@ def run_job(job: Job, config: Config, console: Console, preparation: Preparation
         seed = _choose_seed(job.seed, run if job.resume else None)
         preparation.prepare_config(config)
         mend_workers(config)
-        _prepare_for_runner(config, job, seed)
+        _prepare_for_runner(config, job, seed, start)
         record = {**_describe(job, config, seed), **preparation.facts()}
         runner = _build_runner(config)
         if not job.resume:
@@ -231,22 +233,10 @@ def _build_runner(config: Config) -> QuietRunner:
         raise explain_unknown_option(error) or error from None
 
 
-def require_resumable(run: RunFolder) -> None:
-    """Refuse to go on where nothing is.
-
-    Raises:
-        UserError: the folder has no last checkpoint.
-    """
-    if not run.last.exists():
-        raise UserError(
-            f"There is nothing to resume: no {run.last.name} in {run.last.parent}.", "Start without --resume."
-        )
-
-
 def _require_usable(run: RunFolder, resume: bool) -> None:
     if resume:
         require_resumable(run)
-    elif run.last.exists() or run.best.exists():
+    elif run.last.exists() or run.previous.exists() or run.best.exists():
         raise UserError(
             f"{run.path} already holds a training run.",
             "Add --resume to go on with it, or write elsewhere with --work-dir DIR.",
@@ -261,12 +251,12 @@ def _choose_seed(seed: int | None, resumed: RunFolder | None) -> int:
     return sync_random_seed() if seed is None else seed
 
 
-def _prepare_for_runner(config: Config, job: Job, seed: int) -> None:
+def _prepare_for_runner(config: Config, job: Job, seed: int, start: Path | None) -> None:
     config.work_dir = str(job.work_dir)
     draw_anew_each_epoch(config)
     config.randomness = {**config.get("randomness", {}), "seed": seed}
-    if job.resume:
-        config.resume, config.load_from = True, str(RunFolder(job.work_dir).last)
+    if start is not None:
+        config.resume, config.load_from = True, str(start)
     if job.amp:
         config.optim_wrapper.type = "AutocastOptimWrapper"
     elif config.optim_wrapper.get("type", "OptimWrapper") == "OptimWrapper":

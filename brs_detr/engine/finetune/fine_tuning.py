@@ -14,9 +14,10 @@ from brs_detr.engine.finetune.model_names import default_model, find_model
 from brs_detr.engine.finetune.starting_weights import choose_weights, no_weights
 from brs_detr.engine.finetune.tuner import TUNING, Tuner
 from brs_detr.engine.finetune.tuning_overrides import split_assignments
+from brs_detr.engine.resume import require_resumable
 from brs_detr.engine.run_folder import RunFolder
 from brs_detr.engine.run_record import read_record
-from brs_detr.engine.train import Job, TrainedRun, require_resumable, run_job
+from brs_detr.engine.train import Job, TrainedRun, run_job
 from brs_detr.errors import UserError
 
 

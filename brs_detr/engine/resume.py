@@ -1,0 +1,65 @@
+"""Which checkpoint a training goes on from."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+from rich.console import Console
+
+from brs_detr.engine.distributed import is_first
+from brs_detr.engine.run_folder import RunFolder
+from brs_detr.errors import UserError
+
+DAMAGED = ".damaged"
+
+
+def is_whole(path: Path) -> bool:
+    """Whether every byte of a checkpoint is as it was written, by the checksums that PyTorch's format carries."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
+        return False
+
+
+def require_resumable(run: RunFolder) -> None:
+    """Refuse to go on where nothing is.
+
+    Raises:
+        UserError: the folder has neither a last checkpoint nor the one before.
+    """
+    if not run.last.exists() and not run.previous.exists():
+        raise UserError(
+            f"There is nothing to resume: no {run.last.name} in {run.last.parent}.", "Start without --resume."
+        )
+
+
+def checkpoint_to_resume(run: RunFolder, console: Console) -> Path:
+    """The last checkpoint; where that is damaged, the one before, which costs an epoch.
+
+    A damaged file is renamed, so that it does not take the place of a good one later.
+
+    Args:
+        run: folder of the run.
+        console: where to tell.
+
+    Raises:
+        UserError: there is none, or both are damaged.
+    """
+    require_resumable(run)
+    if is_whole(run.last):
+        return run.last
+    if not is_whole(run.previous):
+        raise UserError(
+            f"The checkpoints in {run.last.parent} are damaged.",
+            f"{run.best.name} holds weights to start from anew: --set load_from={run.best}"
+            if run.best.exists()
+            else "Start without --resume.",
+        )
+    if is_first():
+        if run.last.exists():
+            run.last.replace(run.last.with_name(run.last.name + DAMAGED))
+        console.print(f"{run.last} is damaged; going on from {run.previous.name}, an epoch before.", markup=False)
+    return run.previous
