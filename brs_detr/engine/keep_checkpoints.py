@@ -24,10 +24,10 @@ from brs_detr.errors import UserError
 class KeepLastAndBest(Hook):
     """Write `last.pth` after each epoch and `best.pth` after each evaluation that beats all before it.
 
-    `last.pth` holds optimizer and schedules too; the one before it stays as `previous.pth`. `best.pth` holds the weights
-    that were evaluated (their moving mean, where the run keeps one), class names, config and metrics, all plain values,
-    so that it is small and can be read without running code. What the best weights found goes to `predictions.json`.
-    Files appear complete or not at all.
+    `last.pth` holds optimizer and schedules too; the one before it stays as `previous.pth`. `best.pth` holds the
+    weights that were evaluated (their moving mean, where the run keeps one), class names, config and metrics, all plain
+    values, so that it is small and can be read without running code. What the best weights found goes to
+    `predictions.json`. Files appear complete or not at all.
 
     Args:
         monitor: the metric to keep the best of; larger is better.
