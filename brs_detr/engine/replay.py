@@ -173,7 +173,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError(f"Cannot open {path}: {error.strerror}.", "Check the path.") from None
     except Exception as error:
         raise UserError(
-            f"{path} cannot be read: {type(error).__name__}.", "Give a `failed_step.pth` of ours."
+            f"{path} cannot be read: {type(error).__name__}.", "Give the `failed_step.pth` that a training left."
         ) from None
     if not isinstance(content, dict) or content.get("brs_detr_step") != _VERSION:
         raise UserError(f"{path} is no training step.", "Give the `failed_step.pth` that a training left.")
