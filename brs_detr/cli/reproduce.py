@@ -12,7 +12,7 @@ from brs_detr.cli import INTERRUPTED
 from brs_detr.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
@@ -106,7 +106,7 @@ def command(
     if weights is not None and not eval_only:
         raise click.UsageError("--weights is for --eval-only. To train from your own: brs-detr finetune.")
     rows = _rows(table, names, eval_only)
-    folder = {"coco": coco, "cityscapes": cityscapes, "lvis": lvis}[rows[0].data] or _FOLDERS[rows[0].data]
+    folder = _folder(rows[0].data, {"coco": coco, "cityscapes": cityscapes, "lvis": lvis})
     places = Places((data or DEMO) if smoke else str(folder), out, ledger)
     machines = Machines(gpus or (1 if smoke else _gpus_here()), count, rank, head)
     if slurm is not None:
@@ -146,8 +146,19 @@ def _rows(table: str, names: Sequence[str], eval_only: bool) -> list[Row]:
                 raise UserError(f"{row.detector} is not trained by this package.", cure)
         return rows
     if eval_only:
-        return [row for row in rows_of(table) if row.weights or row.zoo]
+        released = [row for row in rows_of(table) if row.weights or row.zoo]
+        if not released:
+            raise UserError(f"Nobody has released weights for a row of {table}.", "Train one, without --eval-only.")
+        return released
     return [row for row in rows_of(table) if row.config is not None]
+
+
+def _folder(data: str, given: Mapping[str, Path | None]) -> Path:
+    """Where a data set is, of the options that say it; one of another data set would have no effect."""
+    for name, path in given.items():
+        if path is not None and name != data:
+            raise click.UsageError(f"--{name} has no effect here: these rows are of --{data} DIR.")
+    return given[data] or _FOLDERS[data]
 
 
 def _gpus_here() -> int:

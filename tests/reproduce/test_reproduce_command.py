@@ -166,6 +166,8 @@ def test_show_prints_all_tables_and_says_what_is_empty(uninterrupted: Path, tmp_
     ("arguments", "message"),
     [
         (["reproduce"], "Name a table"),
+        (["reproduce", "table7", "--eval-only"], "Nobody has released weights for a row of table7"),
+        (["reproduce", "table8", "--coco", "data/coco"], "--coco has no effect here: these rows are of --lvis DIR"),
         (["reproduce", "table9"], "'table9' is not one of 'table1', 'table2'"),
         (["reproduce", "table5", "--row", "brs-r51"], "Did you mean 'brs-r50'"),
         (["reproduce", "table5", "--data", "demo"], "--data is for --smoke"),
