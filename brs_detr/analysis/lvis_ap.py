@@ -26,7 +26,8 @@ def lvis_ap(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]
 
     At most 300 detections an image count. Those of a class that an image was not annotated for are left out, and where
     not all objects of a class are annotated, a detection without an object is neither right nor wrong. Arguments and
-    result are those of `brs_detr.analysis.coco_ap.coco_ap`; `AP_rare`, `AP_common` and `AP_frequent` are added.
+    result are those of `brs_detr.analysis.coco_ap.coco_ap`; `AP_rare`, `AP_common` and `AP_frequent` are added. What is
+    called `AR_100` there is the recall of 300 detections here.
     """
     objects, kept = federated(dataset, predictions)
     boxes = evaluate_boxes(objects, kept, detections=DETECTIONS)

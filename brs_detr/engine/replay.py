@@ -23,33 +23,41 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class RandomState:
-    """States of every random generator of a process, as plain values."""
+    """States of the random generators of a process: Python's, NumPy's, PyTorch's, and that of its GPU."""
 
-    python: list[Any]
-    numpy: dict[str, Any]
+    python: tuple[Any, ...]
+    numpy: tuple[Any, ...]
     torch: Tensor
-    cuda: list[Tensor]
+    cuda: Tensor | None
 
     @classmethod
     def now(cls) -> RandomState:
         """Those of this moment."""
-        version, numbers, gauss = random.getstate()
-        name, keys, position, has_gauss, cached = np.random.get_state()
-        words = torch.from_numpy(np.asarray(keys).astype(np.int64))
-        legacy = {"name": name, "keys": words, "position": position, "has_gauss": has_gauss, "cached": cached}
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-        return cls([version, list(numbers), gauss], legacy, torch.get_rng_state(), cuda)
+        cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+        return cls(random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda)  # type: ignore[arg-type]
 
     def restore(self) -> None:
         """Make them those of now."""
-        version, numbers, gauss = self.python
-        random.setstate((version, tuple(numbers), gauss))
-        legacy = self.numpy
-        keys = legacy["keys"].numpy().astype(np.uint32)
-        np.random.set_state((legacy["name"], keys, legacy["position"], legacy["has_gauss"], legacy["cached"]))
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)  # type: ignore[arg-type]
         torch.set_rng_state(self.torch)
-        if self.cuda and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(self.cuda)
+        if self.cuda is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state(self.cuda)
+
+    def plain(self) -> dict[str, Any]:
+        """As tensors and plain values."""
+        version, numbers, gauss = self.python
+        name, keys, *rest = self.numpy
+        numpy = [name, torch.from_numpy(keys.astype(np.int64)), *rest]
+        return {"python": [version, list(numbers), gauss], "numpy": numpy, "torch": self.torch, "cuda": self.cuda}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> RandomState:
+        """The state that `plain` gave."""
+        version, numbers, gauss = plain["python"]
+        name, keys, *rest = plain["numpy"]
+        numpy = name, keys.numpy().astype(np.uint32), *rest
+        return cls((version, tuple(numbers), gauss), numpy, plain["torch"], plain["cuda"])
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ def save_step(
         "state_dict": {name: value.cpu() for name, value in model.state_dict().items()},
         "inputs": [image.cpu() for image in batch["inputs"]],
         "data_samples": [_plain_sample(sample) for sample in batch["data_samples"]],
-        "random": vars(state),
+        "random": state.plain(),
     }
     partial = path.with_name(f".{path.name}.partial")
     torch.save(content, partial)
@@ -148,7 +156,7 @@ def replay(path: str | Path, device: str = "cpu") -> Replay:
     """
     content = _read(Path(path))
     model, batch = _rebuild(content, device)
-    RandomState(**content["random"]).restore()
+    RandomState.from_plain(content["random"]).restore()
     layers = _first_not_finite(model)
     parsed = model(**model.data_preprocessor(batch, training=True), mode="loss")
     losses = {name: sum(value) if isinstance(value, list) else value for name, value in parsed.items()}

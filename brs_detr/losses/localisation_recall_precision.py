@@ -116,7 +116,8 @@ class ALRPLoss(nn.Module):
     def forward(self, logits: Tensor, targets: Tensor, box_losses: Tensor) -> ALRPLossOutput:
         """Return the weighted terms of logits and targets [N] and box losses [P]."""
         loss = alrp_loss(logits, targets, box_losses, self.delta)
-        balanced = self.loss_weight * self.balance.to(loss.localisation.dtype) * loss.localisation
+        balance = self.balance.to(loss.localisation.dtype, copy=True)  # what it is now: it may change before backward
+        balanced = self.loss_weight * balance * loss.localisation
         if self.training:
             self._remember(loss)
         return ALRPLossOutput(self.loss_weight * loss.classification, balanced)
@@ -128,8 +129,8 @@ class ALRPLoss(nn.Module):
         self.sums += torch.where(has_positives > 0, terms, 0)  # NaN counts for nothing
         is_over = self.sums[2] >= self.period
         balance = (self.sums[0] + self.sums[1]) / self.sums[1]
-        self.balance = torch.where(is_over, balance.to(self.balance.dtype), self.balance)
-        self.sums = torch.where(is_over, torch.zeros_like(self.sums), self.sums)
+        self.balance.copy_(torch.where(is_over, balance, self.balance))
+        self.sums.masked_fill_(is_over, 0)
 
     def extra_repr(self) -> str:
         """Show the stored arguments."""

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from brs_detr.analysis.lvis_ap import FREQUENCIES
 from brs_detr.engine.run_folder import write_whole
 from brs_detr.errors import UserError
 from brs_detr.reproduce.tables import NOISE
@@ -18,6 +19,7 @@ Verdict = Literal["reproduced", "above", "below", "smoke", "not published"]
 FORMAT_VERSION = 1
 METRICS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
 MASK_METRICS = tuple(f"mask_{name}" for name in METRICS)
+_KEPT = (*METRICS, *MASK_METRICS, *(f"{kind}_{word}" for kind in ("AP", "mask_AP") for word in FREQUENCIES.values()))
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class LedgerEntry:
     Args:
         row: name of the row in `brs_detr.reproduce.tables`.
         kind: trained here, released weights evaluated here, or a trial of the machinery that says nothing of the paper.
-        metrics: those of `METRICS`, of the last epoch, in [0, 1]; of `MASK_METRICS` too where masks were measured.
+        metrics: those of `METRICS`, of the last epoch, in [0, 1]; of masks and
+            of LVIS's groups of classes too where they were measured.
         paper_ap: published figure, in [0, 1], if there is one.
         seed: of the training.
         config: by name.
@@ -115,8 +118,8 @@ def _checked(metrics: dict[str, Any]) -> dict[str, float]:
 
 
 def kept_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Those that a ledger keeps: of boxes, and of masks if there are any."""
-    return {name: metrics[name] for name in (*METRICS, *MASK_METRICS) if name in METRICS or name in metrics}
+    """Those that a ledger keeps: of boxes; of masks and of LVIS's groups of classes, if there are any."""
+    return {name: metrics[name] for name in _KEPT if name in METRICS or name in metrics}
 
 
 def add_to_ledger(path: Path, entry: LedgerEntry) -> None:

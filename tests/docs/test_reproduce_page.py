@@ -28,6 +28,12 @@ def test_tables_are_those_of_the_results() -> None:
     assert DETECTORS.count("`brs-detr reproduce table") >= sum(bool(row.loss) for row in ROWS)
 
 
+def test_the_readme_counts_the_configs() -> None:
+    configs = list((ROOT / "configs" / "ranking_losses").glob("*.py"))
+    assert f"{len(configs)} configs of six detectors" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len({row.detector for row in ROWS if row.loss}) == 6 and len({row.loss for row in ROWS if row.loss}) == 7
+
+
 def test_every_row_that_can_be_run_has_its_command() -> None:
     for row in ROWS:
         if row.config:

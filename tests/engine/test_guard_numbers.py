@@ -84,6 +84,8 @@ def test_random_states_come_back():
     assert draw() != first
     state.restore()
     assert draw() == first
+    RandomState.from_plain(state.plain()).restore()
+    assert draw() == first
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from brs_detr.errors import UserError
-from brs_detr.reproduce.ledger import METRICS, LedgerEntry, add_to_ledger, read_ledger
+from brs_detr.reproduce.ledger import METRICS, LedgerEntry, add_to_ledger, kept_metrics, read_ledger
 from brs_detr.reproduce.show import entry_line, tables
 
 
@@ -115,3 +115,11 @@ def test_results_of_another_recipe_or_other_data_are_not_averaged() -> None:
     found = shown(entry(0.4, config_hash="c" * 64), entry(0.3, data_hash="d" * 64), entry(0.501))
     assert found["brs-r50"].startswith("BRS-DETR R-50 12 50.1 50.10 +0.00 50.1")
     assert found["brs-r50"].endswith("reproduced: trained, seed 0")
+
+
+def test_groups_of_classes_are_kept(tmp_path: Path) -> None:
+    found = dict.fromkeys((*METRICS, "mask_AP", "AP_rare", "mask_AP_frequent", "AR_100"), 0.25)
+    one = entry(metrics=kept_metrics(found))
+    assert one.metrics.keys() == found.keys() - {"AR_100"}
+    add_to_ledger(tmp_path / "ledger.json", one)
+    assert read_ledger(tmp_path / "ledger.json") == [one]
