@@ -30,7 +30,7 @@ def require_resumable(run: RunFolder) -> None:
     Raises:
         UserError: the folder has neither a last checkpoint nor the one before.
     """
-    if not run.last.exists() and not run.previous.exists():
+    if not run.can_resume:
         raise UserError(
             f"There is nothing to resume: no {run.last.name} in {run.last.parent}.", "Start without --resume."
         )

@@ -35,6 +35,11 @@ class RunFolder:
         return self.path / "checkpoints" / "previous.pth"
 
     @property
+    def can_resume(self) -> bool:
+        """Whether there is something to go on from; it may be damaged."""
+        return self.last.exists() or self.previous.exists()
+
+    @property
     def config(self) -> Path:
         """The resolved config; it can be trained again."""
         return self.path / "config.py"

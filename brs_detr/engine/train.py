@@ -236,7 +236,7 @@ def _build_runner(config: Config) -> QuietRunner:
 def _require_usable(run: RunFolder, resume: bool) -> None:
     if resume:
         require_resumable(run)
-    elif run.last.exists() or run.previous.exists() or run.best.exists():
+    elif run.can_resume or run.best.exists():
         raise UserError(
             f"{run.path} already holds a training run.",
             "Add --resume to go on with it, or write elsewhere with --work-dir DIR.",

@@ -80,7 +80,7 @@ def run_training(training: Training, machines: Machines, console: Console) -> No
     Raises:
         UserError: it failed, or another process is at it.
     """
-    resume = RunFolder(training.work_dir).last.exists()
+    resume = RunFolder(training.work_dir).can_resume
     with _claim(training.work_dir, machines.rank) as claim:
         if machines.num_processes == 1:
             _train_here(training, resume, console)
