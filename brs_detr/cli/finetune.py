@@ -8,7 +8,7 @@ from typing import Any, Literal
 import click
 
 from brs_detr.cli.check import Size
-from brs_detr.cli.training_session import conclude, resumable
+from brs_detr.cli.training_session import TrainingCommand, conclude, resumable, resume_option, wants_to_resume
 
 
 class _Batch(click.ParamType):
@@ -26,7 +26,7 @@ class _Batch(click.ParamType):
         return int(text)
 
 
-@click.command("finetune", short_help="Train on your own data by a recipe that fits it.")
+@click.command("finetune", cls=TrainingCommand, short_help="Train on your own data by a recipe that fits it.")
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--model", help="r18, r50, swin-t, swin-l, co-r50 ..., or a config. [default: r50 on a GPU, r18 without]")
 @click.option("--weights", metavar="FILE|NAME|none", help="What to start from. [default: what the model names]")
@@ -43,7 +43,7 @@ class _Batch(click.ParamType):
 @click.option("--mosaic/--no-mosaic", default=None, help="Put four images into one, half of the time.")
 @click.option("--amp", is_flag=True, help="Compute in bfloat16: faster on GPUs and on CPUs that have it.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Repeat a run. [default: drawn, printed and stored]")
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the work dir.")
+@resume_option
 @click.option(
     "--log",
     "services",
@@ -64,7 +64,7 @@ def command(
     batch: int | Literal["auto"] | None,
     amp: bool,
     seed: int | None,
-    resume: bool,
+    resume: Literal["last", "auto"] | None,
     services: tuple[str, ...],
     no_report: bool,
     trust_pickle: bool,
@@ -95,7 +95,7 @@ def command(
             batch=batch,
             settings={_SETTINGS.get(name, name): value for name, value in flags.items() if value is not None},
             overrides=overrides,
-            resume=resume,
+            resume=wants_to_resume(resume, work_dir),
             amp=amp,
             seed=seed,
             services=services,

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
-from brs_detr.cli.training_session import conclude, resumable
+from brs_detr.cli.training_session import TrainingCommand, conclude, resumable, resume_option, wants_to_resume
 
 
-@click.command("train", short_help="Train a config on your data or on COCO.")
+@click.command("train", cls=TrainingCommand, short_help="Train a config on your data or on COCO.")
 @click.argument("config")
 @click.option("--data", type=click.Path(path_type=Path), help="Your data: COCO, Pascal VOC or YOLO.")
 @click.option("--work-dir", type=click.Path(path_type=Path), help="Where to write. [default: work_dirs/CONFIG]")
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the work dir.")
+@resume_option
 @click.option("--amp", is_flag=True, help="Compute in bfloat16: faster on GPUs and on CPUs that have it.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Repeat a run. [default: drawn, printed and stored]")
 @click.option("--epochs", type=click.IntRange(1), help="How long to train; the schedule is stretched to it.")
@@ -30,7 +31,7 @@ def command(
     config: str,
     data: Path | None,
     work_dir: Path | None,
-    resume: bool,
+    resume: Literal["last", "auto"] | None,
     amp: bool,
     seed: int | None,
     epochs: int | None,
@@ -50,6 +51,7 @@ def command(
       brs-detr train brs-co-deformable-detr_r50_8xb2-12e_coco --data traffic --amp --seed 1
       brs-detr train my_config.py --set optim_wrapper.optimizer.lr=1e-4 --set train_dataloader.batch_size=8
       torchrun --nproc-per-node 8 -m brs_detr.cli train brs-co-deformable-detr_r50_8xb2-12e_coco
+      torchrun --nproc-per-node 8 --max-restarts 3 -m brs_detr.cli train my_config.py --resume auto
     """
     from brs_detr.engine.train import default_work_dir, train
 
@@ -59,7 +61,7 @@ def command(
             config,
             data,
             work_dir,
-            resume=resume,
+            resume=wants_to_resume(resume, work_dir),
             amp=amp,
             seed=seed,
             epochs=epochs,

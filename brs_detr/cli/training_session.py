@@ -1,4 +1,4 @@
-"""What `train` and `finetune` say in the end, and when they are interrupted."""
+"""What `train` and `finetune` have in common: how they are resumed, what they say in the end or when interrupted."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -17,14 +18,39 @@ if TYPE_CHECKING:
     from brs_detr.engine.train import TrainedRun
 
 
+class TrainingCommand(click.Command):
+    """A command with `--resume` that may have the value `auto`; whatever else follows it is not its value."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse."""
+        pairs = zip_longest(args, args[1:])
+        is_bare = [arg == "--resume" and following != "auto" for arg, following in pairs]
+        return super().parse_args(ctx, [arg + "=last" * bare for arg, bare in zip(args, is_bare, strict=True)])
+
+
+resume_option = click.option(
+    "--resume",
+    type=click.Choice(["last", "auto"]),
+    metavar="[auto]",
+    help="Go on from the last checkpoint in the work dir; with auto, begin where there is none.",
+)
+
+
+def wants_to_resume(resume: Literal["last", "auto"] | None, work_dir: Path) -> bool:
+    """Whether a run is to go on with what is in its folder."""
+    from brs_detr.engine.run_folder import RunFolder
+
+    return RunFolder(work_dir).can_resume if resume == "auto" else resume is not None
+
+
 @contextmanager
 def resumable(work_dir: Path) -> Iterator[None]:
     """Say, when a training is interrupted, where its last checkpoint is and how to go on, and leave."""
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         _say_how_to_resume(work_dir)
-        sys.exit(INTERRUPTED)
+        sys.exit(getattr(error, "exit_code", INTERRUPTED))
 
 
 def conclude(run: TrainedRun, with_report: bool) -> None:
@@ -46,11 +72,15 @@ def conclude(run: TrainedRun, with_report: bool) -> None:
 
 
 def _say_how_to_resume(work_dir: Path) -> None:
+    from brs_detr.engine.distributed import is_first
     from brs_detr.engine.run_folder import RunFolder
 
+    if not is_first():
+        return
     last = RunFolder(work_dir).last
     if not last.exists():
         click.echo("\nStopped before the first checkpoint.", err=True)
         return
-    again = shlex.join(argument for argument in sys.argv[1:] if argument != "--resume")
-    click.echo(f"\nStopped. The last checkpoint is {last}. To go on:\n  brs-detr {again} --resume", err=True)
+    resume = [] if "--resume" in sys.argv else ["--resume"]
+    again = shlex.join([*sys.argv[1:], *resume])
+    click.echo(f"\nStopped. The last checkpoint is {last}. To go on:\n  brs-detr {again}", err=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import gc
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmengine import Config
@@ -50,6 +51,26 @@ def join_processes(config: Config) -> None:
         return
     torch.distributed.init_process_group("gloo")
     config.model_wrapper_cfg = {"type": "MMDistributedDataParallel", "device_ids": None, "broadcast_buffers": False}
+
+
+def largest_of_all(number: int) -> int:
+    """The largest of the numbers that the processes give; each waits for the others, no device does."""
+    import torch
+    from torch import distributed
+
+    if not distributed.is_initialized() or distributed.get_world_size() == 1:
+        return number
+    shared = torch.tensor(number)
+    distributed.all_reduce(shared, distributed.ReduceOp.MAX, group=_host_group())
+    return int(shared)
+
+
+@functools.cache
+def _host_group() -> Any:
+    """A group that talks without a GPU; None for the default one, where that does."""
+    from torch import distributed
+
+    return None if distributed.get_backend() == "gloo" else distributed.new_group(backend="gloo")
 
 
 def _leave_processes() -> None:

@@ -46,6 +46,7 @@ class GuardNumbers(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Find the statistics that a forward pass changes."""
+        self._num_skipped = getattr(runner.optim_wrapper, "num_skipped", 0)
         buffers = [buffer for module in runner.model.modules() for buffer in module.buffers(recurse=False)]
         self._statistics = [buffer for buffer in buffers if buffer.is_floating_point()]
         self._kept = [buffer.clone() for buffer in self._statistics]

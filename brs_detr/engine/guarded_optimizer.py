@@ -9,6 +9,8 @@ from mmengine.dist import all_reduce, get_world_size
 from mmengine.optim import OptimWrapper
 from torch import Tensor
 
+_COUNTS = ("num_skipped", "skipped_in_a_row")
+
 
 class GuardedOptimWrapper(OptimWrapper):
     """mmengine's `OptimWrapper` that leaves weights and moments alone when a loss or a gradient is NaN or infinite.
@@ -24,6 +26,16 @@ class GuardedOptimWrapper(OptimWrapper):
         super().__init__(*args, **kwargs)
         self.num_skipped = self.skipped_in_a_row = 0
         self._losses_are_finite: Tensor | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """mmengine's, and how many steps were left out."""
+        return {**super().state_dict(), **{name: getattr(self, name) for name in _COUNTS}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave; the counts are 0 where another wrapper gave it."""
+        for name in _COUNTS:
+            setattr(self, name, state_dict.get(name, 0))
+        super().load_state_dict({key: value for key, value in state_dict.items() if key not in _COUNTS})
 
     def update_params(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Go backward from a loss, and take a step when it is time for one."""

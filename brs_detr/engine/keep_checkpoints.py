@@ -11,18 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
 
 import brs_detr
 from brs_detr.engine.run_folder import RunFolder, write_whole
 from brs_detr.errors import UserError
+from brs_detr.heads.ranking import RankingLossMixin
+from brs_detr.heads.ranking_memory import RankingMemory
+
+MEMORIES = "ranking_memories"
+"""Key of what the ranking losses of each process remember of earlier batches, in the metadata of `last.pth`."""
 
 
 class KeepLastAndBest(Hook):
-    """Write `last.pth` after each epoch and `best.pth` after each evaluation that beats all before it.
+    """Write `last.pth` after each epoch, and within it when the loop says so; `best.pth` after each evaluation that
+    beats all before it.
 
     `last.pth` holds optimizer and schedules too; the one before it stays as `previous.pth`. `best.pth` holds the
     weights that were evaluated (their moving mean, where the run keeps one), class names, config and metrics, all plain
@@ -53,19 +60,40 @@ class KeepLastAndBest(Hook):
         Raises:
             UserError: it cannot be written; what was saved before stays.
         """
-        if is_main_process():
-            folder = RunFolder(Path(runner.work_dir))
-            partial = folder.last.with_name(f".{folder.last.name}.partial")
-            with _cleared_on_failure(partial, folder.last):
-                runner.save_checkpoint(str(partial.parent), partial.name, by_epoch=True)
-            if folder.last.exists():
-                _give_second_name(folder.last, folder.previous)
-            partial.replace(folder.last)
+        self._save_last(runner, num_epochs=runner.epoch + 1)
+
+    def save_within_epoch(self, runner: Runner) -> None:
+        """Save everything that resuming needs, between two steps.
+
+        Raises:
+            UserError: it cannot be written; what was saved before stays.
+        """
+        self._save_last(runner, num_epochs=runner.epoch)
+
+    def _save_last(self, runner: Runner, num_epochs: int) -> None:
+        memories = _all_memories(runner.model)
+        if not is_main_process():
+            return
+        folder = RunFolder(Path(runner.work_dir))
+        partial = folder.last.with_name(f".{folder.last.name}.partial")
+        meta = {"epoch": num_epochs, "iter": runner.iter, MEMORIES: memories}
+        with _cleared_on_failure(partial, folder.last):
+            runner.save_checkpoint(str(partial.parent), partial.name, meta=meta)
+        if folder.last.exists():
+            _give_second_name(folder.last, folder.previous)
+        partial.replace(folder.last)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Give ranking losses back what they remembered, if there are as many processes as there were."""
+        memories = checkpoint.get("meta", {}).get(MEMORIES) or []
+        if len(memories) == get_world_size():
+            for memory, content in zip(_memories(runner.model), memories[get_rank()], strict=True):
+                memory.restore(content)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Save the weights if they are the best so far."""
+        """Save the weights if they are the best so far, or those that were the best before the run was resumed."""
         value = (metrics or {}).get(self.monitor)
-        if value is not None and value > self.best:
+        if value is not None and (value > self.best or runner.epoch == self.best_epoch):
             self.best, self.best_epoch = value, runner.epoch
             self._save_best(runner, metrics or {})
 
@@ -102,9 +130,20 @@ def _cleared_on_failure(partial: Path, last: Path) -> Iterator[None]:
         partial.unlink(missing_ok=True)
         kept = f"{last} is the last one that was" if last.exists() else "Nothing was saved before"
         raise UserError(
-            f"The checkpoint of this epoch cannot be written: {error.strerror or error}. {kept}.",
+            f"The checkpoint cannot be written: {error.strerror or error}. {kept}.",
             "Make room on the disk, then go on with --resume.",
         ) from error
+
+
+def _memories(model: nn.Module) -> list[RankingMemory]:
+    heads = (module for module in model.modules() if isinstance(module, RankingLossMixin))
+    return [head.memory for head in heads if head.memory.num_batches]
+
+
+def _all_memories(model: nn.Module) -> list[list[dict[str, Any]]]:
+    """What the ranking losses of every process remember."""
+    own = [memory.content() for memory in _memories(model)]
+    return all_gather_object(own) if own else []
 
 
 def _give_second_name(path: Path, second: Path) -> None:

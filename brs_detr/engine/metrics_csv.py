@@ -20,7 +20,7 @@ class MetricsCsv(BaseVisBackend):
     """One row for each record of mmengine's log: losses by iteration, metrics by epoch; what was not measured is empty.
 
     Columns are those of `FIRST`, every other loss by name, then the COCO metrics. A run that is resumed goes on after
-    the last row before its iteration.
+    the last row: see `brs_detr.engine.unsaved`.
 
     Args:
         save_dir: of mmengine, `vis_data` in the run's folder.
@@ -65,9 +65,16 @@ class MetricsCsv(BaseVisBackend):
         values = {name.rpartition("/")[2]: value for name, value in scalar_dict.items()}
         if "loss" in values:
             self._add_training(values, step)
-        elif self.columns:
+        elif self.columns or self._take_up():
             found = {name: values[name] for name in METRIC_NAMES if name in values}
             self._append({"iteration": self.last_iteration, "epoch": step, **found})
+
+    def _take_up(self) -> bool:
+        """Go on with the file of a run whose evaluation begins anew; whether there is one."""
+        rows = read_rows(self.path)
+        if rows:
+            self.columns, self.last_iteration = list(rows[0]), int(rows[-1]["iteration"])
+        return bool(rows)
 
     def _add_training(self, values: dict[str, Any], step: int) -> None:
         losses = sorted(name for name in values if "loss" in name and name != "loss")

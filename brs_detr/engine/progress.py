@@ -67,7 +67,10 @@ class TrainingProgress(Hook):
     def before_train(self, runner: Runner) -> None:
         """Start the clock; a run that is resumed starts where it was."""
         self.first_iter, self.started = runner.iter, time.monotonic()
-        if runner.iter > 0:
+        num_batches = len(runner.train_dataloader)
+        if done := runner.iter - runner.epoch * num_batches:
+            self._print(f"Going on in epoch {runner.epoch + 1}, after {done} of {num_batches} batches")
+        elif runner.iter:
             self._print(f"Going on after epoch {runner.epoch}")
         self.tasks["train"] = self.bar.add_task("training", total=runner.max_iters, completed=runner.iter, note="")
 

@@ -19,20 +19,21 @@ def register() -> None:
     from brs_detr.data import registry
 
     registry.register()
-    from mmengine.registry import FUNCTIONS, HOOKS, METRICS, OPTIM_WRAPPERS, VISBACKENDS
+    from mmengine.registry import FUNCTIONS, HOOKS, LOOPS, METRICS, OPTIM_WRAPPERS, VISBACKENDS
 
     from brs_detr.engine.autocast import AutocastOptimWrapper
     from brs_detr.engine.coco_metric import CocoAPMetric
-    from brs_detr.engine.finetune.accumulation import CloseAccumulation
     from brs_detr.engine.finetune.close_mosaic import CloseMosaic
     from brs_detr.engine.finetune.early_stopping import StopEarly
     from brs_detr.engine.guarded_optimizer import GuardedOptimWrapper
     from brs_detr.engine.metrics_csv import MetricsCsv
-    from brs_detr.engine.seed_epochs import SeedEpochs, keep_seeds
+    from brs_detr.engine.seeds import SeedSteps, begin_worker
+    from brs_detr.engine.train_loop import TrainLoop
 
-    for hook in (CloseAccumulation, CloseMosaic, SeedEpochs, StopEarly):
+    for hook in (CloseMosaic, SeedSteps, StopEarly):
         HOOKS.register_module(module=hook, force=True)
-    FUNCTIONS.register_module(module=keep_seeds, force=True)
+    FUNCTIONS.register_module(module=begin_worker, force=True)
+    LOOPS.register_module(module=TrainLoop, force=True)
     METRICS.register_module(module=CocoAPMetric, force=True)
     for wrapper in (AutocastOptimWrapper, GuardedOptimWrapper):
         OPTIM_WRAPPERS.register_module(module=wrapper, force=True)

@@ -37,7 +37,7 @@ def require_resumable(run: RunFolder) -> None:
 
 
 def checkpoint_to_resume(run: RunFolder, console: Console) -> Path:
-    """The last checkpoint; where that is damaged, the one before, which costs an epoch.
+    """The last checkpoint; where that is damaged, the one before.
 
     A damaged file is renamed, so that it does not take the place of a good one later.
 
@@ -61,5 +61,5 @@ def checkpoint_to_resume(run: RunFolder, console: Console) -> Path:
     if is_first():
         if run.last.exists():
             run.last.replace(run.last.with_name(run.last.name + DAMAGED))
-        console.print(f"{run.last} is damaged; going on from {run.previous.name}, an epoch before.", markup=False)
+        console.print(f"{run.last} is damaged; going on from {run.previous.name}, the one before.", markup=False)
     return run.previous

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from brs_detr.engine.config import find_config, load_config
 from brs_detr.engine.console import make_console
+from brs_detr.engine.count_unreadable import CountUnreadable
 from brs_detr.engine.distributed import join_processes, num_processes
 from brs_detr.engine.finetune.starting_weights import fetch_weights
 from brs_detr.engine.folder_data import check_data, split_of, use_config_data, use_folder
@@ -27,7 +29,8 @@ from brs_detr.engine.resume import checkpoint_to_resume, require_resumable
 from brs_detr.engine.run_folder import RunFolder
 from brs_detr.engine.run_record import describe_run, end_record, read_record, write_record
 from brs_detr.engine.schedule import set_epochs
-from brs_detr.engine.seed_epochs import draw_anew_each_epoch
+from brs_detr.engine.seeds import draw_by_place
+from brs_detr.engine.stop_signals import StopSignals
 from brs_detr.errors import UserError
 
 if TYPE_CHECKING:
@@ -192,21 +195,35 @@ def _fit(runner: QuietRunner, run: RunFolder, record: dict[str, Any], console: C
     keeper = KeepLastAndBest()
     runner.register_hook(keeper)
     runner.register_hook(GuardNumbers(console))
+    runner.register_hook(CountUnreadable(console))
     status = "failed"
     try:
-        with TrainingProgress(console, keeper) as progress:
+        with TrainingProgress(console, keeper) as progress, StopSignals(console) as signals:
             runner.register_hook(progress)
+            runner.register_hook(signals)
             runner.train()
         status = "finished"
     except KeyboardInterrupt:
         status = "interrupted"
         raise
+    except RuntimeError as error:
+        raise (_explain_worker(error) or error) from None
     finally:
         best_ap = max(keeper.best, -1.0)
         results = {"best_ap": best_ap, "best_epoch": keeper.best_epoch, "epochs": runner.epoch}
         skipped = getattr(runner.optim_wrapper, "num_skipped", 0)
         end_record(run, record, status, **results, **({"skipped_steps": skipped} if skipped else {}))
     return best_ap
+
+
+def _explain_worker(error: RuntimeError) -> UserError | None:
+    """What it means that a process that loads data is gone; None if it is about something else."""
+    if not re.search(r"DataLoader worker \(pid.*\) (exited|is killed)", str(error)):
+        return None
+    return UserError(
+        "A process that loads images was ended from outside, which is what Linux does when the memory is full.",
+        "Go on with --resume --set train_dataloader.num_workers=1, or with more memory (shared memory in a container).",
+    )
 
 
 def _describe(job: Job, config: Config, seed: int) -> dict[str, Any]:
@@ -253,7 +270,7 @@ def _choose_seed(seed: int | None, resumed: RunFolder | None) -> int:
 
 def _prepare_for_runner(config: Config, job: Job, seed: int, start: Path | None) -> None:
     config.work_dir = str(job.work_dir)
-    draw_anew_each_epoch(config)
+    draw_by_place(config)
     config.randomness = {**config.get("randomness", {}), "seed": seed}
     if start is not None:
         config.resume, config.load_from = True, str(start)
@@ -262,6 +279,8 @@ def _prepare_for_runner(config: Config, job: Job, seed: int, start: Path | None)
     elif config.optim_wrapper.get("type", "OptimWrapper") == "OptimWrapper":
         config.optim_wrapper.type = "GuardedOptimWrapper"
     config.default_hooks = {**config.get("default_hooks", {}), "checkpoint": None}  # ours keeps the last and the best
+    if config.train_cfg.pop("by_epoch", False) or config.train_cfg.get("type") == "EpochBasedTrainLoop":
+        config.train_cfg.type = "TrainLoop"
     # mmengine keeps loggers, message hubs and visualizers by name: two runs of one process must not share them.
     config.experiment_name = f"{job.work_dir.name}-{next(_run_numbers)}"
     set_loggers(config, job.services, config.train_dataloader.batch_size * num_processes(), job.work_dir.name)

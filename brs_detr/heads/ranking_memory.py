@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ class RankingMemory:
     Gradient accumulation adds the gradients of several small batches, but a ranking loss compares within one batch: a
     false positive of one image is never held against the objects of another. With the other batches of the step in
     memory it is, and the sum of the gradients becomes that of one large batch. (The memory also holds batches of the
-    step before, whose logits are older by one update. It is in no checkpoint.)
+    step before, whose logits are older by one update.)
 
     Args:
         num_batches: to keep of each group, >= 0.
@@ -39,9 +40,17 @@ class RankingMemory:
         self.num_batches = num_batches
         self._kept: dict[str, deque[Ranked]] = {}
 
-    def forget(self) -> None:
-        """Begin anew."""
-        self._kept.clear()
+    def content(self) -> dict[str, list[list[Any]]]:
+        """What is remembered, as tensors and plain values: see `restore`."""
+        return {
+            group: [[batch.logits.cpu(), batch.quality.cpu(), batch.max_positives] for batch in batches]
+            for group, batches in self._kept.items()
+        }
+
+    def restore(self, content: Mapping[str, Sequence[Sequence[Any]]]) -> None:
+        """Remember what `content` gave."""
+        for group, batches in content.items():
+            self._kept[group] = deque((Ranked(*batch) for batch in batches), maxlen=self.num_batches)
 
     def join(self, group: str, own: Ranked) -> tuple[Ranked, int]:
         """Put what is remembered behind the predictions of this batch, then remember these.

@@ -42,7 +42,6 @@ def make_recipe(config_name: str, batch: Batch, splits: Mapping[str, CocoSplit],
     config.train_dataloader.batch_size = batch.images_per_process
     if batch.accumulation > 1:
         config.optim_wrapper.accumulative_counts = batch.accumulation
-        config.custom_hooks = [*config.get("custom_hooks", []), {"type": "CloseAccumulation"}]
     return config
 
 

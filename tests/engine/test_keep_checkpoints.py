@@ -51,7 +51,7 @@ def test_only_a_better_ap_is_kept(runner: SimpleNamespace) -> None:
 
 def test_resumed_run_does_not_replace_a_better_one(runner: SimpleNamespace) -> None:
     KeepLastAndBest().after_val_epoch(runner, {"coco/AP": 0.5})
-    runner.iter = 10
+    runner.iter, runner.epoch = 10, 2
     resumed = KeepLastAndBest()
     resumed.before_train(runner)
     resumed.after_val_epoch(runner, {"coco/AP": 0.4})

@@ -151,8 +151,6 @@ def _set_train_data(config: Config, recipe: Recipe, resolution: tuple[int, int] 
 def _hooks(tuning: Tuning) -> list[dict[str, Any]]:
     recipe, epochs = tuning.recipe, tuning.epochs
     hooks: list[dict[str, Any]] = []
-    if tuning.plan.accumulation > 1:
-        hooks.append({"type": "CloseAccumulation"})
     if recipe.mosaic:
         hooks.append({"type": "CloseMosaic", "begin": epochs - max(1, round(recipe.plain_epochs * epochs))})
     if recipe.ema:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from mmengine.hooks import EarlyStoppingHook
 from mmengine.runner import Runner
 
-from brs_detr.engine.plain_file import load_plain
-from brs_detr.engine.run_folder import RunFolder
+_KEY = "stop_early"
 
 
 class StopEarly(EarlyStoppingHook):
@@ -24,13 +22,15 @@ class StopEarly(EarlyStoppingHook):
     def __init__(self, patience: int, monitor: str = "coco/AP", min_delta: float = 0.001) -> None:
         super().__init__(monitor, rule="greater", min_delta=min_delta, patience=patience)
 
-    def before_train(self, runner: Runner) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Save the count."""
+        checkpoint[_KEY] = {"best_score": self.best_score, "wait_count": self.wait_count}
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Take up the count of the run that is resumed."""
-        best = RunFolder(Path(runner.work_dir)).best
-        if runner.iter > 0 and best.is_file():
-            meta = load_plain(best)["meta"]
-            self.best_score = meta["metrics"][self.monitor]
-            self.wait_count = (runner.epoch - meta["epoch"]) // runner.val_interval
+        saved = checkpoint.get(_KEY)
+        if saved and runner._resume:
+            self.best_score, self.wait_count = saved["best_score"], saved["wait_count"]
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any]) -> None:
         """Count evaluations; random weights may find nothing for a long time."""
