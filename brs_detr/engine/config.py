@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import brs_detr
 from brs_detr.engine.overrides import apply_overrides
@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from mmengine import Config
 
 # What mmengine's Runner reads from a config besides its own parameters.
-_EXTRA_KEYS = {"custom_imports", "model_wrapper_cfg", "compile", "activation_checkpointing", "efficient_conv_bn_eval"}
+_EXTRA_KEYS = {
+    "custom_imports",
+    "model_wrapper_cfg",
+    "compile",
+    "activation_checkpointing",
+    "efficient_conv_bn_eval",
+    "sync_bn",
+}
+OWN_LOOP = {"save_minutes": 15, "max_unreadable": 0.01}
+"""Settings of `brs_detr.engine.train_loop` that mmengine's loop does not have."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +105,17 @@ def load_config(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Conf
     if missing:
         raise UserError(f"{path} lacks {', '.join(missing)}.", "Let it begin from one of `brs-detr configs --path`.")
     kept = {key: value for key, value in config.items() if key in _runner_keys()}
+    kept["train_cfg"] = with_own_loop(kept["train_cfg"])
     apply_overrides(kept, overrides)
     return PlainConfig(kept, filename=path)
+
+
+def with_own_loop(train_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Let a training by epochs be one that can be left after any step, with all that can be set of it."""
+    if not (train_cfg.get("by_epoch") or train_cfg.get("type") in ("EpochBasedTrainLoop", "TrainLoop")):
+        return {**train_cfg}
+    kept = {key: value for key, value in train_cfg.items() if key != "by_epoch"}
+    return {**OWN_LOOP, **kept, "type": "TrainLoop"}
 
 
 def _runner_keys() -> set[str]:

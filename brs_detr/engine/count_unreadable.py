@@ -38,12 +38,12 @@ class CountUnreadable(Hook):
         for fault in (fault for sample in samples for fault in sample.metainfo.get(UNREADABLE, [])):
             if fault not in self.faults:
                 self.faults.add(fault)
-                line = f"{fault} Another image takes its place."
+                line = f"{fault}. Another image takes its place."
                 runner.logger.warning(line)
                 self.console.print(line, markup=False)
         num_images = len(runner.train_dataloader.dataset)
         if len(self.faults) > max(1, runner.train_loop.max_unreadable * num_images):
             raise UserError(
-                f"{len(self.faults)} of {num_images} images cannot be read. {' '.join(sorted(self.faults)[:3])}",
+                f"{len(self.faults)} of {num_images} images cannot be read. {'. '.join(sorted(self.faults)[:3])}.",
                 "`brs-detr check` finds all of them. Mend the data, then go on with --resume.",
             )

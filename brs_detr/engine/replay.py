@@ -166,7 +166,7 @@ def replay(path: str | Path, device: str = "cpu") -> Replay:
     wrong = lambda tensor: tensor is not None and not bool(tensor.isfinite().all())  # noqa: E731
     return Replay(
         step=content["step"],
-        losses={name: float(value) for name, value in losses.items()},
+        losses={name: float(torch.as_tensor(value).detach()) for name, value in losses.items()},
         first_layer=next(iter(layers), None),
         gradients=[name for name, parameter in model.named_parameters() if wrong(parameter.grad)],
         images=[str(sample["metainfo"].get("img_path", "?")) for sample in content["data_samples"]],

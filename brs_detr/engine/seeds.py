@@ -1,4 +1,4 @@
-"""Random numbers that depend on the seed and the place in the training alone, so that a run that is resumed draws the same.
+"""Random numbers that depend on the seed and the place in the training alone: a run that is resumed draws the same.
 
 Their states are in no checkpoint, and are the same with any number of processes that load data.
 """

@@ -30,6 +30,7 @@ from brs_detr.engine.run_folder import RunFolder
 from brs_detr.engine.run_record import describe_run, end_record, read_record, write_record
 from brs_detr.engine.schedule import set_epochs
 from brs_detr.engine.seeds import draw_by_place
+from brs_detr.engine.share_buffers import ShareBuffers
 from brs_detr.engine.stop_signals import StopSignals
 from brs_detr.errors import UserError
 
@@ -194,8 +195,10 @@ def _fit(runner: QuietRunner, run: RunFolder, record: dict[str, Any], console: C
     """Train, and write down how it ended."""
     keeper = KeepLastAndBest()
     runner.register_hook(keeper)
+    unreadable = CountUnreadable(console)
     runner.register_hook(GuardNumbers(console))
-    runner.register_hook(CountUnreadable(console))
+    runner.register_hook(unreadable)
+    runner.register_hook(ShareBuffers())
     status = "failed"
     try:
         with TrainingProgress(console, keeper) as progress, StopSignals(console) as signals:
@@ -211,8 +214,11 @@ def _fit(runner: QuietRunner, run: RunFolder, record: dict[str, Any], console: C
     finally:
         best_ap = max(keeper.best, -1.0)
         results = {"best_ap": best_ap, "best_epoch": keeper.best_epoch, "epochs": runner.epoch}
-        skipped = getattr(runner.optim_wrapper, "num_skipped", 0)
-        end_record(run, record, status, **results, **({"skipped_steps": skipped} if skipped else {}))
+        counts = {
+            "skipped_steps": getattr(runner.optim_wrapper, "num_skipped", 0),
+            "unreadable_images": len(unreadable.faults),
+        }
+        end_record(run, record, status, **results, **{name: count for name, count in counts.items() if count})
     return best_ap
 
 
@@ -279,8 +285,6 @@ def _prepare_for_runner(config: Config, job: Job, seed: int, start: Path | None)
     elif config.optim_wrapper.get("type", "OptimWrapper") == "OptimWrapper":
         config.optim_wrapper.type = "GuardedOptimWrapper"
     config.default_hooks = {**config.get("default_hooks", {}), "checkpoint": None}  # ours keeps the last and the best
-    if config.train_cfg.pop("by_epoch", False) or config.train_cfg.get("type") == "EpochBasedTrainLoop":
-        config.train_cfg.type = "TrainLoop"
     # mmengine keeps loggers, message hubs and visualizers by name: two runs of one process must not share them.
     config.experiment_name = f"{job.work_dir.name}-{next(_run_numbers)}"
     set_loggers(config, job.services, config.train_dataloader.batch_size * num_processes(), job.work_dir.name)

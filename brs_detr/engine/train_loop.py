@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import signal
 import time
+import warnings
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
@@ -20,9 +21,6 @@ from brs_detr.engine.run_folder import RunFolder
 from brs_detr.engine.stop_signals import Stopped, StopSignals
 from brs_detr.engine.training_samples import TrainingSamples
 from brs_detr.engine.unsaved import clear_unsaved
-
-SAVE_MINUTES = 15.0
-MAX_UNREADABLE = 0.01
 
 
 class _Wish(IntEnum):
@@ -53,8 +51,8 @@ class TrainLoop(EpochBasedTrainLoop):
         self,
         runner: Runner,
         dataloader: dict[str, Any],
-        save_minutes: float = SAVE_MINUTES,
-        max_unreadable: float = MAX_UNREADABLE,
+        save_minutes: float,
+        max_unreadable: float,
         **kwargs: Any,
     ) -> None:
         samples = {"type": TrainingSamples, "dataset": dataloader["dataset"], "seed": runner.seed}
@@ -63,6 +61,7 @@ class TrainLoop(EpochBasedTrainLoop):
         self.max_unreadable = max_unreadable
         self.signals: StopSignals | None = None
         self._saved = time.monotonic()
+        self._iter: int
 
     @property
     def position(self) -> int:
@@ -107,6 +106,7 @@ class TrainLoop(EpochBasedTrainLoop):
 
     def _count_steps(self) -> None:
         no_module = nn.Module()  # mmengine's warning about BatchNorm has been logged once
+        warnings.filterwarnings("ignore", r"Detected call of `scheduler\.step\(\)` before", UserWarning)  # accumulating
         self.runner.optim_wrapper.initialize_count_status(no_module, self.position, len(self.dataloader))
 
     def _pause(self) -> None:
@@ -160,7 +160,7 @@ def _rest_of(loader: DataLoader, num_done: int) -> DataLoader:
     """A loader of what is behind so many batches; they are not read."""
     return DataLoader(
         loader.dataset,
-        batch_sampler=list(itertools.islice(iter(loader.batch_sampler), num_done, None)),
+        batch_sampler=list(itertools.islice(loader.batch_sampler or (), num_done, None)),
         num_workers=loader.num_workers,
         collate_fn=loader.collate_fn,
         pin_memory=loader.pin_memory,

@@ -60,7 +60,7 @@ class TrainingSamples(Dataset):
                 sample["data_samples"].set_metainfo({UNREADABLE: faults})
             return sample
         raise UserError(
-            f"{len(faults)} images, one drawn after the other, cannot be read. {faults[-1]}",
+            f"{len(faults)} images, one drawn after the other, cannot be read. {faults[-1]}.",
             "See whether the folder of the images is the right one, and whether it can be reached.",
         )
 

@@ -18,5 +18,7 @@ env_cfg = dict(
     dist_cfg=dict(backend="nccl"),
 )
 
+sync_bn = None  # "torch": BatchNorm that is trained takes its statistics from the images of all GPUs
+
 load_from = None
 resume = False

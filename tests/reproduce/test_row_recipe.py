@@ -34,11 +34,10 @@ def test_on_the_gpus_of_the_paper_it_is_the_shipped_config(name: str) -> None:
     assert split_of(recipe, "val").annotation_file == Path(recipe.val_evaluator.ann_file) == Path("/data/val.json")
 
 
-def test_on_fewer_gpus_images_are_accumulated_and_an_epoch_leaves_none_waiting() -> None:
+def test_on_fewer_gpus_images_are_accumulated() -> None:
     recipe = make_recipe(TRAINED[0], share_out(2), splits("/data"), smoke=False)
     assert recipe.train_dataloader.batch_size == 2
     assert recipe.optim_wrapper.accumulative_counts == 4
-    assert recipe.custom_hooks == [{"type": "CloseAccumulation"}]
     assert "ranking_memory" not in recipe.pretty_text  # the official code ranks within a GPU's two images
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from brs_detr.engine.config import OWN_LOOP, with_own_loop
 from brs_detr.engine.finetune.augmentation import (
     changing_steps,
     loading_steps,
@@ -76,11 +77,14 @@ def apply_recipe(config: Config, tuning: Tuning) -> None:
 
 def _set_schedule(config: Config, tuning: Tuning) -> None:
     epochs = tuning.epochs
-    config.train_cfg = {
-        "type": "EpochBasedTrainLoop",
-        "max_epochs": epochs,
-        "val_interval": tuning.val_interval,
-    }
+    config.train_cfg = with_own_loop(
+        {
+            **{name: value for name, value in config.train_cfg.items() if name in OWN_LOOP},
+            "by_epoch": True,
+            "max_epochs": epochs,
+            "val_interval": tuning.val_interval,
+        }
+    )
     warmup = round(tuning.recipe.warmup * tuning.iterations)
     schedule: list[dict[str, Any]] = []
     if warmup > 1:

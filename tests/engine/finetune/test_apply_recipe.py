@@ -49,7 +49,7 @@ def test_schedule(tiny_config: Path) -> None:
 
 def test_hooks(tiny_config: Path) -> None:
     hooks = {hook.type: hook for hook in applied(tiny_config, decide(epochs=50, mosaic=True)).custom_hooks}
-    assert set(hooks) == {"CloseAccumulation", "CloseMosaic", "EMAHook", "StopEarly"}
+    assert set(hooks) == {"CloseMosaic", "EMAHook", "StopEarly"}
     assert hooks["CloseMosaic"].begin == 40
     assert hooks["EMAHook"].momentum == pytest.approx(1 / 500)  # 5 % of 50 x 200 iterations
     assert hooks["EMAHook"].update_buffers

@@ -140,9 +140,9 @@ def test_best_checkpoint_holds_the_mean_that_was_evaluated(tuned: tuple[TrainedR
 @contextmanager
 def interrupted(epoch: int) -> Iterator[None]:
     """Ctrl-C before an epoch begins."""
-    from mmengine.runner import EpochBasedTrainLoop
+    from brs_detr.engine.train_loop import TrainLoop
 
-    run_epoch = EpochBasedTrainLoop.run_epoch
+    run_epoch = TrainLoop.run_epoch
 
     def interrupt(self) -> None:
         if self.epoch == epoch:
@@ -150,7 +150,7 @@ def interrupted(epoch: int) -> Iterator[None]:
         run_epoch(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(EpochBasedTrainLoop, "run_epoch", interrupt)
+        patch.setattr(TrainLoop, "run_epoch", interrupt)
         yield
 
 
@@ -171,7 +171,7 @@ def test_resumed_run_equals_one_that_was_never_interrupted(
 
 def test_early_stop(other_classes: Path, tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An AP that falls for two evaluations ends the run; a resumed run goes on counting."""
-    aps = iter([0.0, 0.0, 0.3, 0.2, 0.2, 0.4])
+    aps = iter([0.0, 0.0, 0.3, 0.2, 0.2, 0.2, 0.4])  # the evaluation after epoch 4 begins anew
 
     def made_up(self, results) -> dict[str, float]:
         self.predictions = []
