@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,16 @@ from torch import nn
 class QuietRunner(Runner):
     """A Runner that prints nothing and writes flat into its work dir: `train.log`, `config.py`, `vis_data/`."""
 
-    _log_dir: str
     _is_initialised = False
+
+    @property
+    def _log_dir(self) -> str:
+        """The work dir, instead of the folder in it that mmengine would name after the time."""
+        return self._work_dir
+
+    @_log_dir.setter
+    def _log_dir(self, folder: str) -> None:
+        pass
 
     @property
     def bare_model(self) -> nn.Module:
@@ -35,9 +42,6 @@ class QuietRunner(Runner):
 
     def build_logger(self, log_level: int | str = "INFO", log_file: str | None = None, **kwargs: Any) -> MMLogger:
         """Log to `train.log` alone; a run that is resumed appends to it."""
-        with suppress(OSError):  # the folder named after the time, which another process may have removed
-            Path(self._log_dir).rmdir()
-        self._log_dir = self._work_dir
         log_file = log_file or str(Path(self.work_dir) / "train.log")
         logger = super().build_logger(log_level, log_file, **kwargs)
         for handler in [handler for handler in logger.handlers if not isinstance(handler, logging.FileHandler)]:

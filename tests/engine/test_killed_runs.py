@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forked_runs import run_script
 
 from brs_detr.engine.run_folder import RunFolder
 from brs_detr.report.history import read_scalars
@@ -76,16 +74,12 @@ def assert_equal(found: Any, expected: Any, where: str) -> None:
 
 
 def kill_runs(config: Path, data: Path, folder: Path, num_processes: int, num_runs: int) -> int:
-    script = Path(__file__).with_name("killed_runs.py")
-    command = [sys.executable, script, config, data, folder, "--processes", num_processes, "--kills", num_runs]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    result = subprocess.run([*map(str, command)], capture_output=True, text=True, env=environment)
-    assert result.returncode == 0, result.stdout + result.stderr
+    printed = run_script("killed_runs.py", config, data, folder, num_processes, num_runs)
     expected = end_of(folder / "whole")
     assert expected["status"] == "finished"
     for number in range(num_runs):
         assert_equal(end_of(folder / f"killed{number}"), expected, f"run {number}:")
-    return json.loads(result.stdout.splitlines()[-1])["kills"]
+    return int(printed.splitlines()[-1])
 
 
 @pytest.mark.parametrize("num_processes", [1, 2])
