@@ -87,8 +87,8 @@ class CommandGroup(click.Group):
             if error.filename is None:
                 raise
             raise _Refusal(f"{error.filename}: {error.strerror}.") from error
-        except KeyboardInterrupt:
-            ctx.exit(INTERRUPTED)
+        except KeyboardInterrupt as error:
+            ctx.exit(getattr(error, "exit_code", INTERRUPTED))
 
 
 @click.group(

@@ -6,6 +6,7 @@ import atexit
 import functools
 import gc
 import os
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def join_processes(config: Config) -> None:
     if torch.distributed.is_initialized():
         return
     atexit.register(_leave_processes)
+    os.environ.setdefault("MKL_NUM_THREADS", "1")  # mmengine would do so, and say it in every process
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)  # newer name, newer PyTorch
     if torch.cuda.is_available():
         init_dist("pytorch", backend="nccl")
         return

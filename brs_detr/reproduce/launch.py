@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from brs_detr.engine.run_folder import RunFolder, write_whole
 from brs_detr.errors import UserError
 
 INTERRUPTED = 130  # exit code
+_MAX_RESTARTS = 3
 _SECONDS_TO_MEET = 3600  # of several machines, one of which may still be reading COCO from a slow disk
 
 
@@ -80,12 +82,11 @@ def run_training(training: Training, machines: Machines, console: Console) -> No
     Raises:
         UserError: it failed, or another process is at it.
     """
-    resume = RunFolder(training.work_dir).can_resume
     with _claim(training.work_dir, machines.rank) as claim:
         if machines.num_processes == 1:
-            _train_here(training, resume, console)
+            _train_here(training, console)
             return
-        command = torchrun_command(training, machines, resume)
+        command = torchrun_command(training, machines)
         console.print(shlex.join(command))
         code = _run(command, claim)
     if code:
@@ -96,35 +97,50 @@ def run_training(training: Training, machines: Machines, console: Console) -> No
 
 
 def _run(command: Sequence[str], claim: int | None) -> int:
-    """Run a command to its end. An interrupt has reached it too, and it takes its time to end its workers."""
-    is_interrupted = False
+    """Run a command to its end, which takes its time after a signal: its workers save.
+
+    Raises:
+        Stopped: a signal came.
+    """
+    from brs_detr.engine.stop_signals import STOPPING, Stopped
+
+    received: list[int] = []
+
+    def receive(number: int, frame: object) -> None:
+        received.append(number)
+        if number != signal.SIGINT:  # which a terminal sends to all
+            child.send_signal(signal.SIGTERM)
+        print("Waiting for the training's processes to end", file=sys.stderr)
+
     with subprocess.Popen(command, pass_fds=[] if claim is None else [claim]) as child:
-        while child.returncode is None:
-            try:
-                child.wait()
-            except KeyboardInterrupt:
-                is_interrupted = True
-                print("Waiting for the training's processes to end", file=sys.stderr)
-    if is_interrupted or child.returncode < 0 or child.returncode == INTERRUPTED:
+        before = {number: signal.signal(number, receive) for number in STOPPING}
+        try:
+            code = child.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    if received:
+        raise Stopped(received[0])
+    if code < 0 or code == INTERRUPTED:
         raise KeyboardInterrupt
-    return child.returncode
+    return code
 
 
-def _train_here(training: Training, resume: bool, console: Console) -> None:
+def _train_here(training: Training, console: Console) -> None:
     from brs_detr.engine.train import train
 
     train(
         training.recipe,
         work_dir=training.work_dir,
-        resume=resume,
+        resume=RunFolder(training.work_dir).can_resume,
         seed=training.seed,
         epochs=training.epochs,
         console=console,
     )
 
 
-def torchrun_command(training: Training, machines: Machines, resume: bool) -> list[str]:
-    """The command that trains on more than one GPU."""
+def torchrun_command(training: Training, machines: Machines) -> list[str]:
+    """The command that trains on more than one GPU, begins anew when a process is lost, and then goes on."""
     where = ["--standalone"]
     if machines.count > 1:
         host, _, port = str(machines.head).rpartition(":")
@@ -139,7 +155,8 @@ def torchrun_command(training: Training, machines: Machines, resume: bool) -> li
     options += [f"--epochs={training.epochs}"] if training.epochs else []
     return [
         *(sys.executable, "-m", "torch.distributed.run", *where, f"--nproc-per-node={machines.gpus}"),
-        *("-m", "brs_detr.cli", "train", str(training.recipe), *options, *["--resume"] * resume),
+        f"--max-restarts={_MAX_RESTARTS}",
+        *("-m", "brs_detr.cli", "train", str(training.recipe), *options, "--resume=auto"),
     ]
 
 
@@ -167,15 +184,20 @@ _SLURM = """\
 #SBATCH --cpus-per-task={cpus}
 #SBATCH --time={hours}:00:00
 #SBATCH --requeue
+#SBATCH --signal=TERM@300
 #SBATCH --open-mode=append
 #SBATCH --output={name}-%j.log
-# Written by `brs-detr reproduce --slurm`. Submit it with `sbatch`, again when its time was up or a node failed: it goes
-# on from the last checkpoint. All nodes must see this folder and the data.
+# Written by `brs-detr reproduce --slurm`. Submit it with `sbatch`. Five minutes before its time is up, or when another
+# job takes its place, it saves; then it is queued again, as after the failure of a node, and goes on from there.
+# All nodes must see this folder and the data.
 set -euo pipefail
 cd {folder}
 HEAD="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p):29500"
 export HEAD
-srun --cpus-per-task={cpus} --kill-on-bad-exit=1 bash -c {command}
+code=0
+srun --cpus-per-task={cpus} --kill-on-bad-exit=1 bash -c {command} || code=$?
+if [ "$code" -eq {stopped} ]; then scontrol requeue "$SLURM_JOB_ID"; fi
+exit "$code"
 """
 
 
@@ -199,5 +221,6 @@ def write_slurm_script(path: Path, name: str, arguments: Sequence[str], machines
         hours=max(1, round(1.5 * hours + 1)),
         folder=shlex.quote(str(Path.cwd())),
         command=shlex.quote(on_each_node),
+        stopped=128 + signal.SIGTERM,
     )
     write_whole(path, text)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from forked_runs import run_script
 
+from brs_detr.engine.plain_file import load_plain
 from brs_detr.engine.run_folder import RunFolder
 from brs_detr.report.history import read_scalars
 
@@ -36,8 +37,8 @@ train_cfg = dict(save_minutes=0)
 def end_of(folder: Path) -> dict[str, Any]:
     """Everything that a run leaves, but for times and names."""
     run = RunFolder(folder)
-    content = torch.load(run.last, weights_only=True)
-    best = torch.load(run.best, weights_only=True)
+    content = load_plain(run.last)
+    best = load_plain(run.best)
     history = read_scalars(run.scalars)
     records = [{k: v for k, v in record.items() if k not in TIMES} for record in history.train + history.val]
     rows = [line.split(",") for line in run.metrics.read_text().splitlines()]

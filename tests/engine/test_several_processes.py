@@ -9,6 +9,7 @@ import pytest
 import torch
 from forked_runs import run_script
 
+from brs_detr.engine.plain_file import load_plain
 from brs_detr.engine.run_folder import RunFolder
 from brs_detr.engine.train import TrainedRun
 from brs_detr.report.history import read_scalars
@@ -34,7 +35,7 @@ def folder(tiny_config: Path, shapes: Path, trained: TrainedRun, tmp_path_factor
 
 
 def weights(path: Path) -> torch.Tensor:
-    values = torch.load(path, weights_only=True)["state_dict"].values()
+    values = load_plain(path)["state_dict"].values()
     return torch.cat([value.flatten().double() for value in values if value.is_floating_point()])
 
 

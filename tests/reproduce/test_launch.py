@@ -17,17 +17,17 @@ TRAINING = Training(Path("a/recipe.py"), Path("a/run"), seed=3)
 
 
 def test_one_machine_with_eight_gpus() -> None:
-    command = torchrun_command(TRAINING, Machines(gpus=8), resume=False)
+    command = torchrun_command(TRAINING, Machines(gpus=8))
     assert command[1:] == [
-        *("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=8"),
+        *("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=8", "--max-restarts=3"),
         *("-m", "brs_detr.cli", "train", "a/recipe.py", "--work-dir=a/run", "--seed=3", "--no-report"),
+        "--resume=auto",  # after a restart, too
     ]
-    assert torchrun_command(TRAINING, Machines(gpus=8), resume=True)[-1] == "--resume"
 
 
 def test_several_machines_meet_at_the_first() -> None:
     machines = Machines(gpus=4, count=2, rank=1, head="node0:29500")
-    command = torchrun_command(TRAINING, machines, resume=False)
+    command = torchrun_command(TRAINING, machines)
     meeting = {"--nnodes=2", "--node-rank=1", "--master-addr=node0", "--master-port=29500", "--nproc-per-node=4"}
     assert meeting <= set(command)
     assert "--standalone" not in command
@@ -107,7 +107,8 @@ def test_the_slurm_script_gives_the_same_command_on_every_node(tmp_path: Path) -
     assert given == expected
 
 
-def test_an_interrupt_waits_for_the_processes_to_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_waits_for_the_processes_to_end(number: signal.Signals, tmp_path: Path) -> None:
     """They may need longer than the quarter of a second that Python's `subprocess.run` leaves them."""
     stubborn = f"""
 import signal, sys, time
@@ -116,6 +117,7 @@ def end(*_):
     open({str(tmp_path / "ended")!r}, "w").close()
     sys.exit(1)
 signal.signal(signal.SIGINT, end)
+signal.signal(signal.SIGTERM, end)
 open({str(tmp_path / "begun")!r}, "w").close()
 time.sleep(60)
 """
@@ -129,16 +131,19 @@ launch.torchrun_command = lambda *_: [sys.executable, "-c", {stubborn!r}]
 training = launch.Training(Path("recipe.py"), Path({str(tmp_path / "run")!r}), seed=0)
 try:
     launch.run_training(training, launch.Machines(gpus=2), Console(quiet=True))
-except KeyboardInterrupt:
-    print(Path({str(tmp_path / "ended")!r}).exists())
+except KeyboardInterrupt as error:
+    print(Path({str(tmp_path / "ended")!r}).exists(), error.exit_code)
 """
     command = [sys.executable, "-c", script]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 60
     while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.communicate(timeout=60)[0].strip() == "True"
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does
+    else:
+        process.send_signal(number)
+    assert process.communicate(timeout=60)[0].split() == ["True", str(128 + number)]
 
 
 @pytest.mark.parametrize("head", ["node0", "node0:", ":29500", "a b:1"])
