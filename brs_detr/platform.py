@@ -46,6 +46,7 @@ def prepare() -> None:
     drop_log_noise()
     use_differentiable_attention()
     keep_dropout_apart()
+    keep_every_pixel()
 
 
 def silence_warnings() -> None:
@@ -124,6 +125,26 @@ class _DifferentiableAttention:
         from brs_detr.ops.deformable_attention import multi_scale_deformable_attention
 
         return multi_scale_deformable_attention(value, shapes, locations, weights)
+
+
+def keep_every_pixel() -> None:
+    """mmcv resizes a line of an image to no line at all, and flips a single pixel to what PyTorch refuses."""
+    from mmcv.image import geometric
+
+    if not getattr(geometric._scale_size, "__wrapped__", None):
+        scale_size, imflip = geometric._scale_size, geometric.imflip
+
+        @wraps(scale_size)
+        def at_least_one(*args: Any) -> tuple[int, int]:
+            width, height = scale_size(*args)
+            return max(width, 1), max(height, 1)
+
+        @wraps(imflip)
+        def flipped_copy(*args: Any, **kwargs: Any) -> Any:
+            return imflip(*args, **kwargs).copy()  # which the packing of the image would make
+
+        _rebind("mmcv", scale_size, at_least_one)
+        _rebind("mmcv", imflip, flipped_copy)
 
 
 def keep_dropout_apart() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 from mmengine.registry import DATASETS
+from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import Dataset
 
 from brs_detr.data.images import UnreadableImage
@@ -17,6 +19,7 @@ UNREADABLE = "unreadable"
 """Key of a sample's metadata: messages of the images that it takes the place of."""
 
 _MOST_TRIES = 10
+_SHORTEST_SIDE = 64  # backbones halve it five times, and BatchNorm that is trained needs more than one pixel
 
 
 class TrainingSamples(Dataset):
@@ -58,6 +61,7 @@ class TrainingSamples(Dataset):
                 continue
             if faults:
                 sample["data_samples"].set_metainfo({UNREADABLE: faults})
+            sample["inputs"] = _on_canvas(sample["inputs"])
             return sample
         raise UserError(
             f"{len(faults)} images, one drawn after the other, cannot be read. {faults[-1]}.",
@@ -72,3 +76,10 @@ class TrainingSamples(Dataset):
         if name.startswith("__") or name == "dataset":  # asked for before there is one, as in copying
             raise AttributeError(name)
         return getattr(self.dataset, name)
+
+
+def _on_canvas(image: Tensor) -> Tensor:
+    """A tiny image [3, h, w] with black pixels to its right and below; they are padding to the detector."""
+    height, width = image.shape[-2:]
+    missing = max(_SHORTEST_SIDE - width, 0), max(_SHORTEST_SIDE - height, 0)
+    return functional.pad(image, (0, missing[0], 0, missing[1])) if any(missing) else image
