@@ -43,6 +43,7 @@ class _Batch(click.ParamType):
 @click.option("--mosaic/--no-mosaic", default=None, help="Put four images into one, half of the time.")
 @click.option("--amp", is_flag=True, help="Compute in bfloat16: faster on GPUs and on CPUs that have it.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Repeat a run. [default: drawn, printed and stored]")
+@click.option("--deterministic", is_flag=True, help="The same bits from the same seed on a GPU too; slower.")
 @resume_option
 @click.option(
     "--log",
@@ -64,6 +65,7 @@ def command(
     batch: int | Literal["auto"] | None,
     amp: bool,
     seed: int | None,
+    deterministic: bool,
     resume: Literal["last", "auto"] | None,
     services: tuple[str, ...],
     no_report: bool,
@@ -98,6 +100,7 @@ def command(
             resume=wants_to_resume(resume, work_dir),
             amp=amp,
             seed=seed,
+            deterministic=deterministic,
             services=services,
             trust_pickle=trust_pickle,
         )

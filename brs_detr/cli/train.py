@@ -17,6 +17,7 @@ from brs_detr.cli.training_session import TrainingCommand, conclude, resumable, 
 @resume_option
 @click.option("--amp", is_flag=True, help="Compute in bfloat16: faster on GPUs and on CPUs that have it.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Repeat a run. [default: drawn, printed and stored]")
+@click.option("--deterministic", is_flag=True, help="The same bits from the same seed on a GPU too; slower.")
 @click.option("--epochs", type=click.IntRange(1), help="How long to train; the schedule is stretched to it.")
 @click.option(
     "--log",
@@ -34,6 +35,7 @@ def command(
     resume: Literal["last", "auto"] | None,
     amp: bool,
     seed: int | None,
+    deterministic: bool,
     epochs: int | None,
     services: tuple[str, ...],
     no_report: bool,
@@ -64,6 +66,7 @@ def command(
             resume=wants_to_resume(resume, work_dir),
             amp=amp,
             seed=seed,
+            deterministic=deterministic,
             epochs=epochs,
             overrides=overrides,
             services=services,

@@ -36,6 +36,7 @@ def describe_run(
     splits: Mapping[str, CocoSplit],
     seed: int,
     amp: bool,
+    deterministic: bool,
     overrides: Iterable[str],
 ) -> dict[str, Any]:
     """Everything needed to repeat a run and to tell it from another, as plain values.
@@ -47,6 +48,7 @@ def describe_run(
         splits: that are trained on and evaluated on, by phase.
         seed: of every random choice.
         amp: whether the forward pass runs in bfloat16.
+        deterministic: whether sums are made in a fixed order on a GPU too.
         overrides: assignments of the user.
     """
     import torch
@@ -64,6 +66,7 @@ def describe_run(
         "splits": {phase: _count(*content) for phase, content in contents.items()},
         "seed": seed,
         "amp": amp,
+        "deterministic": deterministic,
         "overrides": list(overrides),
         "num_processes": get_world_size(),
         "num_threads": torch.get_num_threads(),

@@ -16,6 +16,7 @@ from rich.console import Console
 from brs_detr.engine.config import find_config, load_config
 from brs_detr.engine.console import make_console
 from brs_detr.engine.count_unreadable import CountUnreadable
+from brs_detr.engine.deterministic import deterministic as fixed_order
 from brs_detr.engine.distributed import join_processes, num_processes
 from brs_detr.engine.finetune.starting_weights import fetch_weights
 from brs_detr.engine.folder_data import check_data, split_of, use_config_data, use_folder
@@ -72,6 +73,7 @@ class Job:
         resume: go on with the run in it.
         amp: run the forward pass in bfloat16.
         seed: of every random choice; None draws one.
+        deterministic: sum in a fixed order on a GPU too.
         overrides: assignments of the user, for the record.
         services: of `brs_detr.engine.loggers.SERVICES`.
     """
@@ -82,6 +84,7 @@ class Job:
     resume: bool = False
     amp: bool = False
     seed: int | None = None
+    deterministic: bool = False
     overrides: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
 
@@ -113,6 +116,7 @@ def train(
     resume: bool = False,
     amp: bool = False,
     seed: int | None = None,
+    deterministic: bool = False,
     epochs: int | None = None,
     overrides: Iterable[str] = (),
     services: Iterable[str] = (),
@@ -130,6 +134,7 @@ def train(
         resume: go on from `last.pth` in `work_dir`.
         amp: run the forward pass in bfloat16.
         seed: of every random choice. By default a new one is drawn; it is printed and stored.
+        deterministic: the same seed gives the same bits on a GPU too, which costs time; a CPU does so anyhow.
         epochs: how long to train, at least 1; the learning rate schedule is stretched to it.
         overrides: assignments `key=value` that change single keys of the config.
         services: that losses and metrics are sent to, of `brs_detr.engine.loggers.SERVICES`.
@@ -149,7 +154,7 @@ def train(
         set_epochs(resolved, epochs)
     if not resume:
         fetch_weights(resolved)
-    job = Job(str(config), data, work_dir, resume, amp, seed, tuple(overrides), tuple(services))
+    job = Job(str(config), data, work_dir, resume, amp, seed, deterministic, tuple(overrides), tuple(services))
     return run_job(job, resolved, console)
 
 
@@ -185,7 +190,8 @@ def run_job(job: Job, config: Config, console: Console, preparation: Preparation
             preparation.prepare_runner(runner)
     write_record(run, record)
     console.print(f"Seed {seed}. Writing to {job.work_dir}/ (log: train.log)")
-    best_ap = _fit(runner, run, record, console)
+    with fixed_order(job.deterministic):
+        best_ap = _fit(runner, run, record, console)
     if getattr(runner.train_loop, "stop_training", False):
         console.print(f"Stopped after epoch {runner.epoch}: the AP had not got better for a while.")
     return TrainedRun(job.work_dir, seed, best_ap)
@@ -241,6 +247,7 @@ def _describe(job: Job, config: Config, seed: int) -> dict[str, Any]:
         splits={phase: split_of(config, phase) for phase in phases},
         seed=seed,
         amp=job.amp,
+        deterministic=job.deterministic,
         overrides=job.overrides,
     )
 

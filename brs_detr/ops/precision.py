@@ -1,4 +1,4 @@
-"""The dtype an op computes in."""
+"""The dtype an op computes in, and whether the order of its sums matters."""
 
 from __future__ import annotations
 
@@ -13,3 +13,8 @@ def widened(tensor: Tensor) -> Tensor:
     whole pixels in half precision.
     """
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def is_order_fixed(tensor: Tensor) -> bool:
+    """Whether sums have to be made in a fixed order and its device would not: `torch.use_deterministic_algorithms`."""
+    return tensor.is_cuda and torch.are_deterministic_algorithms_enabled()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torchvision
 from torch import Tensor
 
-from brs_detr.ops.precision import widened
+from brs_detr.ops.precision import is_order_fixed, widened
 
 MAX, AVERAGE = 0, 1
 OUTSIDE = -2.0  # a coordinate from which nothing is read: samples further out than -1 count as 0
@@ -71,6 +72,9 @@ def roi_align_backward(
     grad = widened(grad_output)
     if pool_mode == AVERAGE:
         bins = (aligned_height, aligned_width)
+        if is_order_fixed(grad):
+            grad_input.copy_(_gradient_in_order(grad, rois, grad_input, bins, spatial_scale, sampling_ratio, aligned))
+            return
         scale_and_sizes = (spatial_scale, *bins, *grad_input.shape, sampling_ratio, aligned)
         grad_input.copy_(torch.ops.torchvision._roi_align_backward(grad, rois.to(grad.dtype), *scale_and_sizes))
         return
@@ -81,6 +85,15 @@ def roi_align_backward(
     for row, column, weight in _corners(widened(argmax_y), widened(argmax_x), (height, width)):
         total.index_put_((image_inds, channels, row, column), grad * weight, accumulate=True)
     grad_input.copy_(total)
+
+
+def _gradient_in_order(grad: Tensor, rois: Tensor, like: Tensor, bins: tuple[int, int], *how: Any) -> Tensor:
+    """The gradient with sums in a fixed order: of torchvision's own code in PyTorch, which it takes in that mode."""
+    with torch.enable_grad():
+        features = torch.zeros_like(like, dtype=grad.dtype, requires_grad=True)
+        pooled = torchvision.ops.roi_align(features, rois.to(grad.dtype), bins, *how)
+    (gradient,) = torch.autograd.grad(pooled, features, grad)
+    return gradient
 
 
 def _sample_positions(

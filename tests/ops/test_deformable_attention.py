@@ -10,6 +10,7 @@ from torch.autograd import gradcheck
 
 from brs_detr.ops import deformable_attention, deformops
 from brs_detr.ops.deformable_attention import multi_scale_deformable_attention
+from brs_detr.ops.precision import is_order_fixed
 
 SHAPES = [(4, 5), (2, 3)]
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -165,3 +166,26 @@ def test_module_runs_on_this_device(device):
     )
     output.sum().backward()
     assert attention.sampling_offsets.weight.grad.abs().sum() > 0
+
+
+def test_sums_in_a_fixed_order_are_the_same(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
+    """Pixels that are read by their index, as on a GPU that has to be deterministic; samples outside read zeros."""
+
+    def gradients() -> tuple[Tensor, ...]:
+        value, shapes, locations, weights = example(num_queries=50, device=device)
+        output = multi_scale_deformable_attention(value, shapes, locations, weights)
+        return output, *torch.autograd.grad(output.square().sum(), (value, locations, weights))
+
+    expected = gradients()
+    monkeypatch.setattr(deformable_attention, "is_order_fixed", lambda tensor: True)
+    for found, truth in zip(gradients(), expected, strict=True):
+        torch.testing.assert_close(found, truth, rtol=1e-10, atol=1e-12)
+
+
+def test_the_order_is_fixed_where_pytorch_is_asked_for_it(device: torch.device) -> None:
+    assert not is_order_fixed(torch.zeros(1, device=device))
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert is_order_fixed(torch.zeros(1, device=device)) == (device.type == "cuda")
+    finally:
+        torch.use_deterministic_algorithms(False)

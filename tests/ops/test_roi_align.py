@@ -69,3 +69,12 @@ def test_output_may_be_rectangular():
     features, rois = example()
     assert roi_align(features, rois, (2, 5), 0.5).shape == (len(rois), 3, 2, 5)
     assert roi_align(features, rois, (2, 5), 0.5, 0, "max").shape == (len(rois), 3, 2, 5)
+
+
+def test_gradient_in_a_fixed_order_is_the_same(monkeypatch, device):
+    features, rois = example(device)
+    pooled = roi_align(features, rois, 3, 0.5, 0, "avg", True)
+    (expected,) = torch.autograd.grad(pooled.square().sum(), features, retain_graph=True)
+    monkeypatch.setattr("brs_detr.ops.roi_align.is_order_fixed", lambda tensor: True)
+    (found,) = torch.autograd.grad(pooled.square().sum(), features)
+    torch.testing.assert_close(found, expected)

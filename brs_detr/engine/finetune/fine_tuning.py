@@ -40,6 +40,7 @@ def finetune(
     resume: bool = False,
     amp: bool = False,
     seed: int | None = None,
+    deterministic: bool = False,
     services: Iterable[str] = (),
     console: Console | None = None,
     trust_pickle: bool = False,
@@ -60,6 +61,7 @@ def finetune(
         resume: go on from `last.pth` in `work_dir`, with the model, recipe and batch of that run.
         amp: run the forward pass in bfloat16.
         seed: of every random choice; by default one is drawn, printed and stored.
+        deterministic: the same seed gives the same bits on a GPU too, which costs time.
         services: that losses and metrics are sent to, of `brs_detr.engine.loggers.SERVICES`.
         console: where progress is shown; by default the first process prints to standard output.
         trust_pickle: run the code that the weights ask for.
@@ -84,7 +86,7 @@ def finetune(
         starting = no_weights(config, decided["start"], decided["weights"])
     values = {**assigned, **(settings or {})}
     tuner = Tuner(starting, batch, values, tuple(assignments), amp, console, decided)
-    job = Job(config_name, data, place, resume, amp, seed, tuple(overrides), tuple(services))
+    job = Job(config_name, data, place, resume, amp, seed, deterministic, tuple(overrides), tuple(services))
     return run_job(job, config, console, tuner)
 
 
