@@ -37,6 +37,8 @@ def read_annotations(file: str | Path) -> dict[str, Any]:
         ) from None
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not text in UTF-8 (byte {error.start}).", "Save the file as UTF-8.") from None
+    except RecursionError:
+        raise UserError(f"{file} is not annotations: it has lists in lists without end.", "Export it again.") from None
     _require_sections(dataset, file)
     _name_files(dataset["images"])
     return dataset

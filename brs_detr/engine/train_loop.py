@@ -143,7 +143,7 @@ class TrainLoop(EpochBasedTrainLoop):
             self.runner.val_loop.run()
 
     def _clear_unsaved(self) -> None:
-        if self._iter and is_main_process():
+        if is_main_process():
             clear_unsaved(RunFolder(Path(self.runner.work_dir)), self._iter, self._epoch - (not self.position))
 
     def _fit_to_loader(self) -> None:

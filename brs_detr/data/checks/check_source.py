@@ -136,7 +136,8 @@ def _compare(splits: dict[str, SplitReport], class_names: tuple[str, ...]) -> It
 
 
 def _unlisted(splits: dict[str, SplitReport]) -> Iterator[Example]:
-    listed = {look.path.resolve() for part in splits.values() for look in part.looks}
+    paths = (look.path for part in splits.values() for look in part.looks)
+    listed = {path.resolve() for path in paths if "\0" not in str(path)}  # no file has that in its name
     folders: dict[Path, None] = dict.fromkeys(part.split.image_dir for part in splits.values() if part.split.is_coco)
     for folder in folders:
         yield from unlisted_images(folder, listed)

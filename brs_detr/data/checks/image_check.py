@@ -19,7 +19,7 @@ from brs_detr.data.findings import (
     FaultKind,
     Finding,
 )
-from brs_detr.data.formats.source_files import list_files
+from brs_detr.data.formats.source_files import is_there, list_files
 from brs_detr.data.images import UnreadableImage, read_header
 
 Progress = Callable[[int, int], None]
@@ -114,7 +114,7 @@ def unlisted_images(image_dir: Path, listed: set[Path]) -> list[Example]:
 
 def _look(image: Entry, image_dir: Path, is_thorough: bool) -> ImageLook:
     path = image_dir / image["file_name"]
-    if not path.is_file():
+    if not is_there(path):
         return ImageLook(path, (MISSING_IMAGE, _example(image, path)))
     try:
         header = read_header(path)

@@ -10,7 +10,7 @@ from typing import Any
 from brs_detr.data.findings import FaultKind
 from brs_detr.data.formats.coco_folder_peek import first_image_names
 from brs_detr.data.formats.source_faults import Fault
-from brs_detr.data.formats.source_files import is_image, list_files
+from brs_detr.data.formats.source_files import is_image, is_there, list_files
 from brs_detr.errors import UserError
 
 MOVED_IMAGE = FaultKind(
@@ -38,7 +38,7 @@ def find_image_dir(file: Path, root: Path, places: Sequence[str], otherwise: Pat
     """
     folders = [folder for folder in (root / place for place in places) if folder.is_dir()]
     names = first_image_names(file)
-    holding = [folder for folder in folders if any(_exists(folder / name) for name in names)]
+    holding = [folder for folder in folders if any(is_there(folder / name) for name in names)]
     holding = holding or [folder for folder in folders if _holds_deeper(folder, names)]
     if holding:
         return holding[0]
@@ -67,7 +67,7 @@ def with_found_names(dataset: dict[str, Any], image_dir: Path) -> tuple[dict[str
         The data set, the same object where all images are where they should be, and what was renamed.
     """
     names = _names(dataset)
-    lost = [name for name in names if not _exists(image_dir / name)]
+    lost = [name for name in names if not is_there(image_dir / name)]
     index = index_names(image_dir) if lost else {}
     is_any_there = len(lost) < len(names)  # then a plain name is right, and its image missing
     found = {name: path.as_posix() for name in lost if (path := closest_name(name, index, is_any_there)) is not None}
@@ -122,10 +122,3 @@ def _names(dataset: dict[str, Any]) -> list[str]:
 def _renamed(image: Any, found: dict[str, str]) -> Any:
     name = image.get("file_name") if isinstance(image, dict) else None
     return {**image, "file_name": found[name]} if isinstance(name, str) and name in found else image
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that the disk does not allow
-        return False

@@ -51,6 +51,14 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is such a file."""
+    try:
+        return path.is_file()
+    except OSError:  # a name that the disk does not allow
+        return False
+
+
 def describe_folder(root: Path) -> str:
     """What a folder holds, in one line for a message: its entries, with the kinds of files in each folder."""
     entries = [_describe_entry(entry) for entry in sorted(root.iterdir()) if not entry.name.startswith(".")]

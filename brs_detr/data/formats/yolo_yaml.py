@@ -135,6 +135,8 @@ def _load(file: Path) -> Any:
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         reason = getattr(error, "problem", None) or "it cannot be read"
         raise UserError(f"{file} is not valid YAML: {reason}{where}.", "Mend the file.") from None
+    except RecursionError:
+        raise UserError(f"{file} is not valid YAML: it has lists in lists without end.", "Mend the file.") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not text in UTF-8 (byte {error.start}).", "Save the file as UTF-8.") from None
 
