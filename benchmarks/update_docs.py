@@ -2,7 +2,8 @@
 
 ``docs/losses.md`` from a result of `brs-detr bench losses --device cpu`, ``docs/reproduce.md`` from results of
 `bench cost` and `bench train-step`, ``docs/detectors.md`` from the rows of the tables, `bench train-step --suite paper`
-and `compare_losses.py`, ``docs/export.md`` from those of `export_parity.py` and `bench inference`.
+and `compare_losses.py`, ``docs/export.md`` from those of `export_parity.py` and `bench inference`,
+``docs/reliability.md`` from marks of the tests and from `soak.py`.
 
 python benchmarks/update_docs.py                 # all of them, from benchmarks/results
 python benchmarks/update_docs.py RESULTS.json    # docs/losses.md alone, from this result
@@ -28,6 +29,7 @@ ROOT = Path(__file__).parents[1]
 PAGE, FIGURE = ROOT / "docs" / "losses.md", ROOT / "docs" / "images" / "losses.png"
 RESULTS = ROOT / "benchmarks" / "results"
 REPRODUCE, EXPORT = ROOT / "docs" / "reproduce.md", ROOT / "docs" / "export.md"
+RELIABILITY, SOAK = ROOT / "docs" / "reliability.md", RESULTS / "soak_cpu.json"
 DETECTORS = ROOT / "docs" / "detectors.md"
 BEGIN, END = "<!-- bench:begin losses_cpu -->", "<!-- bench:end -->"
 QUANTITIES = ("time", "memory", "operations")
@@ -100,11 +102,46 @@ def export_page(text: str) -> str:
     return fill(text, {"parity": parity_markdown(parity), "latency": latency_markdown(latency)})
 
 
+def reliability_page(text: str) -> str:
+    """``docs/reliability.md`` with the faults that tests prove, and what the soak measured."""
+    fault_markdown = runpy.run_path(str(ROOT / "benchmarks" / "fault_table.py"))["fault_markdown"]
+    tables = {"faults": fault_markdown(ROOT)}
+    if SOAK.exists():
+        tables["soak"] = soak_table(json.loads(SOAK.read_text()))
+    return fill(text, tables)
+
+
+def soak_table(soak: Mapping[str, Any]) -> str:
+    """What happened, and how it ended."""
+    memory = soak["peaceful_mb"]
+    rows = [
+        ("lasted", f"{soak['minutes']:.0f} minutes, {soak['epochs']} epochs, {soak['steps']:,} steps"),
+        *((f"fault: {name}", f"{count} times") for name, count in soak["faults"].items()),
+        ("steps left out", str(soak["skipped_steps"])),
+        ("images that could not be read", str(soak["unreadable_images"])),
+        (
+            "weights, moments, moving mean, best weights, predictions, log",
+            f"differ: {', '.join(soak['differing'])}" if soak["differing"] else "equal in both, bit for bit",
+        ),
+        (
+            "memory of the peaceful training",
+            f"{memory[len(memory) // 4]:,} MB after a quarter, {memory[-1]:,} MB at the end "
+            f"({soak['growth_mb_per_hour']:+.1f} MB an hour)",
+        ),
+    ]
+    return markdown(("", ""), rows)
+
+
 def main(paths: list[str]) -> None:
     from brs_detr.report.loss_figure import plot_losses
 
     if not paths:
-        for page, filled in ((REPRODUCE, reproduce_page), (DETECTORS, detectors_page), (EXPORT, export_page)):
+        for page, filled in (
+            (REPRODUCE, reproduce_page),
+            (DETECTORS, detectors_page),
+            (EXPORT, export_page),
+            (RELIABILITY, reliability_page),
+        ):
             page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
     path = Path(paths[0]) if paths else next(reversed(cpu_results()), None)
     if path is None:

@@ -113,6 +113,7 @@ def test_broken_data(fault: str, tiny_config: Path, data: Path, tmp_path: Path) 
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.fault("Interruptions", "Ctrl-C on the command line", "exit code 130, and the command that goes on")
 def test_interrupt_says_how_to_resume(tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = [str(tiny_config), "--data", str(shapes), "--work-dir", str(run)]

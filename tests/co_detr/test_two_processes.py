@@ -89,6 +89,11 @@ def assert_equal(found: dict, expected: dict, tolerance: float) -> None:
 
 @pytest.mark.parametrize("case", COUNTS)
 @pytest.mark.parametrize(("name", "gather"), CASES)
+@pytest.mark.fault(
+    "Several processes",
+    "one process has objects and the other none",
+    "both go the same graph, without `find_unused_parameters`; gradients are the same bits",
+)
 def test_both_processes_have_the_same_gradients(results, name: str, gather: bool, case: str) -> None:
     (_, first), (_, second) = (result[name, gather, case] for result in results)
     assert first.keys() == second.keys()

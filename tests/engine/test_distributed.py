@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from mmengine import Config
 
@@ -19,6 +20,11 @@ def test_single_process_is_left_alone(monkeypatch) -> None:
     assert not torch.distributed.is_initialized()
 
 
+@pytest.mark.fault(
+    "Several processes",
+    "the end of a run on several processes",
+    "the group is ended before Python is; no process aborts or hangs",
+)
 def test_leaving_ends_the_threads_of_the_group_even_where_a_cycle_holds_it(tmp_path: Path) -> None:
     """A process of its own: what is left of a group is seen by its threads, which only Linux lists."""
     script = f"""

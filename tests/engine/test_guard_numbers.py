@@ -29,6 +29,9 @@ def wrapper(**options) -> tuple[nn.Linear, GuardedOptimWrapper]:
 
 
 @pytest.mark.parametrize("kind", ["loss", "gradient"])
+@pytest.mark.fault(
+    "Numbers", "a loss or a gradient is NaN or infinite", "weights and moments stay; running statistics are taken back"
+)
 def test_a_step_that_is_not_finite_changes_nothing(kind):
     layer, optimizer = wrapper()
     optimizer.update_params(layer(torch.ones(3)).sum())
@@ -47,6 +50,7 @@ def test_a_step_that_is_not_finite_changes_nothing(kind):
     assert (optimizer.num_skipped, optimizer.skipped_in_a_row) == (1, 0)
 
 
+@pytest.mark.fault("Numbers", "one of several accumulated losses is not finite", "the whole step is left out")
 def test_one_bad_loss_spoils_all_that_is_accumulated():
     layer, optimizer = wrapper(accumulative_counts=2)
     optimizer.initialize_count_status(layer, 0, 100)
@@ -110,6 +114,7 @@ def spoil(monkeypatch):
     return install
 
 
+@pytest.mark.fault("Numbers", "single steps go wrong", "left out, told with their images, counted in `run.json`")
 def test_a_training_goes_on_after_a_bad_step(spoil, tiny_config, shapes, tmp_path):
     spoil(lambda step: step == 1)
     console = Console(record=True, width=200)
@@ -123,6 +128,11 @@ def test_a_training_goes_on_after_a_bad_step(spoil, tiny_config, shapes, tmp_pat
     assert all(value.isfinite().all() for value in weights.values())
 
 
+@pytest.mark.fault(
+    "Numbers",
+    "ten steps in a row go wrong",
+    "a stop; batch, weights and random state are kept, and `brs-detr replay` names the layer",
+)
 def test_a_training_that_goes_on_and_on_wrong_is_stopped_and_can_be_replayed(spoil, tiny_config, shapes, tmp_path):
     spoil(lambda step: step >= 1)
     folder = tmp_path / "run"

@@ -49,6 +49,7 @@ def test_only_a_better_ap_is_kept(runner: SimpleNamespace) -> None:
     assert files == ["checkpoints/best.pth", "predictions.json"]
 
 
+@pytest.mark.fault("Checkpoints", "a run that goes on finds less than before", "`best.pth` stays")
 def test_resumed_run_does_not_replace_a_better_one(runner: SimpleNamespace) -> None:
     KeepLastAndBest().after_val_epoch(runner, {"coco/AP": 0.5})
     runner.iter, runner.epoch = 10, 2
@@ -63,6 +64,7 @@ def test_evaluation_without_the_metric(runner: SimpleNamespace) -> None:
     assert not RunFolder(Path(runner.work_dir)).best.exists()
 
 
+@pytest.mark.fault("Checkpoints", "the disk is full while `best.pth` is written", "the older one stays")
 def test_failing_write_keeps_the_old_file(runner: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     keeper = KeepLastAndBest()
     keeper.after_val_epoch(runner, {"coco/AP": 0.5})

@@ -65,6 +65,18 @@ def assert_finite(run: TrainedRun, num_steps: int) -> None:
 
 @pytest.mark.parametrize("config_name", ["tiny_config", "tiny_plain_config"])
 @pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.fault(
+    "Images and annotations",
+    "an image of one pixel, with a box or without",
+    "trained on, each in a batch of its own and among others",
+)
+@pytest.mark.fault(
+    "Images and annotations", "an image that is one line of pixels", "likewise; it is never resized to nothing"
+)
+@pytest.mark.fault("Images and annotations", "a thousand boxes in an image", "likewise")
+@pytest.mark.fault(
+    "Images and annotations", "a single box; the same box twenty times; a box of a hundredth of a pixel", "likewise"
+)
 def test_odd_images(
     config_name: str, batch_size: int, odd_images: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -75,6 +87,11 @@ def test_odd_images(
 
 
 @pytest.mark.parametrize("mosaic", [False, True])
+@pytest.mark.fault(
+    "Images and annotations",
+    "the same images through the augmentation of `finetune`, with mosaic and without",
+    "likewise",
+)
 def test_odd_images_in_fine_tuning(mosaic: bool, odd_images: Path, tiny_config: Path, tmp_path: Path) -> None:
     settings = {"epochs": 1, "mosaic": mosaic, "patience": 0}
     overrides = ["plain_epochs=0"]

@@ -79,6 +79,11 @@ KINDS = ("system", "eval", "exec", "chain", "nested", "objects", "legacy", "bare
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.fault(
+    "Files from elsewhere",
+    "a checkpoint that would run code when it is read",
+    "refused with what it asks for; nothing runs",
+)
 def test_nothing_is_run(tmp_path: Path, kind: str) -> None:
     touched = tmp_path / "touched"
     path = evil_files(tmp_path, touched)[kind]
@@ -161,6 +166,7 @@ def test_other_files(tmp_path: Path, name: str, content: bytes, message: str) ->
         load_plain(tmp_path / name)
 
 
+@pytest.mark.fault("Files from elsewhere", "an archive that claims to unpack to more than it holds", "refused")
 def test_damaged_and_lying_archives(tmp_path: Path) -> None:
     torch.save({"state_dict": {"a": torch.zeros(1000)}}, tmp_path / "whole.pth")
     whole = (tmp_path / "whole.pth").read_bytes()

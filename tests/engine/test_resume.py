@@ -40,12 +40,21 @@ def flip_a_bit(path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 10, 1000, 4000])
+@pytest.mark.fault("Checkpoints", "a checkpoint that was cut short", "is known by its checksums")
 def test_a_file_that_was_cut_is_not_whole(run: RunFolder, size: int) -> None:
     assert is_whole(run.last)
     run.last.write_bytes(run.last.read_bytes()[:size])
     assert not is_whole(run.last)
 
 
+@pytest.mark.fault(
+    "Checkpoints",
+    "one wrong bit in `last.pth`",
+    "said; `--resume` goes on from `previous.pth`, and keeps the damaged file aside",
+)
+@pytest.mark.fault(
+    "Checkpoints", "`last.pth` and `previous.pth` damaged", "a refusal that names `best.pth` to start from"
+)
 def test_one_wrong_bit_sends_back_to_the_checkpoint_before(run: RunFolder) -> None:
     assert checkpoint_to_resume(run, QUIET) == run.last
     flip_a_bit(run.last)
@@ -59,6 +68,11 @@ def test_one_wrong_bit_sends_back_to_the_checkpoint_before(run: RunFolder) -> No
         checkpoint_to_resume(run, QUIET)
 
 
+@pytest.mark.fault(
+    "Checkpoints",
+    "a run that goes on from `previous.pth`",
+    "ends with the same weights as the run whose checkpoint was whole",
+)
 def test_a_training_goes_on_from_the_checkpoint_before(tiny_config, shapes, tmp_path) -> None:
     """Three epochs, the last file damaged, and on to three: the same weights as at first."""
     first = train(tiny_config, shapes, tmp_path / "run", seed=1, epochs=3, console=QUIET)
@@ -73,6 +87,11 @@ def test_a_training_goes_on_from_the_checkpoint_before(tiny_config, shapes, tmp_
 
 
 @pytest.mark.parametrize("links", [True, False])
+@pytest.mark.fault(
+    "Checkpoints",
+    "the disk is full while a checkpoint is written",
+    "a clear stop; what was saved before stays whole, also on file systems without hard links",
+)
 def test_a_full_disk_keeps_what_was_saved(tiny_config, shapes, tmp_path, monkeypatch, links) -> None:
     original = Runner.save_checkpoint
 

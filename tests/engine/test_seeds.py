@@ -18,6 +18,11 @@ def weights(run: TrainedRun) -> dict[str, torch.Tensor]:
     return torch.load(run.last_checkpoint, weights_only=True)["state_dict"]
 
 
+@pytest.mark.fault(
+    "Interruptions",
+    "another number of processes that load images",
+    "the same images, augmented in the same way, bit for bit",
+)
 def test_any_number_of_workers_reads_the_same(tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
     runs = [
         train(

@@ -28,6 +28,11 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(("step", "number"), [(1, signal.SIGINT), (2, signal.SIGUSR1), (3, signal.SIGTERM)])
+@pytest.mark.fault(
+    "Interruptions",
+    "Ctrl-C, SIGTERM or SIGUSR1 in training",
+    "the step is ended and saved, exit code 128 + number; the run goes on as if nothing had been",
+)
 def test_the_step_is_ended_and_nothing_is_lost(
     step: int,
     number: signal.Signals,
@@ -63,6 +68,9 @@ def test_the_step_is_ended_and_nothing_is_lost(
     assert again.best_ap == trained.best_ap
 
 
+@pytest.mark.fault(
+    "Interruptions", "SIGTERM in an evaluation", "it begins anew when the run goes on; nothing is counted twice"
+)
 def test_an_evaluation_begins_anew(
     trained: TrainedRun, tiny_config: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +91,7 @@ def test_an_evaluation_begins_anew(
     assert len(run.metrics.read_text().splitlines()) == 1 + 2 * (3 + 1)
 
 
+@pytest.mark.fault("Interruptions", "a second Ctrl-C", "ends at once; a SIGTERM sent twice does not")
 def test_the_second_interrupt_is_obeyed_at_once() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), StopSignals(QUIET) as signals:

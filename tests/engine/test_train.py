@@ -79,6 +79,7 @@ def test_resume_goes_on_where_the_run_stopped(
     assert len(losses(run)) == 9
 
 
+@pytest.mark.fault("Checkpoints", "a second training into the folder of a run", "refused; no file is touched")
 def test_existing_run_is_not_touched(trained: TrainedRun, tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
     work_dir = copy_of(trained, tmp_path)
     before = {path: path.stat().st_mtime_ns for path in work_dir.rglob("*")}
@@ -87,6 +88,7 @@ def test_existing_run_is_not_touched(trained: TrainedRun, tiny_config: Path, sha
     assert {path: path.stat().st_mtime_ns for path in work_dir.rglob("*")} == before
 
 
+@pytest.mark.fault("Checkpoints", "`--resume` where nothing is", "refused; `--resume auto` begins a run")
 def test_nothing_to_resume(tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nothing to resume: no last\.pth"):
         train(tiny_config, shapes, tmp_path / "new", resume=True, console=QUIET)
@@ -144,6 +146,11 @@ def save_data(folder: Path, sizes: list[tuple[int, int]], boxes: list[tuple[int,
 
 
 @pytest.mark.parametrize("config_name", ["tiny_config", "tiny_plain_config"])
+@pytest.mark.fault(
+    "Images and annotations",
+    "images without an object, or with crowds alone",
+    "are trained on; nothing waits, nothing is NaN",
+)
 def test_images_without_objects_are_kept_and_trained_on(
     config_name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -173,6 +180,7 @@ def test_broken_data_leave_nothing_behind(tiny_config: Path, shapes: Path, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.fault("Files from elsewhere", "a config whose model cannot be built", "one message; no folder is left")
 def test_model_that_cannot_be_built_leaves_nothing_behind(tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"type that does not exist: ResNett\.\n  Did you mean 'ResNet'"):
         train(tiny_config, shapes, tmp_path / "run", overrides=["model.backbone.type=ResNett"], console=QUIET)

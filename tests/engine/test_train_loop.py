@@ -57,6 +57,11 @@ def stop_after(steps: int, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(TrainLoop, "run_iter", run)
 
 
+@pytest.mark.fault(
+    "Interruptions",
+    "killed between two batches whose gradients are accumulated",
+    "the checkpoint is of the last whole step; no gradient is lost or counted twice",
+)
 def test_checkpoints_within_an_epoch_are_made_where_no_gradient_waits(
     tiny_config: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,6 +75,11 @@ def test_checkpoints_within_an_epoch_are_made_where_no_gradient_waits(
     assert (meta["epoch"], meta["iter"]) == (0, 4)
 
 
+@pytest.mark.fault(
+    "Several processes",
+    "going on with fewer or more GPUs",
+    "from the same share of the epoch, with the images that are left of it",
+)
 def test_a_run_goes_on_with_another_batch_from_the_same_share_of_its_epoch(
     tiny_config: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +102,11 @@ def test_a_run_goes_on_with_another_batch_from_the_same_share_of_its_epoch(
     assert steps_of(run) == (2, 6)
 
 
+@pytest.mark.fault(
+    "Interruptions",
+    "killed while ranking losses remember earlier batches",
+    "what they remember is in the checkpoint, of each process",
+)
 def test_what_ranking_losses_remember_is_resumed(
     tiny_config: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

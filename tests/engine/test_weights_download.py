@@ -134,6 +134,7 @@ def test_a_whole_file(server: Server, tmp_path: Path) -> None:
     assert left(tmp_path / "new") == ["model.pth"]
 
 
+@pytest.mark.fault("Files from elsewhere", "a download is cut", "goes on where it was, in the same run or a later one")
 def test_a_connection_that_is_cut_goes_on(server: Server, tmp_path: Path) -> None:
     server.plan = ["cut", "cut", "whole"]
     assert get(server, tmp_path, sha256=SHA) == [1.0, 3.0]
@@ -153,6 +154,7 @@ def test_a_later_run_goes_on_where_an_earlier_one_stopped(server: Server, tmp_pa
     assert left(tmp_path) == ["model.pth"]
 
 
+@pytest.mark.fault("Files from elsewhere", "the file on the server has changed in between", "begun anew, never spliced")
 def test_a_file_that_changed_in_between_is_not_spliced(server: Server, tmp_path: Path) -> None:
     server.plan = ["cut", 404]
     with pytest.raises(UserError, match="404"):
@@ -190,6 +192,9 @@ def test_the_pauses_end(server: Server, tmp_path: Path) -> None:
         ([403], "/model.pth", "answers 403"),
         (["whole"], "/circle", "infinite loop"),
     ],
+)
+@pytest.mark.fault(
+    "Files from elsewhere", "a page, a wrong checksum, too many bytes instead of weights", "refused; nothing is left"
 )
 def test_what_is_refused_leaves_nothing(server: Server, tmp_path: Path, plan: list, path: str, message: str) -> None:
     server.plan = plan
@@ -243,6 +248,7 @@ def test_a_file_that_was_whole_already_is_not_fetched_again(server: Server, tmp_
     assert (tmp_path / "model.pth").read_bytes() == CONTENT
 
 
+@pytest.mark.fault("Files from elsewhere", "several processes want the same weights", "one fetches them")
 def test_several_at_once_fetch_it_once(server: Server, tmp_path: Path) -> None:
     server.delay = 0.3
     threads = [threading.Thread(target=get, args=(server, tmp_path)) for _ in range(3)]

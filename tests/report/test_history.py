@@ -28,6 +28,11 @@ def test_a_resumed_run_continues_and_the_later_record_holds(tmp_path: Path) -> N
     assert read_scalars(first, second).train == [*TRAIN[:5], *again]
 
 
+@pytest.mark.fault(
+    "Interruptions",
+    "killed while a line of `scalars.json` is written",
+    "it is left out; damage before the last line is named",
+)
 def test_a_line_cut_off_at_the_end_is_left_out_and_one_before_refused(tmp_path: Path) -> None:
     file = write_lines(tmp_path / "a.json", *TRAIN[:3])
     file.write_text(file.read_text() + '{"loss": 1.')

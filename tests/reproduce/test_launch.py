@@ -34,6 +34,9 @@ def test_several_machines_meet_at_the_first() -> None:
     assert (machines.num_processes, machines.is_head) == (8, False)
 
 
+@pytest.mark.fault(
+    "Reproducing the paper", "the same row is started twice", "the second is refused while the first is at it"
+)
 def test_a_folder_in_which_somebody_trains_is_left_alone(tmp_path: Path) -> None:
     training = Training(tmp_path / "recipe.py", tmp_path / "run", seed=0)
     with (
@@ -43,6 +46,11 @@ def test_a_folder_in_which_somebody_trains_is_left_alone(tmp_path: Path) -> None
         run_training(training, Machines(), Console(quiet=True))
 
 
+@pytest.mark.fault(
+    "Reproducing the paper",
+    "`reproduce` is killed, its training is not",
+    "the folder stays claimed until that has ended",
+)
 def test_a_child_keeps_the_claim_of_a_process_that_was_killed(tmp_path: Path) -> None:
     reader, writer = os.pipe()  # the child lives until this end is closed
     script = f"""
@@ -107,7 +115,30 @@ def test_the_slurm_script_gives_the_same_command_on_every_node(tmp_path: Path) -
     assert given == expected
 
 
+@pytest.mark.parametrize(("code", "is_queued"), [(0, False), (2, False), (128 + signal.SIGTERM, True)])
+@pytest.mark.fault(
+    "Reproducing the paper",
+    "the time of a Slurm job is up, or another job takes its place",
+    "all is saved five minutes before; the job is queued again and goes on",
+)
+def test_slurm_queues_what_was_stopped_again(code: int, is_queued: bool, tmp_path: Path) -> None:
+    write_slurm_script(tmp_path / "job.sh", "row", ["reproduce", "table5"], Machines(gpus=8), hours=20.0)
+    assert "#SBATCH --signal=TERM@300" in (tmp_path / "job.sh").read_text()
+    (tmp_path / "bin").mkdir()
+    for name, body in (("scontrol", f'echo "$@" >> {tmp_path}/asked'), ("srun", f"exit {code}")):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "SLURM_JOB_NODELIST": "a", "SLURM_JOB_ID": "17"}
+    assert subprocess.run(["bash", tmp_path / "job.sh"], env=environment).returncode == code
+    assert ("requeue 17" in (tmp_path / "asked").read_text()) == is_queued
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.fault(
+    "Reproducing the paper",
+    "Ctrl-C, SIGTERM or SIGUSR1 to `reproduce`",
+    "is passed on; it waits until the training has saved",
+)
 def test_a_signal_waits_for_the_processes_to_end(number: signal.Signals, tmp_path: Path) -> None:
     """They may need longer than the quarter of a second that Python's `subprocess.run` leaves them."""
     stubborn = f"""

@@ -99,6 +99,11 @@ IMAGES = {
 
 
 @pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.fault(
+    "Files from elsewhere",
+    "uploads that are no images, too large, or damaged",
+    "an answer 4xx with a message; the server goes on",
+)
 def test_bodies(name: str, server: Served) -> None:
     content, status = IMAGES[name]
     assert_refused(server.post(content), status)
