@@ -34,7 +34,7 @@ class GuardNumbers(Hook):
         patience: steps in a row.
     """
 
-    priority = "NORMAL"
+    priority = "HIGH"  # a moving mean would take spoilt statistics in
 
     def __init__(self, console: Console, patience: int = PATIENCE) -> None:
         self.console = console
