@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 
 from brs_detr.engine.guarded_optimizer import GuardedOptimWrapper
 from brs_detr.engine.replay import RandomState, save_step
@@ -26,39 +25,40 @@ PATIENCE = 10
 class GuardNumbers(Hook):
     """Says which steps `GuardedOptimWrapper` left out, and ends a training where it leaves out one after the other.
 
-    Running statistics of batch normalisation are taken back to what they were before such a step. The last step is
-    written to `failed_step.pth` beside the run's record: batch, weights and random state, for `brs-detr replay`.
+    Running statistics of batch normalisation are taken back to what they were before a loss that was not finite. The
+    last step is written to `failed_step.pth` beside the run's record: batch, weights and random state, for
+    `brs-detr replay`.
 
     Args:
         console: where to tell.
         patience: steps in a row.
     """
 
-    priority = "HIGH"  # a moving mean would take spoilt statistics in
+    priority = "HIGHEST"  # a moving mean would take spoilt statistics in, and means of losses would be NaN for long
 
     def __init__(self, console: Console, patience: int = PATIENCE) -> None:
         self.console = console
         self.patience = patience
         self._random: RandomState | None = None
-        self._statistics: list[Tensor] = []
+        self._statistics: list[Tensor] | None = None
         self._kept: list[Tensor] = []
         self._num_skipped = 0
 
     def before_train(self, runner: Runner) -> None:
-        """Find the statistics that a forward pass changes."""
+        """Begin to count."""
         self._num_skipped = getattr(runner.optim_wrapper, "num_skipped", 0)
-        buffers = [buffer for module in runner.model.modules() for buffer in module.buffers(recurse=False)]
-        self._statistics = [buffer for buffer in buffers if buffer.is_floating_point()]
-        self._kept = [buffer.clone() for buffer in self._statistics]
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Remember what a step begins with."""
         self._random = RandomState.now()
-        if self._statistics:
+        if self._statistics is None:
+            self._statistics = _changing_statistics(runner.model)
+            self._kept = [statistic.clone() for statistic in self._statistics]
+        elif self._statistics:
             torch._foreach_copy_(self._kept, self._statistics)
 
     def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Mapping[str, Any] | None = None
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """Tell of a step that was left out; give up after several in a row.
 
@@ -66,12 +66,18 @@ class GuardNumbers(Hook):
             UserError: the last `patience` steps were left out.
         """
         optimizer = runner.optim_wrapper
-        if not isinstance(optimizer, GuardedOptimWrapper) or optimizer.num_skipped == self._num_skipped:
+        if not isinstance(optimizer, GuardedOptimWrapper):
+            return
+        for statistic, kept in zip(self._statistics or [], self._kept, strict=True):  # without a word to the host
+            statistic.copy_(torch.where(optimizer.loss_is_finite, statistic, kept))
+        if optimizer.num_skipped == self._num_skipped:
             return
         self._num_skipped = optimizer.num_skipped
-        if self._statistics:
-            torch._foreach_copy_(self._statistics, self._kept)
-        wrong = ", ".join(name for name, value in (outputs or {}).items() if not _is_finite(value)) or "a gradient"
+        outputs = outputs if outputs is not None else {}
+        names = [name for name, value in outputs.items() if not _is_finite(value)]
+        for name in names:
+            del outputs[name]  # of which other hooks make means
+        wrong = ", ".join(names) or "a gradient"
         images = ", ".join(str(sample.metainfo.get("img_path", "?")) for sample in data_batch["data_samples"])
         line = f"Step {runner.iter + 1} is left out: {wrong} is not finite (images: {images})."
         runner.logger.warning(line)
@@ -92,6 +98,12 @@ class GuardNumbers(Hook):
             f"`brs-detr replay {path}` repeats the last one and names the layer. A lower learning rate, or gradient "
             "clipping (optim_wrapper.clip_grad), is the usual cure.",
         )
+
+
+def _changing_statistics(model: nn.Module) -> list[Tensor]:
+    """Buffers that a forward pass changes: those of BatchNorm that is not frozen."""
+    buffers = [buffer for module in model.modules() if module.training for buffer in module.buffers(recurse=False)]
+    return [buffer for buffer in buffers if buffer.is_floating_point()]
 
 
 def _is_finite(value: Any) -> bool:

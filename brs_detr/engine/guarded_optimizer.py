@@ -20,11 +20,13 @@ class GuardedOptimWrapper(OptimWrapper):
     Attributes:
         num_skipped: steps left out so far.
         skipped_in_a_row: since the last step that was taken.
+        loss_is_finite: whether the last loss was, a tensor on its device.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.num_skipped = self.skipped_in_a_row = 0
+        self.loss_is_finite = torch.tensor(True)
         self._losses_are_finite: Tensor | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -39,7 +41,7 @@ class GuardedOptimWrapper(OptimWrapper):
 
     def update_params(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Go backward from a loss, and take a step when it is time for one."""
-        is_finite = loss.detach().isfinite().all()
+        is_finite = self.loss_is_finite = loss.detach().isfinite().all()
         before = self._losses_are_finite
         self._losses_are_finite = is_finite if before is None else before & is_finite
         super().update_params(loss, *args, **kwargs)

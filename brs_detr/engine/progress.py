@@ -109,7 +109,8 @@ class TrainingProgress(Hook):
             )
 
     def _note(self, runner: Runner, batch_size: int) -> str:
-        loss = runner.message_hub.get_scalar("train/loss").mean(50)
+        losses = runner.message_hub.log_scalars.get("train/loss")
+        loss = losses.mean(50) if losses else float("nan")  # of the first step, which was left out
         lr = next(iter(runner.optim_wrapper.get_lr().values()))[-1]
         speed = batch_size / runner.message_hub.get_scalar("train/time").mean(50)
         return f"loss {loss:.3f}  lr {lr:.1e}  {speed:.1f} images/s  {peak_memory_mb() / 1024:.1f} GiB"

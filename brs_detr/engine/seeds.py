@@ -30,7 +30,7 @@ def seed_all(*numbers: int) -> None:
 class SeedSteps(Hook):
     """Seed each step of a training with the run's seed, the number of the step and the rank of the process."""
 
-    priority = "VERY_HIGH"
+    priority = "HIGHEST"
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed."""

@@ -10,6 +10,7 @@ import torch
 from mmengine import Config
 
 from brs_detr.engine.distributed import join_processes
+from brs_detr.engine.guarded_optimizer import GuardedOptimWrapper
 
 
 def test_single_process_is_left_alone(monkeypatch) -> None:
@@ -56,3 +57,39 @@ def test_two_processes_train_on_the_cpu(tiny_config: Path, shapes: Path, tmp_pat
     assert result.stdout.count("Seed 4.") == 1  # the second process is silent
     meta = torch.load(tmp_path / "run" / "checkpoints" / "best.pth", weights_only=True)["meta"]
     assert meta["iter"] == 2  # 6 pictures, 2 processes with 2 each: 1.5 batches
+
+
+@pytest.mark.fault(
+    "Several processes",
+    "gradients are accumulated over several batches",
+    "they are sent to the other processes once a step, not once a batch",
+)
+def test_accumulated_gradients_are_sent_once(tmp_path: Path) -> None:
+    from mmengine.model import MMDistributedDataParallel
+
+    torch.distributed.init_process_group(
+        "gloo", store=torch.distributed.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1
+    )
+    try:
+        model = MMDistributedDataParallel(torch.nn.Linear(2, 1), broadcast_buffers=False)
+        sent: list[int] = []
+
+        def count(state, bucket):  # PyTorch looks at annotations, and wants classes there
+            sent.append(len(losses))
+            future: torch.futures.Future[torch.Tensor] = torch.futures.Future()
+            future.set_result(bucket.buffer())
+            return future
+
+        model.register_comm_hook(None, count)
+        wrapper = GuardedOptimWrapper(torch.optim.SGD(model.parameters(), 0.1), accumulative_counts=3)
+        wrapper.initialize_count_status(model, 0, 8)
+        losses: list[float] = []
+        for _ in range(8):
+            with wrapper.optim_context(model):
+                loss = model(torch.ones(1, 2)).sum()
+                losses.append(loss.item())
+                wrapper.update_params(loss)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert sent == [3, 6, 8]
+    assert losses[0] == losses[1] == losses[2] != losses[3]
