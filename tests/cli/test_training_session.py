@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
-from brs_detr.cli.training_session import conclude, resumable
+from brs_detr.cli.training_session import TrainingCommand, conclude, resumable, resume_option, wants_to_resume
 from brs_detr.engine.train import TrainedRun
 
 
@@ -40,3 +42,41 @@ def test_only_the_first_process_speaks(
     monkeypatch.setenv("RANK", "1")
     conclude(TrainedRun(tmp_path, 1, -1.0), with_report=True)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.fault(
+    "Interruptions",
+    "the same command is given again, by a person or a scheduler",
+    "`--resume auto` goes on where there is a checkpoint, and begins where there is none",
+)
+def test_going_on_where_there_is_something(tmp_path: Path) -> None:
+    assert not wants_to_resume(None, tmp_path)
+    assert wants_to_resume("last", tmp_path)  # to be refused, with what is missing
+    assert not wants_to_resume("auto", tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "previous.pth").touch()
+    assert wants_to_resume("auto", tmp_path)
+    assert not wants_to_resume(None, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "resume"),
+    [
+        ([], None),
+        (["--resume"], "last"),
+        (["--resume", "auto"], "auto"),
+        (["--resume=auto"], "auto"),
+        (["--resume", "--amp"], "last"),
+    ],
+)
+@pytest.mark.parametrize("is_last", [True, False])
+def test_what_follows_resume_is_not_its_value(arguments: list[str], resume: str | None, is_last: bool) -> None:
+    @click.command(cls=TrainingCommand)
+    @click.argument("config")
+    @click.option("--amp", is_flag=True)
+    @resume_option
+    def command(config: str, amp: bool, resume: str | None) -> None:
+        click.echo(f"{config} {resume}")
+
+    given = ["my.py", *arguments] if is_last else [*arguments, "my.py"]
+    assert CliRunner().invoke(command, given).output == f"my.py {resume}\n"

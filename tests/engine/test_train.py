@@ -88,7 +88,7 @@ def test_existing_run_is_not_touched(trained: TrainedRun, tiny_config: Path, sha
     assert {path: path.stat().st_mtime_ns for path in work_dir.rglob("*")} == before
 
 
-@pytest.mark.fault("Checkpoints", "`--resume` where nothing is", "refused; `--resume auto` begins a run")
+@pytest.mark.fault("Checkpoints", "`--resume` where nothing is", "refused, and nothing is written")
 def test_nothing_to_resume(tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nothing to resume: no last\.pth"):
         train(tiny_config, shapes, tmp_path / "new", resume=True, console=QUIET)
