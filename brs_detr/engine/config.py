@@ -24,6 +24,7 @@ _EXTRA_KEYS = {
     "activation_checkpointing",
     "efficient_conv_bn_eval",
     "sync_bn",
+    "fsdp",
 }
 OWN_LOOP = {"save_minutes": 15, "max_unreadable": 0.01}
 """Settings of `brs_detr.engine.train_loop` that mmengine's loop does not have."""

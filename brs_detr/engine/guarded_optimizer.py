@@ -9,6 +9,8 @@ from mmengine.dist import all_reduce, get_world_size
 from mmengine.optim import OptimWrapper
 from torch import Tensor
 
+from brs_detr.engine.sharding import share_moments, share_of, whole
+
 _COUNTS = ("num_skipped", "skipped_in_a_row")
 
 
@@ -31,13 +33,14 @@ class GuardedOptimWrapper(OptimWrapper):
 
     def state_dict(self) -> dict[str, Any]:
         """mmengine's, and how many steps were left out."""
-        return {**super().state_dict(), **{name: getattr(self, name) for name in _COUNTS}}
+        return {**whole(super().state_dict()), **{name: getattr(self, name) for name in _COUNTS}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up what `state_dict` gave; the counts are 0 where another wrapper gave it."""
         for name in _COUNTS:
             setattr(self, name, state_dict.get(name, 0))
         super().load_state_dict({key: value for key, value in state_dict.items() if key not in _COUNTS})
+        share_moments(self.optimizer)
 
     def update_params(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Go backward from a loss, and take a step when it is time for one."""
@@ -58,7 +61,7 @@ class GuardedOptimWrapper(OptimWrapper):
     def _is_finite(self) -> bool:
         """Whether losses since the last step, and all gradients, are finite in every process."""
         parameters = (parameter for group in self.optimizer.param_groups for parameter in group["params"])
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        gradients = [share_of(parameter.grad) for parameter in parameters if parameter.grad is not None]
         norms = torch._foreach_norm(gradients, float("inf")) if gradients else []
         checks = [norm.isfinite() for norm in norms]
         if self._losses_are_finite is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process, master_only
+from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -73,6 +73,7 @@ class KeepLastAndBest(Hook):
     def _save_last(self, runner: Runner, num_epochs: int) -> None:
         memories = _all_memories(runner.model)
         if not is_main_process():
+            _give_shares(runner)
             return
         folder = RunFolder(Path(runner.work_dir))
         partial = folder.last.with_name(f".{folder.last.name}.partial")
@@ -95,9 +96,11 @@ class KeepLastAndBest(Hook):
         value = (metrics or {}).get(self.monitor)
         if value is not None and (value > self.best or runner.epoch == self.best_epoch):
             self.best, self.best_epoch = value, runner.epoch
-            self._save_best(runner, metrics or {})
+            if is_main_process():
+                self._save_best(runner, metrics or {})
+            elif runner.is_sharded:
+                runner.model.state_dict()
 
-    @master_only
     def _save_best(self, runner: Runner, metrics: dict[str, float]) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         checkpoint: dict[str, Any] = {"state_dict": model.state_dict()}
@@ -133,6 +136,13 @@ def _cleared_on_failure(partial: Path, last: Path) -> Iterator[None]:
             f"The checkpoint cannot be written: {error.strerror or error}. {kept}.",
             "Make room on the disk, then go on with --resume.",
         ) from error
+
+
+def _give_shares(runner: Runner) -> None:
+    """Take part in the gathering of a model that is shared out, which the first process saves."""
+    if runner.is_sharded:
+        runner.model.state_dict()
+        runner.optim_wrapper.state_dict()
 
 
 def _memories(model: nn.Module) -> list[RankingMemory]:

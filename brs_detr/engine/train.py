@@ -281,7 +281,13 @@ def _choose_seed(seed: int | None, resumed: RunFolder | None) -> int:
     return sync_random_seed() if seed is None else seed
 
 
+def _require_shareable(config: Config) -> None:
+    if config.get("fsdp") and any(hook["type"] == "EMAHook" for hook in config.get("custom_hooks") or []):
+        raise UserError("A moving mean cannot be kept of a model that is shared out.", "Add --no-ema, or fsdp=False.")
+
+
 def _prepare_for_runner(config: Config, job: Job, seed: int, start: Path | None) -> None:
+    _require_shareable(config)
     config.work_dir = str(job.work_dir)
     draw_by_place(config)
     config.randomness = {**config.get("randomness", {}), "seed": seed}

@@ -20,5 +20,7 @@ env_cfg = dict(
 
 sync_bn = None  # "torch": BatchNorm that is trained takes its statistics from the images of all GPUs
 
+fsdp = False  # share weights, gradients and moments out among the GPUs
+
 load_from = None
 resume = False

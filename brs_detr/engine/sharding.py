@@ -1,0 +1,81 @@
+"""Fully sharded data parallelism (FSDP 2): every process holds a share of weights, gradients and moments.
+
+It is for models whose optimizer does not fit beside their activations: `--set fsdp=True` under torchrun.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.device import get_device
+from mmengine.dist import all_reduce, broadcast, get_world_size
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+_BLOCK = re.compile(r"(layer\d|layers|blocks)\.\d+$")  # of ResNets, transformers, Swin
+
+
+def shard(model: nn.Module) -> None:
+    """Share a model out among the processes, block by block, in place. Its weights become those of the first process.
+
+    Its `state_dict` gives whole tensors on the CPU all the same; every process has to ask for it.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    for tensor in (*model.parameters(), *model.buffers()):
+        broadcast(tensor.data)
+    mesh = init_device_mesh(get_device(), (get_world_size(),))
+    numbers = {parameter for parameter in model.parameters() if parameter.ndim == 0}  # which cannot be shared out
+    for number in numbers:
+        if number.requires_grad:
+            number.register_post_accumulate_grad_hook(_average_gradient)
+    for block in _blocks(model):
+        fully_shard(block, mesh=mesh, ignored_params=numbers)
+    fully_shard(model, mesh=mesh, ignored_params=numbers)
+    model.register_state_dict_post_hook(_gather_state_dict)
+
+
+def _blocks(model: nn.Module) -> list[nn.Module]:
+    """Modules that are gathered one after the other, none within another."""
+    found: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        if _BLOCK.search(name) and not any(name.startswith(f"{outer}.") for outer in found):
+            found[name] = module
+    return list(found.values())
+
+
+def _average_gradient(parameter: Tensor) -> None:
+    assert parameter.grad is not None
+    all_reduce(parameter.grad, "mean")
+
+
+def _gather_state_dict(model: nn.Module, state_dict: dict[str, Any], prefix: str, metadata: Any) -> None:
+    state_dict.update(whole(state_dict))
+
+
+def whole(tree: Any) -> Any:
+    """Dictionaries and lists with whole tensors on the CPU in place of shares; every process has to ask for it."""
+    if isinstance(tree, DTensor):
+        return tree.full_tensor().cpu()
+    if isinstance(tree, Mapping):
+        return {key: whole(value) for key, value in tree.items()}
+    return [whole(value) for value in tree] if isinstance(tree, list) else tree
+
+
+def share_of(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def share_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Share out what an optimizer has loaded for weights that are shared out, in place."""
+    for parameter, state in optimizer.state.items():
+        if isinstance(parameter, DTensor):
+            for name, value in state.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape and not isinstance(value, DTensor):
+                    place = parameter.device_mesh, parameter.placements
+                    state[name] = distribute_tensor(value.to(parameter.device), *place, src_data_rank=None)
