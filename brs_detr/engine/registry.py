@@ -26,8 +26,9 @@ def register() -> None:
     from brs_detr.engine.finetune.close_mosaic import CloseMosaic
     from brs_detr.engine.finetune.early_stopping import StopEarly
     from brs_detr.engine.guarded_optimizer import GuardedOptimWrapper
+    from brs_detr.engine.loaders import begin_worker
     from brs_detr.engine.metrics_csv import MetricsCsv
-    from brs_detr.engine.seeds import SeedSteps, begin_worker
+    from brs_detr.engine.seeds import SeedSteps
     from brs_detr.engine.train_loop import TrainLoop
 
     for hook in (CloseMosaic, SeedSteps, StopEarly):

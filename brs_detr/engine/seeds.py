@@ -1,12 +1,12 @@
 """Random numbers that depend on the seed and the place in the training alone: a run that is resumed draws the same.
 
-Their states are in no checkpoint, and are the same with any number of processes that load data.
+Their states are in no checkpoint, and are the same with any number of processes that load data: seeds are those of each
+image, see `brs_detr.engine.training_samples`.
 """
 
 from __future__ import annotations
 
 import random
-import signal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,17 +37,8 @@ class SeedSteps(Hook):
         seed_all(runner.seed, runner.iter, get_rank())
 
 
-def begin_worker(worker_id: int) -> None:
-    """What a process that loads data does first: leave signals to the training, which ends its workers itself.
-
-    Seeds are those of each image, see `brs_detr.engine.training_samples`.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-
-
 def draw_by_place(config: Config) -> None:
     """Let random numbers of a training depend on its seed and the place in it alone, in place."""
     hooks = [hook for hook in config.get("custom_hooks") or [] if hook["type"] != "SeedSteps"]  # of an earlier run
     config.custom_hooks = [*hooks, {"type": "SeedSteps"}]
-    config.train_dataloader.update(persistent_workers=False, worker_init_fn={"type": "begin_worker"})
+    config.train_dataloader.persistent_workers = False  # they would not learn of the next epoch

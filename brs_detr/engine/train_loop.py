@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from brs_detr.engine.distributed import largest_of_all
+from brs_detr.engine.loaders import end_workers
 from brs_detr.engine.run_folder import RunFolder
 from brs_detr.engine.stop_signals import Stopped, StopSignals
 from brs_detr.engine.training_samples import TrainingSamples
@@ -77,11 +78,15 @@ class TrainLoop(EpochBasedTrainLoop):
         self._fit_to_loader()
         self._clear_unsaved()
         self.runner.call_hook("before_train")
-        if self._iter and not self.position:
-            self._evaluate()
-        while self._epoch < self._max_epochs and not self.stop_training:
-            self.run_epoch()
-            self._evaluate()
+        try:
+            if self._iter and not self.position:
+                self._evaluate()
+            while self._epoch < self._max_epochs and not self.stop_training:
+                self.run_epoch()
+                self._evaluate()
+        finally:
+            if self.runner.val_loop is not None:
+                end_workers(self.runner.val_loop.dataloader._iterator)
         self.runner.call_hook("after_train")
         return self.runner.model
 
@@ -102,7 +107,11 @@ class TrainLoop(EpochBasedTrainLoop):
 
     def _batches(self) -> Iterator[tuple[int, Any]]:
         done, loader = self.position, self.dataloader
-        return enumerate(_rest_of(loader, done) if done else loader, start=done)
+        loading = iter(_rest_of(loader, done) if done else loader)
+        try:
+            yield from enumerate(loading, start=done)
+        finally:
+            end_workers(loading)
 
     def _count_steps(self) -> None:
         no_module = nn.Module()  # mmengine's warning about BatchNorm has been logged once

@@ -130,3 +130,34 @@ def test_interrupt_says_how_to_resume(tiny_config: Path, shapes: Path, tmp_path:
     assert f"The last checkpoint is {run / 'checkpoints' / 'last.pth'}" in stderr
     assert f"brs-detr train {' '.join(arguments)} --epochs 1000 --resume" in stderr
     assert "Traceback" not in stderr
+
+
+@pytest.mark.fault(
+    "Interruptions",
+    "one of several processes that load images is lost",
+    "the others are ended, and the program with exit code 2; nothing waits for ever",
+)
+def test_the_end_of_a_loading_process_is_the_end(tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = [str(tiny_config), "--data", str(shapes), "--work-dir", str(run), "--epochs", "1000"]
+    for phase in ("train", "val"):
+        arguments += ["--set", f"{phase}_dataloader.num_workers=2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "brs_detr.cli", "train", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 60
+    while not (run / "checkpoints" / "best.pth").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    children: list[str] = []
+    while len(children) < 2 and time.monotonic() < deadline:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    began = time.monotonic()
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2, stderr
+    assert "A process that loads images was ended from outside" in stderr
+    assert time.monotonic() - began < 20

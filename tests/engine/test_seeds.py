@@ -67,4 +67,4 @@ def test_the_config_of_a_run_can_be_trained_again() -> None:
     for _ in range(2):
         draw_by_place(config)
     assert config.custom_hooks == [{"type": "SeedSteps"}]
-    assert config.train_dataloader == {"persistent_workers": False, "worker_init_fn": {"type": "begin_worker"}}
+    assert config.train_dataloader == {"persistent_workers": False}
