@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brs_detr.engine.checkpoint import build_model, read_checkpoint
-from brs_detr.errors import UserError
 from brs_detr.runtime.detections import Detection, Detections
 
 if TYPE_CHECKING:
@@ -102,14 +101,7 @@ class Detector:
             yield batch
 
     def _packed(self, image: ImageLike) -> Packed:
-        import cv2
-
-        start = self._read(image)
-        try:
-            return self._prepare(start)  # type: ignore[no-any-return]
-        except cv2.error:
-            h, w = start["ori_shape"]
-            raise UserError(f"An image of {h} x {w} pixels becomes too thin when it is resized.", "Cut it.") from None
+        return self._prepare(self._read(image))  # type: ignore[no-any-return]
 
     def _detect(self, batch: list[Packed]) -> list[Detections]:
         import torch
