@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +95,7 @@ class MetricsCsv(BaseVisBackend):
     def _begin(self, columns: list[str], first_iteration: int) -> None:
         """Write the head, and of an earlier part of the run what lies before its first iteration now."""
         self.columns = columns
-        rows = [row for row in read_rows(self.path) if int(row["iteration"]) < first_iteration]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_whole(self.path, text.getvalue())
+        write_rows(self.path, columns, (row for row in read_rows(self.path) if int(row["iteration"]) < first_iteration))
 
     def _append(self, row: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8", newline="") as file:
@@ -112,3 +108,12 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return []
     with path.open(encoding="utf-8", newline="") as file:
         return [row for row in csv.DictReader(file) if None not in row.values() and row["iteration"]]
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a `metrics.csv` whole; what has no column is left out."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue())

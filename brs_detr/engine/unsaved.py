@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from typing import Any
 
-from brs_detr.engine.metrics_csv import read_rows
+from brs_detr.engine.metrics_csv import read_rows, write_rows
 from brs_detr.engine.run_folder import RunFolder, write_whole
 
 
@@ -28,11 +26,7 @@ def clear_unsaved(run: RunFolder, iteration: int, num_evaluated: int) -> None:
     rows = read_rows(run.metrics)
     if rows:
         last = {True: iteration, False: num_evaluated}
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row for row in rows if _step(row) <= last[bool(row["loss"])])
-        write_whole(run.metrics, text.getvalue())
+        write_rows(run.metrics, list(rows[0]), (row for row in rows if _step(row) <= last[bool(row["loss"])]))
 
 
 def _is_older(line: str, iteration: int, num_evaluated: int) -> bool:
