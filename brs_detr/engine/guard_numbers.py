@@ -14,8 +14,9 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from brs_detr.engine.guarded_optimizer import GuardedOptimWrapper
-from brs_detr.engine.replay import RandomState, save_step
+from brs_detr.engine.replay import save_step
 from brs_detr.engine.run_folder import RunFolder
+from brs_detr.engine.seeds import seeds_of_step
 from brs_detr.errors import UserError
 
 PATIENCE = 10
@@ -26,7 +27,7 @@ class GuardNumbers(Hook):
     """Says which steps `GuardedOptimWrapper` left out, and ends a training where it leaves out one after the other.
 
     Running statistics of batch normalisation are taken back to what they were before a loss that was not finite. The
-    last step is written to `failed_step.pth` beside the run's record: batch, weights and random state, for
+    last step is written to `failed_step.pth` beside the run's record: batch, weights and seeds, for
     `brs-detr replay`.
 
     Args:
@@ -39,7 +40,6 @@ class GuardNumbers(Hook):
     def __init__(self, console: Console, patience: int = PATIENCE) -> None:
         self.console = console
         self.patience = patience
-        self._random: RandomState | None = None
         self._statistics: list[Tensor] | None = None
         self._kept: list[Tensor] = []
         self._num_skipped = 0
@@ -50,7 +50,6 @@ class GuardNumbers(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Remember what a step begins with."""
-        self._random = RandomState.now()
         if self._statistics is None:
             self._statistics = _changing_statistics(runner.model)
             self._kept = [statistic.clone() for statistic in self._statistics]
@@ -91,8 +90,7 @@ class GuardNumbers(Hook):
         rank = get_rank()
         path = folder.path / ("failed_step.pth" if rank == 0 else f"failed_step_rank{rank}.pth")
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        assert self._random is not None
-        save_step(path, runner.cfg, model, data_batch, self._random, runner.iter + 1)
+        save_step(path, runner.cfg, model, data_batch, seeds_of_step(runner), runner.iter + 1)
         raise UserError(
             f"The last {self.patience} steps were left out, at the end because {wrong} was not finite.",
             f"`brs-detr replay {path}` repeats the last one and names the layer. A lower learning rate, or gradient "

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,51 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from brs_detr.engine.config_text import parse_config_text
+from brs_detr.engine.plain_file import load_plain
+from brs_detr.engine.seeds import seed_all
 from brs_detr.errors import UserError
 
 if TYPE_CHECKING:
     from mmengine import Config
 
-_VERSION = 1
-
-
-@dataclass(frozen=True)
-class RandomState:
-    """States of the random generators of a process: Python's, NumPy's, PyTorch's, and that of its GPU."""
-
-    python: tuple[Any, ...]
-    numpy: tuple[Any, ...]
-    torch: Tensor
-    cuda: Tensor | None
-
-    @classmethod
-    def now(cls) -> RandomState:
-        """Those of this moment."""
-        cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
-        return cls(random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda)  # type: ignore[arg-type]
-
-    def restore(self) -> None:
-        """Make them those of now."""
-        random.setstate(self.python)
-        np.random.set_state(self.numpy)  # type: ignore[arg-type]
-        torch.set_rng_state(self.torch)
-        if self.cuda is not None and torch.cuda.is_available():
-            torch.cuda.set_rng_state(self.cuda)
-
-    def plain(self) -> dict[str, Any]:
-        """As tensors and plain values."""
-        version, numbers, gauss = self.python
-        name, keys, *rest = self.numpy
-        numpy = [name, torch.from_numpy(keys.astype(np.int64)), *rest]
-        return {"python": [version, list(numbers), gauss], "numpy": numpy, "torch": self.torch, "cuda": self.cuda}
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> RandomState:
-        """The state that `plain` gave."""
-        version, numbers, gauss = plain["python"]
-        name, keys, *rest = plain["numpy"]
-        numpy = name, keys.numpy().astype(np.uint32), *rest
-        return cls((version, tuple(numbers), gauss), numpy, plain["torch"], plain["cuda"])
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -88,7 +50,7 @@ class Replay:
 
 
 def save_step(
-    path: Path, config: Config, model: nn.Module, batch: Mapping[str, Any], state: RandomState, step: int
+    path: Path, config: Config, model: nn.Module, batch: Mapping[str, Any], seeds: Sequence[int], step: int
 ) -> None:
     """Write a training step, as tensors and plain values alone.
 
@@ -97,7 +59,7 @@ def save_step(
         config: of the training.
         model: whose weights are those before the step.
         batch: as the data loader gave it.
-        state: random state before the step.
+        seeds: that random numbers were drawn from, for `brs_detr.engine.seeds.seed_all`.
         step: its number.
     """
     content = {
@@ -107,7 +69,7 @@ def save_step(
         "state_dict": {name: value.cpu() for name, value in model.state_dict().items()},
         "inputs": [image.cpu() for image in batch["inputs"]],
         "data_samples": [_plain_sample(sample) for sample in batch["data_samples"]],
-        "random": state.plain(),
+        "seeds": list(seeds),
     }
     partial = path.with_name(f".{path.name}.partial")
     torch.save(content, partial)
@@ -156,7 +118,7 @@ def replay(path: str | Path, device: str = "cpu") -> Replay:
     """
     content = _read(Path(path))
     model, batch = _rebuild(content, device)
-    RandomState.from_plain(content["random"]).restore()
+    seed_all(*content["seeds"])
     layers = _first_not_finite(model)
     parsed = model(**model.data_preprocessor(batch, training=True), mode="loss")
     losses = {name: sum(value) if isinstance(value, list) else value for name, value in parsed.items()}
@@ -175,16 +137,12 @@ def replay(path: str | Path, device: str = "cpu") -> Replay:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"Cannot open {path}: {error.strerror}.", "Check the path.") from None
-    except Exception as error:
-        raise UserError(
-            f"{path} cannot be read: {type(error).__name__}.", "Give the `failed_step.pth` that a training left."
-        ) from None
+    content = load_plain(path)
     if not isinstance(content, dict) or content.get("brs_detr_step") != _VERSION:
-        raise UserError(f"{path} is no training step.", "Give the `failed_step.pth` that a training left.")
+        raise UserError(
+            f"{path} is no training step, or one of another version.",
+            "Give the `failed_step.pth` that a training left.",
+        )
     return content
 
 

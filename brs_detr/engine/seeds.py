@@ -27,6 +27,11 @@ def seed_all(*numbers: int) -> None:
     torch.manual_seed(for_torch)
 
 
+def seeds_of_step(runner: Runner) -> tuple[int, int, int]:
+    """What the random numbers of the step that comes next, or is under way, depend on: seed, step, rank."""
+    return runner.seed, runner.iter, get_rank()
+
+
 class SeedSteps(Hook):
     """Seed each step of a training with the run's seed, the number of the step and the rank of the process."""
 
@@ -34,7 +39,7 @@ class SeedSteps(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed."""
-        seed_all(runner.seed, runner.iter, get_rank())
+        seed_all(*seeds_of_step(runner))
 
 
 def draw_by_place(config: Config) -> None:
