@@ -20,7 +20,7 @@ import torch
 from brs_detr.bench.environment import describe_environment
 from brs_detr.engine.config import find_config
 from brs_detr.engine.evaluate import evaluate
-from brs_detr.engine.train import train
+from brs_detr.engine.training.train import train
 
 DETECTORS = ("atss", "faster-rcnn")
 LOSSES = {"score-based": "", "brs": "brs-"}

@@ -22,7 +22,7 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 
 from brs_detr.bench.environment import describe_environment
-from brs_detr.engine.checkpoint import read_checkpoint
+from brs_detr.engine.checkpoints.checkpoint import read_checkpoint
 from brs_detr.engine.config import load_config
 from brs_detr.engine.console import make_console
 from brs_detr.engine.registry import register

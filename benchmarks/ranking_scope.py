@@ -30,7 +30,7 @@ register()  # before anything of mmdet is imported
 from brs_detr.bench.environment import describe_environment  # noqa: E402
 from brs_detr.data.synthetic.shapes import make_shapes  # noqa: E402
 from brs_detr.engine.evaluate import evaluate  # noqa: E402
-from brs_detr.engine.train import train  # noqa: E402
+from brs_detr.engine.training.train import train  # noqa: E402
 from brs_detr.heads.bbox_head import RankingShared2FCBBoxHead  # noqa: E402
 from brs_detr.heads.classification import ClassificationTargets  # noqa: E402
 from brs_detr.heads.ranking import RankingLossMixin  # noqa: E402

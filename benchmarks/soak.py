@@ -30,7 +30,7 @@ from PIL import Image
 
 from brs_detr.bench.environment import describe_environment
 from brs_detr.data.synthetic.shapes import make_shapes
-from brs_detr.engine.plain_file import load_plain
+from brs_detr.engine.checkpoints.plain_file import load_plain
 from brs_detr.engine.run_folder import RunFolder, write_whole
 from brs_detr.report.history import read_scalars
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from brs_detr.data.synthetic.shapes import make_shapes
 from brs_detr.engine.config import configs_dir
-from brs_detr.engine.train import TrainedRun, train
+from brs_detr.engine.training.train import TrainedRun, train
 
 TINY_CONFIG = """\
 '''A detector for tests.'''

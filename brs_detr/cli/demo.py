@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from brs_detr.engine.evaluate import Evaluation
-    from brs_detr.engine.train import TrainedRun
+    from brs_detr.engine.training.train import TrainedRun
 
 CONFIG = "brs-co-deformable-detr_r18_1xb4-4e_shapes"
 CONFIG_FOR_USERS = "brs-co-deformable-detr_r18_1xb4-12e_coco"
@@ -45,7 +45,7 @@ def command(out: Path, seed: int, epochs: int | None, train_images: int, val_ima
     from brs_detr.engine.bars import counter
     from brs_detr.engine.console import make_console
     from brs_detr.engine.evaluate import evaluate
-    from brs_detr.engine.train import train
+    from brs_detr.engine.training.train import train
 
     console = make_console()
     _claim(out)

@@ -76,7 +76,7 @@ def command(
       brs-detr export best.pth --static --size 480x640 --batch 4 --preprocess beside
       brs-detr export best.pth --format torch-export
     """
-    from brs_detr.engine.checkpoint import read_checkpoint
+    from brs_detr.engine.checkpoints.checkpoint import read_checkpoint
     from brs_detr.engine.console import make_console
     from brs_detr.engine.run_folder import folder_of
     from brs_detr.export.describe import size_in_testing

@@ -23,7 +23,7 @@ def command(file: Path, device: str) -> None:
     from brs_detr.bench.environment import find_device
     from brs_detr.engine.console import make_console
     from brs_detr.engine.registry import register
-    from brs_detr.engine.replay import replay
+    from brs_detr.engine.training.replay import replay
 
     find_device(device)
     register()

@@ -55,7 +55,7 @@ def command(
       torchrun --nproc-per-node 8 -m brs_detr.cli train brs-co-deformable-detr_r50_8xb2-12e_coco
       torchrun --nproc-per-node 8 --max-restarts 3 -m brs_detr.cli train my_config.py --resume auto
     """
-    from brs_detr.engine.train import default_work_dir, train
+    from brs_detr.engine.training.train import default_work_dir, train
 
     work_dir = work_dir or default_work_dir(config)
     with resumable(work_dir):

@@ -15,7 +15,7 @@ import click
 from brs_detr.cli import INTERRUPTED
 
 if TYPE_CHECKING:
-    from brs_detr.engine.train import TrainedRun
+    from brs_detr.engine.training.train import TrainedRun
 
 
 class TrainingCommand(click.Command):

@@ -27,7 +27,7 @@ _EXTRA_KEYS = {
     "fsdp",
 }
 OWN_LOOP = {"save_minutes": 15, "max_unreadable": 0.01}
-"""Settings of `brs_detr.engine.train_loop` that mmengine's loop does not have."""
+"""Settings of `brs_detr.engine.training.train_loop` that mmengine's loop does not have."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from brs_detr.engine.checkpoint import build_model, read_checkpoint
+from brs_detr.engine.checkpoints.checkpoint import build_model, read_checkpoint
 from brs_detr.runtime.detections import Detection, Detections
 
 if TYPE_CHECKING:

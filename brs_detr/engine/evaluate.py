@@ -16,7 +16,7 @@ from brs_detr.analysis.coco_ap import ClassAP
 from brs_detr.data.annotations import read_class_names
 from brs_detr.data.formats.coco_folder import CocoSplit
 from brs_detr.engine.bars import track
-from brs_detr.engine.checkpoint import Checkpoint, build_model, read_checkpoint
+from brs_detr.engine.checkpoints.checkpoint import Checkpoint, build_model, read_checkpoint
 from brs_detr.engine.console import make_console
 from brs_detr.engine.folder_data import check_data, open_split, split_of, use_split
 from brs_detr.engine.loaders import build_loader

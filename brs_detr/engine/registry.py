@@ -21,15 +21,15 @@ def register() -> None:
     registry.register()
     from mmengine.registry import FUNCTIONS, HOOKS, LOOPS, METRICS, OPTIM_WRAPPERS, VISBACKENDS
 
-    from brs_detr.engine.autocast import AutocastOptimWrapper
     from brs_detr.engine.coco_metric import CocoAPMetric
     from brs_detr.engine.finetune.close_mosaic import CloseMosaic
     from brs_detr.engine.finetune.early_stopping import StopEarly
-    from brs_detr.engine.guarded_optimizer import GuardedOptimWrapper
     from brs_detr.engine.loaders import begin_worker
-    from brs_detr.engine.metrics_csv import MetricsCsv
-    from brs_detr.engine.seeds import SeedSteps
-    from brs_detr.engine.train_loop import TrainLoop
+    from brs_detr.engine.training.autocast import AutocastOptimWrapper
+    from brs_detr.engine.training.guarded_optimizer import GuardedOptimWrapper
+    from brs_detr.engine.training.metrics_csv import MetricsCsv
+    from brs_detr.engine.training.seeds import SeedSteps
+    from brs_detr.engine.training.train_loop import TrainLoop
 
     for hook in (CloseMosaic, SeedSteps, StopEarly):
         HOOKS.register_module(module=hook, force=True)

@@ -16,9 +16,9 @@ from brs_detr.data.cleaning import clean_annotations
 from brs_detr.data.formats.coco_folder import CocoSplit
 from brs_detr.engine.config_text import parse_config_text
 from brs_detr.engine.console import make_console
-from brs_detr.engine.metrics_csv import read_rows
 from brs_detr.engine.run_folder import RunFolder
 from brs_detr.engine.run_record import read_record
+from brs_detr.engine.training.metrics_csv import read_rows
 from brs_detr.errors import UserError
 from brs_detr.report.run_page import RunReport, write_run_page
 from brs_detr.report.truth_pictures import TruthPicture, draw_truth

@@ -13,10 +13,10 @@ from rich.console import Console
 from torch import nn
 
 from brs_detr.engine.bars import stage
-from brs_detr.engine.checkpoint import Checkpoint, build_model, read_checkpoint
+from brs_detr.engine.checkpoints.checkpoint import Checkpoint, build_model, read_checkpoint
+from brs_detr.engine.checkpoints.safetensors_checkpoint import write_safetensors
 from brs_detr.engine.console import make_console
 from brs_detr.engine.evaluate import choose_head
-from brs_detr.engine.safetensors_checkpoint import write_safetensors
 from brs_detr.errors import UserError
 from brs_detr.export.comparison import Tolerance
 from brs_detr.export.describe import describe

@@ -102,7 +102,7 @@ def _run(command: Sequence[str], claim: int | None) -> int:
     Raises:
         Stopped: a signal came.
     """
-    from brs_detr.engine.stop_signals import STOPPING, Stopped
+    from brs_detr.engine.training.stop_signals import STOPPING, Stopped
 
     received: list[int] = []
 
@@ -127,7 +127,7 @@ def _run(command: Sequence[str], claim: int | None) -> int:
 
 
 def _train_here(training: Training, console: Console) -> None:
-    from brs_detr.engine.train import train
+    from brs_detr.engine.training.train import train
 
     train(
         training.recipe,

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from brs_detr.data.annotations import read_annotations
 from brs_detr.data.formats.coco_folder import CocoSplit, find_splits
-from brs_detr.engine.download import sha256_of
+from brs_detr.engine.checkpoints.download import sha256_of
 from brs_detr.engine.file_lock import hold
 from brs_detr.engine.run_folder import RunFolder, write_whole
 from brs_detr.engine.run_record import data_hash, describe_machine, read_record
@@ -27,7 +27,7 @@ from brs_detr.reproduce.recipe import make_recipe, recipe_hash
 from brs_detr.reproduce.tables import Row
 
 if TYPE_CHECKING:
-    from brs_detr.engine.checkpoint import Checkpoint
+    from brs_detr.engine.checkpoints.checkpoint import Checkpoint
     from brs_detr.engine.evaluate import Evaluation
 
 DEMO = "demo"

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from brs_detr.cli import main
-from brs_detr.engine.train import TrainedRun
+from brs_detr.engine.training.train import TrainedRun
 from brs_detr.runtime import Detector
 
 

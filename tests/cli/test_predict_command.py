@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from brs_detr.cli import main
-from brs_detr.engine.train import TrainedRun
+from brs_detr.engine.training.train import TrainedRun
 
 
 def invoke(*arguments: object) -> Result:

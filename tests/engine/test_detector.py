@@ -10,7 +10,7 @@ from PIL import Image
 import brs_detr
 from brs_detr.engine.detector import Detections, Detector
 from brs_detr.engine.evaluate import evaluate
-from brs_detr.engine.train import TrainedRun
+from brs_detr.engine.training.train import TrainedRun
 from brs_detr.errors import UserError
 
 

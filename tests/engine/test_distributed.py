@@ -10,7 +10,7 @@ import torch
 from mmengine import Config
 
 from brs_detr.engine.distributed import join_processes
-from brs_detr.engine.guarded_optimizer import GuardedOptimWrapper
+from brs_detr.engine.training.guarded_optimizer import GuardedOptimWrapper
 
 
 def test_single_process_is_left_alone(monkeypatch) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from brs_detr.engine.evaluate import Evaluation, evaluate
 from brs_detr.engine.evaluation_files import truth_and_detections, write_evaluation
-from brs_detr.engine.train import TrainedRun
+from brs_detr.engine.training.train import TrainedRun
 from brs_detr.errors import UserError
 
 QUIET = Console(quiet=True)

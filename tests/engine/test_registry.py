@@ -7,7 +7,7 @@ import torch
 
 from brs_detr.engine.detector import Detector
 from brs_detr.engine.registry import explain_unknown_option, import_modules, register, require_known_types
-from brs_detr.engine.train import TrainedRun
+from brs_detr.engine.training.train import TrainedRun
 from brs_detr.errors import UserError
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from brs_detr.engine import report
 from brs_detr.engine.report import report_after_training, write_report
 from brs_detr.engine.run_folder import RunFolder
-from brs_detr.engine.train import TrainedRun
+from brs_detr.engine.training.train import TrainedRun
 from brs_detr.errors import UserError
 
 QUIET = Console(quiet=True)

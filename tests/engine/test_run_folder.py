@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from brs_detr.engine.checkpoint import read_checkpoint
+from brs_detr.engine.checkpoints.checkpoint import read_checkpoint
 from brs_detr.engine.run_folder import RunFolder, checkpoint_file, folder_of, write_whole
-from brs_detr.engine.train import TrainedRun
+from brs_detr.engine.training.train import TrainedRun
 from brs_detr.errors import UserError
 
 

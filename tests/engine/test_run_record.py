@@ -9,7 +9,7 @@ from brs_detr.data.annotations import read_annotations
 from brs_detr.data.formats.coco_folder import CocoSplit, find_splits
 from brs_detr.engine.run_folder import RunFolder
 from brs_detr.engine.run_record import data_hash, read_record, repeat_command
-from brs_detr.engine.train import TrainedRun
+from brs_detr.engine.training.train import TrainedRun
 from brs_detr.errors import UserError
 
 

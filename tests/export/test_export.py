@@ -10,9 +10,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from brs_detr.engine.checkpoint import Checkpoint, read_checkpoint
+from brs_detr.engine.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from brs_detr.engine.detector import Detector as TrainedDetector
-from brs_detr.engine.train import TrainedRun
+from brs_detr.engine.training.train import TrainedRun
 from brs_detr.errors import UserError
 from brs_detr.export import export as module
 from brs_detr.export.export import Exported, ExportOptions, artefact_name, export

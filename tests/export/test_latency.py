@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from planted_graphs import write_planted
 
 from brs_detr.cli import main
-from brs_detr.engine.train import TrainedRun
+from brs_detr.engine.training.train import TrainedRun
 from brs_detr.export.latency import Workload, measure_in_process, measure_latency
 from brs_detr.export.latency_table import latency_markdown
 

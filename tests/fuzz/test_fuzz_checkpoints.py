@@ -9,10 +9,10 @@ import torch
 from hypothesis import example, given, settings
 from mutations import Edit, answer_of, edited, edits
 
-from brs_detr.engine.checkpoint import read_checkpoint
-from brs_detr.engine.file_info import describe_file
-from brs_detr.engine.plain_file import load_plain
-from brs_detr.engine.resume import is_whole
+from brs_detr.engine.checkpoints.checkpoint import read_checkpoint
+from brs_detr.engine.checkpoints.file_info import describe_file
+from brs_detr.engine.checkpoints.plain_file import load_plain
+from brs_detr.engine.training.resume import is_whole
 from brs_detr.errors import UserError
 
 

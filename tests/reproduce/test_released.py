@@ -14,10 +14,10 @@ from rich.console import Console
 
 from brs_detr.cli import main
 from brs_detr.data.synthetic.shapes import make_shapes
+from brs_detr.engine.checkpoints.convert_checkpoint import convert_checkpoint
 from brs_detr.engine.config import load_config
-from brs_detr.engine.convert_checkpoint import convert_checkpoint
 from brs_detr.engine.registry import register
-from brs_detr.engine.train import TrainedRun
+from brs_detr.engine.training.train import TrainedRun
 from brs_detr.errors import UserError
 from brs_detr.reproduce.data_sets import DATA_SETS, SplitFacts
 from brs_detr.reproduce.ledger import read_ledger

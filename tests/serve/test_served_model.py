@@ -11,7 +11,7 @@ from PIL import Image
 from served import PlantedDetector, picture
 
 from brs_detr.engine.detector import Detector
-from brs_detr.engine.train import TrainedRun
+from brs_detr.engine.training.train import TrainedRun
 from brs_detr.serve.served_model import ServedModel
 from brs_detr.serve.uploads import Upload
 

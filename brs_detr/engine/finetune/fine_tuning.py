@@ -14,10 +14,10 @@ from brs_detr.engine.finetune.model_names import default_model, find_model
 from brs_detr.engine.finetune.starting_weights import choose_weights, no_weights
 from brs_detr.engine.finetune.tuner import TUNING, Tuner
 from brs_detr.engine.finetune.tuning_overrides import split_assignments
-from brs_detr.engine.resume import require_resumable
 from brs_detr.engine.run_folder import RunFolder
 from brs_detr.engine.run_record import read_record
-from brs_detr.engine.train import Job, TrainedRun, run_job
+from brs_detr.engine.training.resume import require_resumable
+from brs_detr.engine.training.train import Job, TrainedRun, run_job
 from brs_detr.errors import UserError
 
 
@@ -62,7 +62,7 @@ def finetune(
         amp: run the forward pass in bfloat16.
         seed: of every random choice; by default one is drawn, printed and stored.
         deterministic: the same seed gives the same bits on a GPU too, which costs time.
-        services: that losses and metrics are sent to, of `brs_detr.engine.loggers.SERVICES`.
+        services: that losses and metrics are sent to, of `brs_detr.engine.training.loggers.SERVICES`.
         console: where progress is shown; by default the first process prints to standard output.
         trust_pickle: run the code that the weights ask for.
 

@@ -24,7 +24,7 @@ from brs_detr.engine.finetune.training_facts import TrainingFacts, measure_facts
 from brs_detr.engine.finetune.tuning import TUNED_WIDTH, Tuning
 from brs_detr.engine.folder_data import inner_dataset, split_of
 from brs_detr.engine.overrides import apply_overrides
-from brs_detr.engine.train import Preparation
+from brs_detr.engine.training.train import Preparation
 from brs_detr.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mmengine import Config
     from rich.table import Table
 
-    from brs_detr.engine.quiet_runner import QuietRunner
+    from brs_detr.engine.training.quiet_runner import QuietRunner
 
 TUNING = "tuning"
 """Key of what was decided in `run.json`."""

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brs_detr.engine.checkpoint_index import fetch, read_index
+from brs_detr.engine.checkpoints.checkpoint_index import fetch, read_index
+from brs_detr.engine.checkpoints.download import download
+from brs_detr.engine.checkpoints.plain_file import load_plain
+from brs_detr.engine.checkpoints.safetensors_checkpoint import read_any_safetensors
 from brs_detr.engine.console import make_console
-from brs_detr.engine.download import download
 from brs_detr.engine.finetune.recipe import Start
-from brs_detr.engine.plain_file import load_plain
 from brs_detr.engine.run_folder import checkpoint_file
-from brs_detr.engine.safetensors_checkpoint import read_any_safetensors
 from brs_detr.errors import UserError
 
 if TYPE_CHECKING:

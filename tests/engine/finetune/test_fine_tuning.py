@@ -14,7 +14,7 @@ from PIL import Image
 from rich.console import Console
 
 from brs_detr.data.annotations import read_annotations
-from brs_detr.engine.checkpoint import read_checkpoint
+from brs_detr.engine.checkpoints.checkpoint import read_checkpoint
 from brs_detr.engine.config import load_config
 from brs_detr.engine.evaluate import evaluate
 from brs_detr.engine.finetune.fine_tuning import default_tuning_dir, finetune
@@ -23,7 +23,7 @@ from brs_detr.engine.finetune.tuner import Tuner
 from brs_detr.engine.folder_data import use_folder
 from brs_detr.engine.run_folder import RunFolder
 from brs_detr.engine.run_record import read_record
-from brs_detr.engine.train import TrainedRun
+from brs_detr.engine.training.train import TrainedRun
 from brs_detr.errors import UserError
 from brs_detr.report.history import read_scalars
 
@@ -140,7 +140,7 @@ def test_best_checkpoint_holds_the_mean_that_was_evaluated(tuned: tuple[TrainedR
 @contextmanager
 def interrupted(epoch: int) -> Iterator[None]:
     """Ctrl-C before an epoch begins."""
-    from brs_detr.engine.train_loop import TrainLoop
+    from brs_detr.engine.training.train_loop import TrainLoop
 
     run_epoch = TrainLoop.run_epoch
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from brs_detr.engine.config import load_config
 from brs_detr.engine.finetune.starting_weights import choose_weights, fetch_weights, no_weights
 from brs_detr.engine.finetune.weights_file import read_weights
-from brs_detr.engine.train import TrainedRun
+from brs_detr.engine.training.train import TrainedRun
 from brs_detr.errors import UserError
 
 TENSORS = {"conv1.weight": torch.ones(2, 3), "fc.bias": torch.zeros(4)}
@@ -27,7 +27,7 @@ def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("urllib.request.OpenerDirector.open", refuse)
-    monkeypatch.setattr("brs_detr.engine.download.PAUSES", ())
+    monkeypatch.setattr("brs_detr.engine.checkpoints.download.PAUSES", ())
     return tmp_path / "hub" / "checkpoints"
 
 
