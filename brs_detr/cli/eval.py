@@ -28,14 +28,17 @@ def command(
 ) -> None:
     """Measure COCO AP of CHECKPOINT, overall and by class.
 
-    Writes metrics.json, predictions.json (COCO results) and pictures.jpg (truth beside detections).
+    Writes metrics.json, predictions.json (COCO results) and pictures.jpg (truth beside detections). Several GPUs share
+    the images, where torchrun starts it.
 
     \b
     Examples:
       brs-detr eval work_dirs/traffic
+      torchrun --nproc-per-node 8 -m brs_detr.cli eval work_dirs/traffic
       brs-detr eval best.pth --data traffic --split test --head atss
     """
     from brs_detr.engine.console import make_console
+    from brs_detr.engine.distributed import is_first
     from brs_detr.engine.evaluate import evaluate
     from brs_detr.engine.evaluation_files import class_rows, write_evaluation
     from brs_detr.engine.run_folder import checkpoint_file, folder_of
@@ -43,6 +46,8 @@ def command(
 
     console = make_console()
     evaluation = evaluate(checkpoint, data, split, head=head, device=device, console=console, trust_pickle=trust_pickle)
+    if not is_first():
+        return
     out = out or folder_of(checkpoint_file(checkpoint)) / "_".join(filter(None, ["eval", evaluation.split.name, head]))
     write_evaluation(evaluation, out)
     num_boxes = sum(row.num_boxes for row in evaluation.per_class)

@@ -7,10 +7,12 @@ import functools
 import gc
 import os
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from mmengine import Config
+
+T = TypeVar("T")
 
 
 def num_processes() -> int:
@@ -66,6 +68,15 @@ def largest_of_all(number: int) -> int:
     shared = torch.tensor(number)
     distributed.all_reduce(shared, distributed.ReduceOp.MAX, group=_host_group())
     return int(shared)
+
+
+def from_first(value: T) -> T:
+    """What the first process gives, in all of them."""
+    from mmengine.dist import broadcast_object_list
+
+    values = [value]
+    broadcast_object_list(values)
+    return values[0]
 
 
 @functools.cache

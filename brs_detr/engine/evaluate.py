@@ -18,6 +18,7 @@ from brs_detr.data.formats.coco_folder import CocoSplit
 from brs_detr.engine.bars import track
 from brs_detr.engine.checkpoints.checkpoint import Checkpoint, build_model, read_checkpoint
 from brs_detr.engine.console import make_console
+from brs_detr.engine.distributed import from_first, is_launched, join_processes
 from brs_detr.engine.folder_data import check_data, open_split, split_of, use_split
 from brs_detr.engine.loaders import build_loader
 from brs_detr.errors import UserError
@@ -36,7 +37,8 @@ class Evaluation:
     Args:
         metrics: `AP`, `AP50`, ..., see `brs_detr.analysis.coco_ap.CocoAP`.
         per_class: AP of each class.
-        predictions: COCO result entries, with image and category ids of the annotation file.
+        predictions: COCO result entries, with image and category ids of the annotation file; of several processes, the
+            first one has those of all, and the others have none.
         split: what was evaluated on.
         class_names: of the checkpoint; the place in the list is the label.
         num_images: in the split.
@@ -64,6 +66,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure COCO AP of a checkpoint, by pycocotools and without rounding.
 
+    Processes that `torchrun` started share the images, so all of them have to call it.
+
     Args:
         checkpoint: from `train`.
         data: data set in COCO, Pascal VOC or YOLO format, or one split; by default the data set of the training.
@@ -74,9 +78,14 @@ def evaluate(
         trust_pickle: run the code that the checkpoint asks for.
 
     Raises:
-        UserError: the checkpoint or the data cannot be used, their classes differ, or the model has no such head.
+        UserError: the checkpoint or the data cannot be used, their classes differ, the model has no such head, or one
+            GPU is named for several processes.
     """
     console = console or make_console()
+    if is_launched() and device is not None and ":" in device:
+        raise UserError(
+            f"Each of several processes has a GPU of its own, not all of them {device}.", "Leave out --device."
+        )
     content = checkpoint if isinstance(checkpoint, Checkpoint) else read_checkpoint(checkpoint, trust_pickle)
     if isinstance(data, CocoSplit):
         chosen = data
@@ -86,16 +95,18 @@ def evaluate(
     use_split(content.config, "test", chosen, content.class_names)
     if data is None:
         check_data(content.config, ("test",), console)
+    join_processes(content.config)
     model = build_model(content, device)
     if head is not None:
         choose_head(model, head)
     started = time.perf_counter()
     metric = _measure(model, content.config, content.class_names, console)
     seconds = time.perf_counter() - started
-    assert metric.result is not None
+    result = from_first(metric.result)
+    assert result is not None
     return Evaluation(
-        metrics=metric.result.metrics,
-        per_class=metric.result.per_class,
+        metrics=result.metrics,
+        per_class=result.per_class,
         predictions=metric.predictions,
         split=chosen,
         class_names=content.class_names,

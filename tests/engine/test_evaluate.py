@@ -46,6 +46,12 @@ def test_unknown_head(trained: TrainedRun) -> None:
         evaluate(trained.best_checkpoint, head="fcos", device="cpu", console=QUIET)
 
 
+def test_one_gpu_for_several_processes(trained: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=r"Each of several processes has a GPU of its own.*\s+Leave out --device"):
+        evaluate(trained.best_checkpoint, device="cuda:1", console=QUIET)
+
+
 def test_missing_split(trained: TrainedRun, shapes: Path) -> None:
     with pytest.raises(UserError, match="has no test split, only train, val"):
         evaluate(trained.best_checkpoint, shapes, "test", console=QUIET)

@@ -1,12 +1,14 @@
 """Trainings and evaluations on several processes: `python several_processes.py CONFIG DATA TRAINED FOLDER`.
 
 TRAINED is the folder of a run of two epochs. Written into FOLDER: `evaluated1` to `evaluated3`, that run evaluated on
-so many processes; `joined1` and `joined2`, a training in which neither of two processes meets an object in the first
-epoch, and the second one does not in the second either; on one process the same images are one batch.
+so many processes, and `evaluated1_rank0.json` and so on, its best checkpoint as each of them measures it; `joined1` and
+`joined2`, a training in which neither of two processes meets an object in the first epoch, and the second one does not
+in the second either; on one process the same images are one batch.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -18,6 +20,8 @@ from forked_runs import finish, start
 from mmengine.dist import get_world_size
 from rich.console import Console
 
+from brs_detr.engine.checkpoints.checkpoint import read_checkpoint
+from brs_detr.engine.evaluate import evaluate
 from brs_detr.engine.training.train import train
 from brs_detr.engine.training.training_samples import TrainingSamples
 
@@ -47,15 +51,22 @@ def lose_objects() -> None:
 
 
 def main(config: Path, data: Path, trained: Path, folder: Path) -> None:
-    def evaluate(name: str) -> Callable[[int], object]:
+    def train_and_evaluate(name: str) -> Callable[[int], object]:
         shutil.copytree(trained, folder / name)
         overrides = ["val_dataloader.batch_size=1"]
-        return lambda rank: train(
-            config, data, folder / name, epochs=2, resume=True, overrides=overrides, console=QUIET
-        )
+
+        def work(rank: int) -> None:
+            train(config, data, folder / name, epochs=2, resume=True, overrides=overrides, console=QUIET)
+            checkpoint = read_checkpoint(trained)
+            checkpoint.config.test_dataloader.batch_size = 1
+            evaluation = evaluate(checkpoint, data, "val", console=QUIET)
+            found = {"metrics": evaluation.metrics, "predictions": evaluation.predictions}
+            (folder / f"{name}_rank{rank}.json").write_text(json.dumps(found))
+
+        return work
 
     for num_processes in (1, 2, 3):
-        finish(start(num_processes, evaluate(f"evaluated{num_processes}")))
+        finish(start(num_processes, train_and_evaluate(f"evaluated{num_processes}")))
     for num_processes in (1, 2):
 
         def learn(rank: int, num_processes: int = num_processes) -> None:

@@ -57,6 +57,19 @@ def test_an_evaluation_gives_the_same_on_any_number(num_processes: int, folder: 
     }
 
 
+@pytest.mark.parametrize("num_processes", [2, 3])
+def test_a_checkpoint_is_evaluated_the_same_by_any_number(num_processes: int, folder: Path) -> None:
+    """All know the metrics, the first one has the predictions of all."""
+    alone, *together = (
+        json.loads((folder / f"evaluated{number}_rank{rank}.json").read_text())
+        for number in (1, num_processes)
+        for rank in range(number)
+    )
+    assert alone["predictions"]
+    assert together[0] == alone
+    assert together[1:] == [{"metrics": alone["metrics"], "predictions": []}] * (num_processes - 1)
+
+
 @pytest.mark.fault(
     "Several processes",
     "a process that meets no object for an epoch; an epoch in which none does",
