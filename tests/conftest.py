@@ -21,8 +21,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several that share the cores
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
 
-hypothesis.settings.register_profile("deterministic", derandomize=True, deadline=None, database=None)
-hypothesis.settings.load_profile("deterministic")
+hypothesis.settings.register_profile("often", derandomize=True, deadline=None, database=None, max_examples=40)
+hypothesis.settings.register_profile("slow", hypothesis.settings.get_profile("often"), max_examples=200)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,6 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = config.getoption("--golden")
     if folder is not None and not folder.is_dir():
         raise pytest.UsageError(f"--golden: no such folder: {folder}")
+    hypothesis.settings.load_profile("slow" if config.getoption("--slow") else "often")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -94,13 +94,17 @@ def test_the_model_is_left_as_it_was() -> None:
         assert torch.equal(one.bboxes, other.bboxes)
 
 
-def test_swin_for_any_size() -> None:
+@pytest.mark.parametrize("is_exported", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_swin_for_any_size(is_exported: bool) -> None:
     """Sizes that are whole windows, and sizes that are not, from one program."""
     neck = {**official_models.model_config("brs")["neck"], "in_channels": [16, 32, 64]}
     model = build("brs", backbone=swin_backbone(), neck=neck)
     exportable = model.exportable("query")
     assert exportable.smallest_side == 257
-    program = export_program(exportable, None, None, exportable.smallest_side).module()
+    if is_exported:
+        program = export_program(exportable, None, None, exportable.smallest_side).module()
+    else:
+        program = exportable
     for sizes in ([(257, 300)], [(448, 448)], [(320, 500), (300, 333)], [(270, 281)] * 3):
         images, image_sizes = batch(sizes)
         with torch.inference_mode():

@@ -17,7 +17,14 @@ from brs_detr.heads.ranking_loss import LoopRankSortLoss, RankSortLoss
 NAMES = [entry.name for entry in list_configs() if entry.path.parent.name == "ranking_losses"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+def is_like_another(name: str) -> bool:
+    """Whether a config that is tested often has the same losses and heads: the others wait for the slow suite."""
+    return name.endswith("-27e_coco") or not (name.startswith("brs-") or name.endswith("-12e_coco"))
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * is_like_another(name)) for name in NAMES]
+)
 def test_trains_and_evaluates(name, outlined):
     config = small_config(name, outlined)
     model, batch = build(config).train(), training_batch(config)
