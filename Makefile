@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help install demo test lint clean
+.PHONY: help install demo test coverage lint clean
 help:            ## list the targets
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -24,7 +24,10 @@ lint: install    ## ruff, import contracts, mypy
 	$(BIN)/mypy
 
 test: lint       ## everything that continuous integration runs
-	$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=term
+	$(BIN)/pytest --numprocesses auto --dist loadfile
+
+coverage: install  ## the tests again, a quarter slower, with the lines that none of them reaches
+	$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=term-missing
 
 clean:           ## remove .venv and the caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .coverage
