@@ -6,6 +6,7 @@ in that folder; compact extracts of them are in ``tests/golden`` and are always 
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -35,6 +36,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if folder is not None and not folder.is_dir():
         raise pytest.UsageError(f"--golden: no such folder: {folder}")
     hypothesis.settings.load_profile("slow" if config.getoption("--slow") else "often")
+
+
+def pytest_collection_finish() -> None:
+    """Spare what has been made so far the search for garbage, which mmengine starts with every data set."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

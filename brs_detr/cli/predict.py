@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,7 @@ def command(
         require_readable(found)
         detector: Any = open_detector(model, device, threshold, trust_pickle)
         detector.batch_size = batch
+        options = replace(options, batch_size=detector.batch_size)
         if tile is not None:
             from brs_detr.prediction.tiles import TiledDetector
 

@@ -36,7 +36,8 @@ class Detector:
         device: `cpu`, `cuda`, `cuda:1`, ...; by default the GPU if onnxruntime can use one.
         score_threshold: objects with a lower score are left out, in [0, 1]; by default the one stored in the file.
             (Ranking losses order scores and do not calibrate them: a score of 0.1 can be a sure find.)
-        batch_size: images of a list that run together, where they have the same size.
+        batch_size: images of a list that run together, where they have the same size; a file that takes one number
+            only keeps to that.
 
     Raises:
         UserError: the file is missing, damaged or was not written by `brs-detr export`, or there is no such device.
@@ -61,7 +62,16 @@ class Detector:
     def _start(self, session: Session, score_threshold: float | None, batch_size: int) -> None:
         self.session = session
         self.score_threshold = session.info.score_threshold if score_threshold is None else score_threshold
-        self.batch_size = session.info.batch_size or batch_size
+        self._batch_size = batch_size
+
+    @property
+    def batch_size(self) -> int:
+        """Images that run together: what was asked for, unless the file takes one number only."""
+        return self.info.batch_size or self._batch_size
+
+    @batch_size.setter
+    def batch_size(self, number: int) -> None:
+        self._batch_size = number
 
     @property
     def info(self) -> ArtefactInfo:

@@ -16,13 +16,16 @@ def invoke(*arguments: object) -> Result:
 
 
 def test_export_then_predict(trained: TrainedRun, shapes: Path, tmp_path: Path) -> None:
+    """Of a file that takes two images at a time, whatever is asked for."""
     out = tmp_path / "deep" / "model.onnx"
-    result = invoke("export", trained.best_checkpoint, "--out", out, "--data", shapes, "--split", "val")
+    data = ["--data", shapes, "--split", "val"]
+    result = invoke("export", trained.best_checkpoint, "--out", out, *data, "--static", "--batch", 2)
     assert result.exit_code == 0, result.output
     assert "Compared with the model on 8 pictures" in result.stdout
     assert "AP 0." in result.stdout
     assert f"Written to {out}" in result.stdout
-    assert Detector(out, "cpu").info.preprocessing.inside
+    info = Detector(out, "cpu").info
+    assert (info.preprocessing.inside, info.batch_size) == (True, 2)
     predicted = invoke("predict", out, shapes / "val", "--out", tmp_path / "found", "--threshold", 0, "--batch", 3)
     assert predicted.exit_code == 0, predicted.output
     by_artefact = json.loads((tmp_path / "found" / "predictions.json").read_text())["images"]

@@ -26,11 +26,15 @@ PICTURES = synthetic_pictures(((64, 64), (90, 60), (47, 131)))
 
 CASES = [
     ExportOptions("onnx", "query", preprocess=True),
-    ExportOptions("onnx", "roi", preprocess=True),
+    ExportOptions("onnx", "roi", fixed_size=(80, 96), batch_size=1),
     ExportOptions("torchscript", "atss", postprocess=False),
     ExportOptions("onnx", "atss", fixed_size=(80, 96), batch_size=2, precision="float16", opset=19),
-    ExportOptions("torch-export", "atss"),
+    ExportOptions("torch-export", "atss", fixed_size=(80, 96), batch_size=1),
     ExportOptions("torchscript", "roi"),
+]
+SLOW_CASES = [
+    ExportOptions("onnx", "roi", preprocess=True),
+    ExportOptions("torch-export", "atss"),
 ]
 
 
@@ -53,7 +57,9 @@ def export_once(
     return exported
 
 
-@pytest.fixture(params=CASES, ids=artefact_name)
+@pytest.fixture(
+    params=[*CASES, *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW_CASES)], ids=artefact_name
+)
 def exported(request: pytest.FixtureRequest, export_once) -> tuple[ExportOptions, Exported]:
     return request.param, export_once(request.param)
 
@@ -110,7 +116,7 @@ def test_onnx_has_standard_operators_and_names(exported) -> None:
     assert [value.name for value in model.graph.output] == ["boxes", "scores", "labels"]
     dims = [dim.dim_param or dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
     if options.fixed_size:
-        assert dims == [2, 3, 80, 96]
+        assert dims == [options.batch_size, 3, 80, 96]
     else:
         assert dims == (["batch", "height", "width", 3] if options.preprocess else ["batch", 3, "height", "width"])
 
