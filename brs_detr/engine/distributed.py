@@ -79,6 +79,13 @@ def from_first(value: T) -> T:
     return values[0]
 
 
+def of_all(value: T) -> list[T]:
+    """What each process gives, by rank."""
+    from mmengine.dist import all_gather_object
+
+    return list(all_gather_object(value))
+
+
 @functools.cache
 def _host_group() -> Any:
     """A group that talks without a GPU; None for the default one, where that does."""

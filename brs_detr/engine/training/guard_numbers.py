@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from mmengine.runner import Runner
 from rich.console import Console
 from torch import Tensor, nn
 
+from brs_detr.engine.distributed import of_all
 from brs_detr.engine.run_folder import RunFolder
 from brs_detr.engine.training.guarded_optimizer import GuardedOptimWrapper
 from brs_detr.engine.training.replay import save_step
@@ -23,12 +25,27 @@ PATIENCE = 10
 """Steps in a row that are left out before a training stops."""
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """What a process gave to a step: as loaded, with the seeds it met, and the losses that were not finite."""
+
+    content: Any
+    seeds: tuple[int, ...]
+    names: list[str]
+
+    @property
+    def images(self) -> list[str]:
+        """Paths."""
+        return [str(sample.metainfo.get("img_path", "?")) for sample in self.content["data_samples"]]
+
+
 class GuardNumbers(Hook):
     """Says which steps `GuardedOptimWrapper` left out, and ends a training where it leaves out one after the other.
 
     Running statistics of batch normalisation are taken back to what they were before a loss that was not finite. The
     last step is written to `failed_step.pth` beside the run's record: batch, weights and seeds, for
-    `brs-detr replay`.
+    `brs-detr replay`; of several processes each writes its own, and of batches that are accumulated the first one whose
+    loss was not finite is kept. (That costs a read from the device for each of them, where there are several.)
 
     Args:
         console: where to tell.
@@ -43,6 +60,7 @@ class GuardNumbers(Hook):
         self._statistics: list[Tensor] | None = None
         self._kept: list[Tensor] = []
         self._num_skipped = 0
+        self._spoilt: _Batch | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Begin to count."""
@@ -69,39 +87,53 @@ class GuardNumbers(Hook):
             return
         for statistic, kept in zip(self._statistics or [], self._kept, strict=True):  # without a word to the host
             statistic.copy_(torch.where(optimizer.loss_is_finite, statistic, kept))
-        if optimizer.num_skipped == self._num_skipped:
-            return
+        is_step, is_skipped = optimizer.should_update(), optimizer.num_skipped != self._num_skipped
         self._num_skipped = optimizer.num_skipped
-        outputs = outputs if outputs is not None else {}
-        names = [name for name, value in outputs.items() if not _is_finite(value)]
-        for name in names:
-            del outputs[name]  # of which other hooks make means
-        wrong = ", ".join(names) or "a gradient"
-        images = ", ".join(str(sample.metainfo.get("img_path", "?")) for sample in data_batch["data_samples"])
+        if (is_skipped or not is_step) and not optimizer.loss_is_finite:
+            names = _take_out_spoilt(outputs if outputs is not None else {})
+            self._spoilt = self._spoilt or _Batch(data_batch, seeds_of_step(runner), names)
+        if is_skipped:
+            self._tell(runner, self._spoilt or _Batch(data_batch, seeds_of_step(runner), []))
+        if is_step:
+            self._spoilt = None
+
+    def _tell(self, runner: Runner, batch: _Batch) -> None:
+        path = RunFolder(Path(runner.work_dir)).path / _file_name(get_rank())
+        found = of_all((batch.names, batch.images, path))
+        found = [one for one in found if one[0]] or found  # who has seen nothing but the gradients of all
+        wrong = ", ".join(dict.fromkeys(name for names, _, _ in found for name in names)) or "a gradient"
+        images = ", ".join(image for _, images, _ in found for image in images)
         line = f"Step {runner.iter + 1} is left out: {wrong} is not finite (images: {images})."
         runner.logger.warning(line)
         if is_main_process():
             self.console.print(line, markup=False)
-        if optimizer.skipped_in_a_row >= self.patience:
-            self._give_up(runner, data_batch, wrong)
-
-    def _give_up(self, runner: Runner, data_batch: Any, wrong: str) -> None:
-        folder = RunFolder(Path(runner.work_dir))
-        rank = get_rank()
-        path = folder.path / ("failed_step.pth" if rank == 0 else f"failed_step_rank{rank}.pth")
+        if runner.optim_wrapper.skipped_in_a_row < self.patience:
+            return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        save_step(path, runner.cfg, model, data_batch, seeds_of_step(runner), runner.iter + 1)
+        save_step(path, runner.cfg, model, batch.content, batch.seeds, runner.iter + 1)
         raise UserError(
             f"The last {self.patience} steps were left out, at the end because {wrong} was not finite.",
-            f"`brs-detr replay {path}` repeats the last one and names the layer. A lower learning rate, or gradient "
-            "clipping (optim_wrapper.clip_grad), is the usual cure.",
+            f"`brs-detr replay {found[0][2]}` repeats the last one and names the layer. A lower learning rate, or "
+            "gradient clipping (optim_wrapper.clip_grad), is the usual cure.",
         )
+
+
+def _file_name(rank: int) -> str:
+    return "failed_step.pth" if rank == 0 else f"failed_step_rank{rank}.pth"
 
 
 def _changing_statistics(model: nn.Module) -> list[Tensor]:
     """Buffers that a forward pass changes: those of BatchNorm that is not frozen."""
     buffers = [buffer for module in model.modules() if module.training for buffer in module.buffers(recurse=False)]
     return [buffer for buffer in buffers if buffer.is_floating_point()]
+
+
+def _take_out_spoilt(outputs: dict[str, Any]) -> list[str]:
+    """Remove what is not finite, of which other hooks make means; its names."""
+    names = [name for name, value in outputs.items() if not _is_finite(value)]
+    for name in names:
+        del outputs[name]
+    return names
 
 
 def _is_finite(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import isfinite
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,12 @@ from torch import nn
 
 from brs_detr.cli import main
 from brs_detr.engine.registry import register
+from brs_detr.engine.run_folder import RunFolder
 from brs_detr.engine.training.guarded_optimizer import GuardedOptimWrapper
 from brs_detr.engine.training.replay import replay
 from brs_detr.engine.training.train import train
 from brs_detr.errors import UserError
+from brs_detr.report.history import read_scalars
 
 QUIET = Console(quiet=True)
 DROPOUT = "model.query_head.transformer.decoder.layer_cfg.ffn_cfg.ffn_drop=0.5"
@@ -77,22 +80,23 @@ def test_finite_steps_are_those_of_mmengine():
 
 @pytest.fixture
 def spoil(monkeypatch):
-    """Make the pictures of some training steps infinite."""
+    """Make the pictures of some batches infinite; gives the paths of the pictures of all batches so far."""
     register()
     from mmdet.models.data_preprocessors import DetDataPreprocessor
 
-    original, steps = DetDataPreprocessor.forward, []
+    original, batches = DetDataPreprocessor.forward, []
 
     def install(is_spoilt):
         def forward(self, data, training=False):
             result = original(self, data, training)
             if training:
-                steps.append(len(steps))
-                if is_spoilt(steps[-1]):
+                if is_spoilt(len(batches)):
                     result["inputs"] = result["inputs"] + float("inf")
+                batches.append([sample.img_path for sample in data["data_samples"]])
             return result
 
         monkeypatch.setattr(DetDataPreprocessor, "forward", forward)
+        return batches
 
     return install
 
@@ -101,7 +105,8 @@ def spoil(monkeypatch):
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_a_training_goes_on_after_a_bad_step(accumulation, spoil, tiny_config, shapes, tmp_path):
     """The moving mean takes nothing of it in, neither weights nor statistics of BatchNorm."""
-    spoil(lambda step: step == 2 - accumulation)  # the first of two batches, where they make a step together
+    bad = 2 - accumulation  # the first of two batches, where they make a step together
+    batches = spoil(lambda batch: batch == bad)
     console = Console(record=True, width=200)
     config = tmp_path / "with_mean.py"
     mean = '\ncustom_hooks = [dict(type="EMAHook", momentum=0.1, update_buffers=True)]\n'
@@ -109,8 +114,9 @@ def test_a_training_goes_on_after_a_bad_step(accumulation, spoil, tiny_config, s
     config.write_text(tiny_config.read_text() + mean + accumulate)
     run = train(config, shapes, tmp_path / "run", seed=1, epochs=2, console=console)
     text = console.export_text()
-    assert "Step 2 is left out: " in text and ("loss_rank" in text) == (accumulation == 1)
-    assert "train/0000" in text.replace("\n", "")
+    assert "Step 2 is left out: " in text and "loss_rank" in text
+    assert f"(images: {', '.join(batches[bad])})" in text.replace("\n", "")
+    assert all(isfinite(row["loss"]) for row in read_scalars(RunFolder(run.work_dir).scalars).train if "loss" in row)
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (record["status"], record["skipped_steps"]) == ("finished", 1)
     content = torch.load(run.last_checkpoint, weights_only=True)
@@ -144,6 +150,33 @@ def test_a_training_that_goes_on_and_on_wrong_is_stopped_and_can_be_replayed(spo
     assert "loss_rank" in result.output
 
 
+def test_of_accumulated_batches_the_bad_one_is_kept(spoil, tiny_config, shapes, tmp_path):
+    """Three batches an epoch make two steps; the first of two is spoilt, and the one that is a step by itself."""
+    batches = spoil(lambda batch: batch >= 2 and batch % 3 != 1)
+    config, run = tmp_path / "accumulating.py", tmp_path / "run"
+    config.write_text(tiny_config.read_text() + "\noptim_wrapper.update(accumulative_counts=2)\n")
+    with pytest.raises(UserError, match="The last 10 steps were left out, at the end because .*loss_rank"):
+        train(config, shapes, run, seed=1, epochs=12, console=QUIET)
+    content = torch.load(run / "failed_step.pth", weights_only=True)
+    assert (content["step"], content["seeds"]) == (17, [1, 15, 0])
+    repeated = replay(run / "failed_step.pth")
+    assert repeated.images == batches[15] != batches[16]
+    assert not repeated.is_finite
+
+
+def test_of_several_processes_the_one_with_the_bad_batch_is_named(spoil, tiny_config, shapes, tmp_path, monkeypatch):
+    """All of them leave the step out; the others see nothing but gradients."""
+    from brs_detr.engine.training import guard_numbers
+
+    other = (["atss.loss_rank"], ["b.jpg"], Path("failed_step_rank1.pth"))
+    monkeypatch.setattr(guard_numbers, "of_all", lambda mine: [([], *mine[1:]), other])
+    spoil(lambda batch: batch >= 1)
+    console = Console(record=True, width=200)
+    with pytest.raises(UserError, match="`brs-detr replay failed_step_rank1.pth` repeats the last one"):
+        train(tiny_config, shapes, tmp_path, seed=1, epochs=12, console=console)
+    assert "Step 2 is left out: atss.loss_rank is not finite (images: b.jpg)." in console.export_text()
+
+
 def test_a_step_that_was_right_is_repeated_to_the_same_numbers(tiny_config, shapes, tmp_path, monkeypatch):
     """A file of a good step gives the losses that the training had, with the same dropout."""
     from brs_detr.engine.training import guard_numbers
@@ -152,7 +185,8 @@ def test_a_step_that_was_right_is_repeated_to_the_same_numbers(tiny_config, shap
 
     def keep(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.iter == 1:
-            self._give_up(runner, data_batch, "nothing")
+            self.patience = 0
+            self._tell(runner, guard_numbers._Batch(data_batch, guard_numbers.seeds_of_step(runner), []))
 
     def remember(self, losses):
         result = parse(self, losses)
