@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
@@ -27,3 +27,9 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     choices = sorted(valid)
     close = difflib.get_close_matches(name, choices, n=1)
     return f"Did you mean {close[0]!r}?" if close else f"Choose one of: {', '.join(choices)}."
+
+
+def shortened(names: Sequence[str], most: int = 8) -> str:
+    """Names with commas between them, of many the first ones and how many more there are."""
+    left = len(names) - most
+    return ", ".join(names[:most]) + (f" and {left} more" if left > 0 else "")

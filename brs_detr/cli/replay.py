@@ -24,6 +24,7 @@ def command(file: Path, device: str) -> None:
     from brs_detr.engine.console import make_console
     from brs_detr.engine.registry import register
     from brs_detr.engine.training.replay import replay
+    from brs_detr.errors import shortened
 
     find_device(device)
     register()
@@ -33,14 +34,9 @@ def command(file: Path, device: str) -> None:
     lines += [f"  image     {image}" for image in result.images]
     lines += [f"  {name:<18}{value:.6g}" for name, value in result.losses.items()]
     if result.weights:
-        lines.append(f"  weights that are not finite: {_some(result.weights)}")
+        lines.append(f"  weights that are not finite: {shortened(result.weights)}")
     lines.append(f"  first layer with an output that is not finite: {result.first_layer or 'none'}")
-    lines.append(f"  gradients that are not finite: {_some(result.gradients)}")
+    lines.append(f"  gradients that are not finite: {shortened(result.gradients) or 'none'}")
     if result.is_finite:
         lines.append("All numbers are finite on this device.")
     console.print("\n".join(lines), markup=False, highlight=False)
-
-
-def _some(names: list[str], most: int = 8) -> str:
-    shown = ", ".join(names[:most]) or "none"
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from brs_detr.data.images import SUFFIXES
+from brs_detr.errors import shortened
 
 _MAX_NAMES = 8
 _OUTPUTS = {"run.json", "predictions.json"}
@@ -64,8 +65,7 @@ def describe_folder(root: Path) -> str:
     entries = [_describe_entry(entry) for entry in sorted(root.iterdir()) if not entry.name.startswith(".")]
     if not entries:
         return "nothing"
-    more = f" and {len(entries) - _MAX_NAMES} more" if len(entries) > _MAX_NAMES else ""
-    return ", ".join(entries[:_MAX_NAMES]) + more
+    return shortened(entries, _MAX_NAMES)
 
 
 def common_folder(paths: Iterable[Path], otherwise: Path) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 
 from brs_detr.engine.checkpoints.file_kind import Kind, file_kind
 from brs_detr.engine.checkpoints.pickle_globals import code_in_pickles
-from brs_detr.errors import UserError
+from brs_detr.errors import UserError, shortened
 
 _COPY = "Copy the file again."
 _OTHER_KINDS: dict[Kind, tuple[str, str]] = {
@@ -116,8 +116,7 @@ def _refusal(path: Path) -> UserError:
 
 
 def _names(path: Path) -> str:
-    names = code_in_pickles(path)
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return shortened(code_in_pickles(path))
 
 
 def _damaged(path: Path, error: Exception) -> UserError:

@@ -19,7 +19,7 @@ from brs_detr.engine.run_folder import RunFolder
 from brs_detr.engine.training.guarded_optimizer import GuardedOptimWrapper
 from brs_detr.engine.training.replay import save_step
 from brs_detr.engine.training.seeds import seeds_of_step
-from brs_detr.errors import UserError
+from brs_detr.errors import UserError, shortened
 
 PATIENCE = 10
 """Steps in a row that are left out before a training stops."""
@@ -101,7 +101,7 @@ class GuardNumbers(Hook):
         path = RunFolder(Path(runner.work_dir)).path / _file_name(get_rank())
         found = of_all((batch.names, batch.images, path))
         found = [one for one in found if one[0]] or found  # who has seen nothing but the gradients of all
-        wrong = ", ".join(dict.fromkeys(name for names, _, _ in found for name in names)) or "a gradient"
+        wrong = shortened(list(dict.fromkeys(name for names, _, _ in found for name in names)), 4) or "a gradient"
         images = ", ".join(image for _, images, _ in found for image in images)
         line = f"Step {runner.iter + 1} is left out: {wrong} is not finite (images: {images})."
         runner.logger.warning(line)
