@@ -15,6 +15,14 @@ def test_every_op_passes(device):
     assert sum(test.seconds for test in tests) < 5
 
 
+@pytest.fixture
+def new_memory_is_nan():
+    """It may hold the right answer, of the test before."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
 @pytest.mark.parametrize(
     ("name", "op"),
     [
@@ -34,7 +42,7 @@ def test_every_op_passes(device):
         ("modulated_deform_conv_backward", "modulated_deform_conv2d"),
     ],
 )
-def test_an_op_that_does_nothing_fails_its_own_check(monkeypatch, name, op):
+def test_an_op_that_does_nothing_fails_its_own_check(monkeypatch, new_memory_is_nan, name, op):
     monkeypatch.setattr(mmcv._ext, name, lambda *args, **kwargs: torch.zeros(0, dtype=torch.long))
     assert [test.op for test in run_self_tests("cpu") if test.error] == [op]
 
