@@ -26,7 +26,7 @@ lint: install    ## ruff, import contracts, mypy
 test: lint       ## everything that continuous integration runs
 	$(BIN)/pytest --numprocesses auto --dist loadfile
 
-coverage: install  ## the tests again, a quarter slower, with the lines that none of them reaches
+coverage: install  ## the tests again, with the lines that none of them reaches
 	$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=term-missing
 
 clean:           ## remove .venv and the caches

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from mmengine import Config
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def num_processes() -> int:
@@ -70,7 +70,7 @@ def largest_of_all(number: int) -> int:
     return int(shared)
 
 
-def from_first(value: T) -> T:
+def from_first(value: _T) -> _T:
     """What the first process gives, in all of them."""
     from mmengine.dist import broadcast_object_list
 
@@ -79,7 +79,7 @@ def from_first(value: T) -> T:
     return values[0]
 
 
-def of_all(value: T) -> list[T]:
+def of_all(value: _T) -> list[_T]:
     """What each process gives, by rank."""
     from mmengine.dist import all_gather_object
 
