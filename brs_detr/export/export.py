@@ -7,18 +7,19 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 from torch import nn
 
-from brs_detr.engine.bars import stage
+from brs_detr.engine.bars import stage, track
 from brs_detr.engine.checkpoints.checkpoint import Checkpoint, build_model, read_checkpoint
 from brs_detr.engine.checkpoints.safetensors_checkpoint import write_safetensors
 from brs_detr.engine.console import make_console
 from brs_detr.engine.evaluate import choose_head
 from brs_detr.errors import UserError
-from brs_detr.export.comparison import Tolerance
+from brs_detr.export.comparison import TOLERANCES, Comparison, compare
 from brs_detr.export.describe import describe
 from brs_detr.export.formats import FORMATS, OPSETS, Format
 from brs_detr.export.half import halve
@@ -26,12 +27,12 @@ from brs_detr.export.parity import Parity, require_parity
 from brs_detr.export.parity_images import Picture
 from brs_detr.export.preparation import PreparedModel
 from brs_detr.export.program import export_program
-from brs_detr.export.sessions import ModelSession, TorchSession
+from brs_detr.export.sessions import ModelSession, StagedSession, TorchSession
 from brs_detr.export.torch_files import describe_archive, write_compiled, write_program, write_torchscript
 from brs_detr.ops.nms_keep import nms_keep_op
 from brs_detr.runtime.artefact_info import ArtefactInfo
 from brs_detr.runtime.detector import Detector
-from brs_detr.runtime.session import OnnxSession, Session
+from brs_detr.runtime.session import OnnxSession
 
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -84,7 +85,6 @@ def export(
     options: ExportOptions,
     pictures: Sequence[Picture],
     *,
-    tolerance: Tolerance | None = None,
     measure_ap: Callable[[Detector], float] | None = None,
     console: Console | None = None,
 ) -> Exported:
@@ -95,67 +95,105 @@ def export(
         out: file to write. Until the comparison has been passed it has another name, and it is deleted if it fails.
         options: what to write.
         pictures: to compare on.
-        tolerance, measure_ap: see `brs_detr.export.parity.require_parity`.
+        measure_ap: see `brs_detr.export.parity.require_parity`.
         console: where progress is shown.
 
     Raises:
         UserError: the model or the options cannot be exported, or the artefact finds something else than the model.
     """
     console = console or make_console()
-    chosen = require_possible(options)
-    model = build_model(checkpoint, "cpu")
-    if not hasattr(model, "exportable"):
-        raise UserError(
-            f"{checkpoint.path} holds a {type(model).__name__}; only Co-DETR models can be exported.",
-            "Train a config of configs/brs_detr or configs/co_detr.",
-        )
-    if options.head is not None:
-        choose_head(model, options.head)
-    head = str(model.eval_head)
-    if chosen.name == "safetensors":
-        return _export_weights(checkpoint, model, head, out, pictures, console)
-    exportable = model.exportable(  # type: ignore[operator]
-        head, postprocess=options.postprocess, nms_keep=nms_keep_op if chosen.name == "onnx" else None
-    )
-    info = describe(
-        checkpoint,
-        head,
-        exportable.settings,
-        preprocess=options.preprocess,
-        postprocess=options.postprocess,
-        precision=options.precision,
-        fixed_size=options.fixed_size,
-        batch_size=options.batch_size,
-        smallest_side=exportable.smallest_side if chosen.has_guards else 1,
-    )
-    if options.precision in HALVES:
-        halve(exportable.model, HALVES[options.precision])
-    partial = out.with_name(f".{out.stem}.partial{chosen.suffix}")
+    if FORMATS[options.format].name == "safetensors":
+        return _export_weights(checkpoint, out, options, pictures, console)
+    subject = Subject.of(checkpoint, options)
+    partial = out.with_name(f".{out.stem}.partial{FORMATS[options.format].suffix}")
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with stage(f"writing {chosen.name}", console):
-            write(exportable, info, partial, chosen, options.opset)
+        with stage(f"writing {options.format}", console):
+            write(subject, partial)
         measured = require_parity(
-            ModelSession(model, info),
-            ModelSession(copy.deepcopy(model), info, torch.float64),
-            _session(partial, info),
-            list(pictures),
-            tolerance=tolerance,
+            subject.model,
+            subject.exact,
+            staged_session(partial, subject.info),
+            pictures,
             measure_ap=measure_ap,
             console=console,
         )
-        info = dataclasses.replace(info, parity=measured.summary())
-        _store(partial, info)
+        info = dataclasses.replace(subject.info, parity=measured.summary())
+        _finish(partial, info)
         partial.replace(out)
     finally:
         partial.unlink(missing_ok=True)
     return Exported(out, info, measured)
 
 
+@dataclass(frozen=True)
+class Subject:
+    """A head that is exported, and what the file is compared with.
+
+    Args:
+        exportable: the head as a model of tensors.
+        info: what the file will say of itself.
+        options: what is written.
+        model: the head as training left it, in the precision of the file.
+        exact: the same in float64.
+    """
+
+    exportable: nn.Module
+    info: ArtefactInfo
+    options: ExportOptions
+    model: ModelSession
+    exact: ModelSession
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, options: ExportOptions) -> Subject:
+        """The head of a checkpoint that the options ask for.
+
+        Raises:
+            UserError: the model or the options cannot be exported.
+        """
+        chosen = require_possible(options)
+        model = _build(checkpoint, options.head)
+        head = str(model.eval_head)
+        exportable: Any = model.exportable(  # type: ignore[operator]
+            head, postprocess=options.postprocess, nms_keep=nms_keep_op if chosen.name == "onnx" else None
+        )
+        info = describe(
+            checkpoint,
+            head,
+            exportable.settings,
+            preprocess=options.preprocess,
+            postprocess=options.postprocess,
+            precision=options.precision,
+            fixed_size=options.fixed_size,
+            batch_size=options.batch_size,
+            smallest_side=exportable.smallest_side if chosen.has_guards else 1,
+        )
+        exact = ModelSession(copy.deepcopy(model).double(), info, torch.float64)
+        if options.precision in HALVES:
+            for module in (exportable.model, model):
+                halve(module, HALVES[options.precision])
+        return cls(exportable, info, options, ModelSession(model, info), exact)
+
+
+def _build(checkpoint: Checkpoint, head: str | None) -> nn.Module:
+    model = build_model(checkpoint, "cpu")
+    if not hasattr(model, "exportable"):
+        raise UserError(
+            f"{checkpoint.path} holds a {type(model).__name__}; only Co-DETR models can be exported.",
+            "Train a config of configs/brs_detr or configs/co_detr.",
+        )
+    if head is not None:
+        choose_head(model, head)
+    return model
+
+
 def _export_weights(
-    checkpoint: Checkpoint, model: nn.Module, head: str, out: Path, pictures: Sequence[Picture], console: Console
+    checkpoint: Checkpoint, out: Path, options: ExportOptions, pictures: Sequence[Picture], console: Console
 ) -> Exported:
-    """Write a checkpoint without a pickle; what it holds must find the same to the last bit."""
+    """Write a checkpoint without a pickle; read again, its weights must be the same to the last bit."""
+    require_possible(options)
+    model = _build(checkpoint, options.head)
+    head = str(model.eval_head)
     settings = getattr(model, f"{head}_head").test_cfg
     info = describe(checkpoint, head, settings, preprocess=False, postprocess=True)
     partial = out.with_name(f".{out.stem}.partial{out.suffix}")
@@ -164,15 +202,25 @@ def _export_weights(
         write_safetensors(partial, checkpoint.state_dict, checkpoint.meta)
         again = build_model(read_checkpoint(partial), "cpu")
         choose_head(again, head)
-        session = ModelSession(model, info)
-        exact = Tolerance(box=1e-9, score=1e-9, ap=0.0, unmatched=0.0)
-        measured = require_parity(
-            session, session, ModelSession(again, info), pictures, tolerance=exact, console=console, batches=(1,)
-        )
+        _require_same_weights(model, again)
+        agreement = Comparison()
+        for picture in track(pictures, "comparing", console):
+            found = [
+                Detector.of(ModelSession(side, info), score_threshold=0)(picture.pixels) for side in (model, again)
+            ]
+            agreement += compare(found[0], found[1], TOLERANCES["float32"])
+        measured = Parity(agreement)
         partial.replace(out)
     finally:
         partial.unlink(missing_ok=True)
     return Exported(out, dataclasses.replace(info, parity=measured.summary()), measured)
+
+
+def _require_same_weights(model: nn.Module, again: nn.Module) -> None:
+    read = again.state_dict()
+    for name, weight in model.state_dict().items():
+        if not torch.equal(weight, read[name]):
+            raise UserError(f"{name} is another in the file than in the model; the file was deleted.", "Export again.")
 
 
 def require_possible(options: ExportOptions) -> Format:
@@ -201,33 +249,34 @@ def require_possible(options: ExportOptions) -> Format:
     return chosen
 
 
-def write(model: nn.Module, info: ArtefactInfo, path: Path, chosen: Format, opset: int) -> None:
-    """Write a model of ``images`` and ``image_sizes`` in a format."""
+def write(subject: Subject, path: Path) -> None:
+    """Write a head of ``images`` and ``image_sizes`` in the format that its options name, stages included."""
+    info, model = subject.info, subject.exportable
     sizes = info.preprocessing.fixed_size, info.batch_size
-    if chosen.name == "torchscript":
+    if subject.options.format == "torchscript":
         write_torchscript(model, *sizes, path)
         return
     prepared = PreparedModel(model, info.preprocessing) if info.preprocessing.inside else model
     program = export_program(prepared, *sizes, model.smallest_side)  # type: ignore[arg-type]
-    if chosen.name == "onnx":
+    if subject.options.format == "onnx":
         from brs_detr.export.onnx_file import write_onnx
 
-        write_onnx(program, info, path, opset)
-    elif chosen.name == "aoti":
+        write_onnx(program, info, path, subject.options.opset)
+    elif subject.options.format == "aoti":
         write_compiled(program, path)
     else:
         write_program(program, path)
 
 
-def _session(path: Path, info: ArtefactInfo) -> Session:
+def staged_session(path: Path, info: ArtefactInfo) -> StagedSession:
     """What was written, which has no description yet if it is an archive."""
     return OnnxSession(path, "cpu") if path.suffix == ".onnx" else TorchSession(path, info=info)
 
 
-def _store(path: Path, info: ArtefactInfo) -> None:
+def _finish(path: Path, info: ArtefactInfo) -> None:
     if path.suffix == ".onnx":
-        from brs_detr.export.onnx_file import describe_onnx
+        from brs_detr.export.onnx_file import finish_onnx
 
-        describe_onnx(path, info)
+        finish_onnx(path, info)
     else:
         describe_archive(path, info)

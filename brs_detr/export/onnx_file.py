@@ -17,11 +17,11 @@ from onnxscript import opset18
 
 from brs_detr.export.frame import measure_frame
 from brs_detr.runtime.artefact_info import METADATA_KEY, ArtefactInfo
+from brs_detr.runtime.session import Outputs
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-OUTPUTS = ("boxes", "scores", "labels")
 MOST_BOXES = 2**31 - 1  # that suppression may leave
 
 
@@ -42,7 +42,7 @@ def write_onnx(program: ExportedProgram, info: ArtefactInfo, path: Path, opset: 
             optimize=False,  # PyTorch's optimiser fuses two clamps of one value under one name
             verbose=False,
             input_names=("images", "frame" if info.preprocessing.inside else "image_sizes"),
-            output_names=OUTPUTS,
+            output_names=_output_names(program),
             custom_translation_table={torch.ops.brs_detr.nms_keep.default: _suppress},
         )
         assert translated is not None
@@ -61,12 +61,21 @@ def write_onnx(program: ExportedProgram, info: ArtefactInfo, path: Path, opset: 
     onnx.save(model, path)
 
 
-def describe_onnx(path: Path, info: ArtefactInfo) -> None:
-    """Put another description into a file."""
+def finish_onnx(path: Path, info: ArtefactInfo) -> None:
+    """Put another description into a file, and take out what it was checked by: its stages are no outputs any more."""
     model = onnx.load(path)
     (stored,) = [entry for entry in model.metadata_props if entry.key == METADATA_KEY]
     stored.value = info.to_json()
+    del model.graph.output[len(Outputs._fields) :]
+    onnxscript.optimizer.remove_unused_nodes(model)
     onnx.save(model, path)
+
+
+def _output_names(program: ExportedProgram) -> list[str]:
+    """Those of boxes, scores and labels, and of the stages behind them."""
+    spec = program.call_spec.out_spec
+    *_, stages = torch.utils._pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
+    return [*Outputs._fields, *sorted(stages, key=stages.get)]
 
 
 op: Any = opset18  # its operators also take numbers, which their types do not say

@@ -1,62 +1,69 @@
-"""The gate of an export: the artefact finds what the model finds, or there is no artefact."""
+"""The gate of an export: every stage of the file is that of the model, or there is no file.
+
+Where scores are close, rounding decides which token, anchor or box a program goes on with, and a file on another
+processor may decide otherwise than the model and be as right. So nothing is compared that comes after a decision of
+two programs. What is continuous is computed by the model from what the file chose, and compared number by number; what
+the file chose is judged by its own candidates (`brs_detr.export.choices`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import reduce
-from operator import add
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import torch
 from rich.console import Console
+from torch import Tensor
 
 from brs_detr.engine.bars import track
 from brs_detr.errors import UserError
-from brs_detr.export.comparison import Comparison, Tolerance, compare
+from brs_detr.export.choices import Choice
+from brs_detr.export.comparison import TOLERANCES, Comparison, compare
 from brs_detr.export.parity_images import Picture
-from brs_detr.export.sessions import ModelSession
-from brs_detr.export.ties import has_tied_queries
+from brs_detr.export.sessions import ModelSession, StagedSession
 from brs_detr.runtime.detections import Detections
 from brs_detr.runtime.detector import Detector
-from brs_detr.runtime.preprocess import prepare
-from brs_detr.runtime.session import Session
+from brs_detr.runtime.postprocess import best_candidates
+from brs_detr.runtime.preprocess import Prepared, prepare
+from brs_detr.runtime.session import Outputs
 
-TOLERANCES = {
-    "float32": Tolerance(box=1e-3, score=1e-5, ap=1e-4, unmatched=0.02),
-    "float16": Tolerance(box=2.0, score=0.005, ap=0.005, unmatched=0.2),
-    "bfloat16": Tolerance(box=8.0, score=0.05, ap=0.02, unmatched=0.5),
-}
-"""By precision; boxes in pixels."""
+TIMES_OWN_ERROR = 2.0
+"""How far from exact arithmetic a file may be, in terms of how far the model itself is."""
 
-MOST_NOISE = 10.0
-"""By what factor the bounds may be widened for rounding errors of the model itself."""
+LAST_BIT = torch.finfo(torch.float32).eps
+"""How far, in terms of the largest value of a stage (of 1, for scores), it may be in any case."""
 
 BATCHES = (1, 4)
 """Sizes of the batches that are compared."""
 
+Stage = tuple[Tensor, Tensor]
+"""What a file gave, and what it must be."""
+
 
 @dataclass(frozen=True)
-class ParityRow:
-    """One picture, in a batch of so many copies of it.
+class StageError:
+    """How far a stage is from the same in float64: root mean squares, on one picture of a batch.
 
     Args:
-        picture: its name.
-        batch_size: number of the copies.
-        comparison: of what was found.
-        tolerance: that was asked for there.
-        is_tied: the two differ, and rounding decides there what the model finds: nothing can be said.
+        stage: its name.
+        picture: name of the picture.
+        batch_size: copies of it that ran together.
+        file: distance of the file.
+        model: distance of the model in its own precision, from the same choices.
+        scale: largest absolute value.
+        is_finite: the file is infinite where the model is, and nowhere else.
     """
 
+    stage: str
     picture: str
     batch_size: int
-    comparison: Comparison
-    tolerance: Tolerance
-    is_tied: bool = False
-
-    @property
-    def is_passed(self) -> bool:
-        """Whether the artefact finds the same, as far as can be said."""
-        return self.is_tied or self.comparison.is_within(self.tolerance)
+    file: float
+    model: float
+    scale: float
+    is_finite: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,48 +71,61 @@ class Parity:
     """What a comparison came to.
 
     Args:
-        rows: one for each picture and size of batch.
-        tolerance: that was asked for where the model itself is precise enough.
-        ap: of the model and of the artefact on a data set; None where none was given.
+        agreement: of the detections with the model's own: for information, since rounding may change them.
+        errors: of every stage, picture and batch.
+        wrong_choices: what the file chose and should not have chosen, in words.
+        num_choices: that were judged.
+        ap: of the model and of the file on a data set; None where none was given.
     """
 
-    rows: tuple[ParityRow, ...]
-    tolerance: Tolerance
+    agreement: Comparison
+    errors: tuple[StageError, ...] = ()
+    wrong_choices: tuple[str, ...] = ()
+    num_choices: int = 0
     ap: tuple[float, float] | None = None
 
-    @property
-    def total(self) -> Comparison:
-        """Of all rows together that can be compared."""
-        return reduce(add, (row.comparison for row in self.rows if not row.is_tied), Comparison())
+    def bounds(self) -> dict[str, float]:
+        """How far from exact arithmetic each stage may be."""
+        bounds: dict[str, float] = {}
+        for error in self.errors:
+            scale = max(error.scale, 1.0) if error.stage.endswith("scores") else error.scale
+            bound = max(TIMES_OWN_ERROR * error.model, LAST_BIT * scale)
+            bounds[error.stage] = max(bounds.get(error.stage, 0.0), bound)
+        return bounds
+
+    def shares(self) -> dict[str, float]:
+        """How much of its bound each stage takes, where it takes most."""
+        shares: dict[str, float] = {}
+        for error in self.errors:
+            share = error.file / bound if (bound := self.bounds()[error.stage]) else error.file
+            shares[error.stage] = max(shares.get(error.stage, 0.0), share)
+        return shares
 
     def failures(self) -> list[str]:
-        """What is beyond the tolerance, in words."""
-        failed = [
-            f"{row.picture}, batch of {row.batch_size}: {-(-row.comparison.num_unmatched // 2)} of "
-            f"{row.comparison.num_detections} detections have no partner within {row.tolerance.box:g} px and a score "
-            f"of {row.tolerance.score:g}"
-            for row in self.rows
-            if not row.is_passed
-        ]
-        if all(row.is_tied for row in self.rows):
-            failed.append("on every picture rounding decides what the model finds")
-        if self.ap is not None and abs(self.ap[0] - self.ap[1]) > self.tolerance.ap:
-            failed.append(f"AP is {self.ap[1]:.5f} where the model has {self.ap[0]:.5f}")
-        return failed
+        """What is beyond the bounds, in words, first things first."""
+        bounds = self.bounds()
+        failed: dict[str, str] = {}
+        for error in self.errors:
+            where = f"{error.stage} on {error.picture}, batch of {error.batch_size}"
+            if not error.is_finite:
+                failed.setdefault(error.stage, f"{where}: not finite where the model is, or the other way round")
+            elif not error.file <= bounds[error.stage]:
+                what = f"{where}: {error.file:.1e} from exact arithmetic, where {bounds[error.stage]:.1e} is allowed"
+                failed.setdefault(error.stage, what)
+        return [*failed.values(), *self.wrong_choices]
 
     def summary(self) -> dict[str, Any]:
-        """The figures, for the artefact's description."""
-        total = self.total
+        """The figures, for the file's description."""
         figures: dict[str, Any] = {
-            "pictures": len({row.picture for row in self.rows}),
-            "tied_pictures": len({row.picture for row in self.rows if row.is_tied}),
-            "detections": total.num_detections,
-            "matched": total.num_matched,
-            "at_edge": total.num_at_edge,
-            "unmatched": total.num_unmatched,
-            "max_box_error_px": total.max_box_error,
-            "max_score_error": total.max_score_error,
-            "widest_box_tolerance_px": max(row.tolerance.box for row in self.rows),
+            "pictures": len({error.picture for error in self.errors}),
+            "stages": len(self.bounds()),
+            "choices": self.num_choices,
+            "largest_share_of_bound": max(self.shares().values(), default=0.0),
+            "detections": self.agreement.num_detections,
+            "matched": self.agreement.num_matched,
+            "unmatched": self.agreement.num_unmatched,
+            "max_box_error_px": self.agreement.max_box_error,
+            "max_score_error": self.agreement.max_score_error,
         }
         return figures if self.ap is None else {**figures, "AP_model": self.ap[0], "AP_artefact": self.ap[1]}
 
@@ -113,90 +133,132 @@ class Parity:
 def require_parity(
     model: ModelSession,
     exact: ModelSession,
-    artefact: Session,
+    artefact: StagedSession,
     pictures: Sequence[Picture],
     *,
-    tolerance: Tolerance | None = None,
     measure_ap: Callable[[Detector], float] | None = None,
     batches: Sequence[int] = BATCHES,
     console: Console,
 ) -> Parity:
-    """Compare what an artefact and its model find.
+    """Compare the stages of an artefact with those of its model.
 
-    Where they differ by more than the tolerance, the model is asked for the same in float64. Two programs with the same
-    weights can be no closer to each other than each is to exact arithmetic: the bound is widened to twice the model's
-    own error, if need be, but not by more than `MOST_NOISE`. A picture on which rounding decides what the model finds
-    is left out: its float32 and float64 differ by more than that, or two proposals tie for the last query. Random
-    weights have such pictures, trained ones hardly ever.
+    Two programs with the same weights can be no closer to each other than each is to exact arithmetic. So a stage of
+    the artefact may be `TIMES_OWN_ERROR` times as far from the model in float64 as the model in its own precision is on
+    any of the pictures.
 
     Args:
-        model: that the artefact was made from.
+        model: that the artefact was made from, in the artefact's precision.
         exact: the same in float64.
         artefact: to be shown to be the same.
         pictures: to compare on, each by itself and, where the artefact takes any number, in batches.
-        tolerance: by default the one of the artefact's precision in `TOLERANCES`.
-        measure_ap: AP of a detector on a data set.
+        measure_ap: AP of a detector on a data set: for information.
         batches: sizes of the batches, of an artefact that takes any.
         console: where progress is shown.
 
     Raises:
-        UserError: they differ beyond the tolerance.
+        UserError: they differ; names the stage and by how much.
     """
-    tolerance = tolerance or TOLERANCES[artefact.info.precision]
-    rows = [
-        row
-        for picture in track(pictures, "comparing", console)
-        for row in _compare_on(model, exact, artefact, picture, tolerance, batches)
-    ]
+    judge = _Judge(model, exact, artefact)
+    for picture in track(pictures, "comparing", console):
+        for batch_size in (artefact.info.batch_size,) if artefact.info.batch_size else batches:
+            judge.judge(picture, batch_size)
     ap = None
     if measure_ap is not None:
         ap = measure_ap(Detector.of(model)), measure_ap(Detector.of(artefact))
-    parity = Parity(tuple(rows), tolerance, ap)
+    parity = Parity(judge.agreement, tuple(judge.errors), tuple(judge.wrong_choices), judge.num_choices, ap)
     failures = parity.failures()
     if failures:
+        more = f" ({len(failures) - 3} more)" if len(failures) > 3 else ""
         raise UserError(
-            "The artefact does not find what the model finds, and was deleted. " + "; ".join(failures) + ".",
+            f"The artefact does not compute what the model computes, and was deleted. {'; '.join(failures[:3])}{more}.",
             "Export in float32, or report this with the output of `brs-detr doctor`.",
         )
     return parity
 
 
-def _compare_on(
-    model: ModelSession,
-    exact: ModelSession,
-    artefact: Session,
-    picture: Picture,
-    tolerance: Tolerance,
-    batches: Sequence[int],
-) -> Iterator[ParityRow]:
-    expected = Detector.of(model, score_threshold=0)(picture.pixels)
-    fixed = artefact.info.batch_size
-    for batch_size in (fixed,) if fixed else batches:
-        found = Detector.of(artefact, 0, batch_size)([picture.pixels] * batch_size)
-        asked, is_tied = tolerance, False
-        comparison = compare_all(expected, found, asked)
-        if not comparison.is_within(asked):
-            noise, asked = _noise(tolerance, expected, Detector.of(exact, score_threshold=0)(picture.pixels))
-            comparison = compare_all(expected, found, asked)
-            is_tied = not comparison.is_within(asked) and (
-                not noise.is_within(tolerance)
-                or has_tied_queries(model, exact, prepare([picture.pixels], model.info.preprocessing))
-            )
-        yield ParityRow(picture.name, batch_size, comparison, asked, is_tied)
+@dataclass
+class _Judge:
+    """Runs an artefact on pictures and collects how far it is from its model."""
+
+    model: ModelSession
+    exact: ModelSession
+    artefact: StagedSession
+    errors: list[StageError] = field(default_factory=list)
+    wrong_choices: list[str] = field(default_factory=list)
+    num_choices: int = 0
+    agreement: Comparison = field(default_factory=Comparison)
+
+    @torch.inference_mode()
+    def judge(self, picture: Picture, batch_size: int) -> None:
+        """Judge the artefact on a batch of copies of a picture."""
+        batch, settings = [picture.pixels] * batch_size, self.artefact.info.preprocessing
+        inputs = (np.stack(batch), None) if settings.inside else prepare(batch, settings)[:2]
+        outputs = self.artefact.run_all(*inputs)
+        prepared = prepare(batch[:1], self.model.info.preprocessing)
+        rounded, exact = (session.expected_stages(prepared) for session in (self.model, self.exact))
+        expected = Detector.of(self.model, score_threshold=0)(picture.pixels)
+        for place in range(batch_size):
+            found = {name: torch.from_numpy(output[place : place + 1]) for name, output in outputs.items()}
+            if not self.artefact.info.postprocessing.inside:
+                found["detections"] = self._best(found)
+            own, true = rounded.of(found), exact.of(found)
+            final = true.choices[-1]
+            detected = self._detected(found, final, prepared)
+            values = {**_images(found, prepared), **true.values, **detected}
+            for stage, (value, exactly) in values.items():
+                rounding = own.values[stage][1] if stage in own.values else exactly
+                self.errors.append(stage_error(stage, picture.name, batch_size, value, rounding, exactly))
+            self._judge_choices(true.choices, f"{picture.name}, batch of {batch_size}")
+            boxes, scores, labels = (detected[name][0].numpy() for name in Outputs._fields)
+            boxes = boxes if settings.inside else (boxes / prepared.scales).astype(np.float32)
+            detections = Detections(boxes, scores, labels, self.artefact.info.class_names)
+            self.agreement += compare(expected, detections, TOLERANCES[self.artefact.info.precision])
+
+    def _best(self, found: Mapping[str, Tensor]) -> Tensor:
+        """Places of the detections among the candidates, where the file leaves the choice to the runtime."""
+        boxes, scores, labels = (found[name][0].numpy() for name in Outputs._fields)
+        return torch.from_numpy(best_candidates(boxes, scores, labels, self.artefact.info.postprocessing))[None]
+
+    def _detected(self, found: Mapping[str, Tensor], final: Choice, prepared: Prepared) -> dict[str, Stage]:
+        """Detections as the file gives them, and as its own candidates at the chosen places are."""
+        assert final.boxes is not None and final.labels is not None
+        places = final.chosen[final.chosen >= 0]
+        rows = (found["scores"][0] >= 0).nonzero()[:, 0] if self.artefact.info.postprocessing.inside else places
+        boxes = final.boxes[places]
+        if self.artefact.info.preprocessing.inside:
+            boxes = boxes / torch.from_numpy(prepared.scales)
+        expected = {"boxes": boxes, "scores": final.scores[places], "labels": final.labels[places]}
+        return {name: (found[name][0, rows], value) for name, value in expected.items()}
+
+    def _judge_choices(self, choices: Sequence[Choice], where: str) -> None:
+        self.num_choices += len(choices)
+        for choice in choices:
+            fault = choice.fault()
+            if fault is not None:
+                self.wrong_choices.append(f"{choice.name} on {where}: {fault}")
 
 
-def compare_all(expected: Detections, found: Sequence[Detections], tolerance: Tolerance) -> Comparison:
-    """Compare each of several results on one picture with what was expected."""
-    return reduce(add, (compare(expected, one, tolerance) for one in found))
+def _images(found: Mapping[str, Tensor], prepared: Prepared) -> dict[str, Stage]:
+    """The images as the file prepares them, where it does."""
+    return {"prepared": (found["prepared"], torch.from_numpy(prepared.images))} if "prepared" in found else {}
 
 
-def _noise(tolerance: Tolerance, rounded: Detections, exact: Detections) -> tuple[Comparison, Tolerance]:
-    """How far the model in float32 is from itself in float64, and a tolerance of twice that, within limits."""
-    most = replace(tolerance, box=tolerance.box * MOST_NOISE, score=tolerance.score * MOST_NOISE)
-    noise = compare(exact, rounded, most)
-    widened = replace(
-        tolerance,
-        box=min(max(tolerance.box, 2 * noise.max_box_error), most.box),
-        score=min(max(tolerance.score, 2 * noise.max_score_error), most.score),
+def stage_error(stage: str, picture: str, batch_size: int, value: Tensor, rounded: Tensor, exact: Tensor) -> StageError:
+    """Measure a stage: what a file gave, the model in its own precision, and in float64, of one shape."""
+    if value.shape != exact.shape:
+        return StageError(stage, picture, batch_size, math.nan, 0.0, 0.0)
+    value, rounded, exact = (tensor.double() for tensor in (value, rounded, exact))
+    is_finite = torch.isfinite(exact)
+    return StageError(
+        stage,
+        picture,
+        batch_size,
+        file=_root_mean_square((value - exact)[is_finite]),
+        model=_root_mean_square((rounded - exact)[is_finite]),
+        scale=exact[is_finite].abs().amax().item() if is_finite.any() else 0.0,
+        is_finite=torch.equal(value[~is_finite], exact[~is_finite]),
     )
-    return noise, widened
+
+
+def _root_mean_square(values: Tensor) -> float:
+    return values.square().mean().sqrt().item() if len(values) else 0.0

@@ -32,7 +32,7 @@ class PreparedModel(nn.Module):
         self.register_buffer("mean", torch.tensor(settings.mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(settings.std, dtype=torch.float32))
 
-    def forward(self, images: Tensor, frame: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor, frame: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """Detect.
 
         Args:
@@ -41,7 +41,8 @@ class PreparedModel(nn.Module):
                 model is traced.)
 
         Returns:
-            Boxes in pixels of the images that went in, scores and labels, see `brs_detr.runtime.artefact_info`.
+            Boxes in pixels of the images that went in, scores and labels, see `brs_detr.runtime.artefact_info`; and
+            what was computed on the way, the ``prepared`` images included.
         """
         (old_h, old_w), (h, w) = images.shape[1:3], frame.shape
         prepared = ((resize(images, h, w) - self.mean) / self.std).permute(0, 3, 1, 2)
@@ -49,8 +50,9 @@ class PreparedModel(nn.Module):
             prepared = F.pad(prepared, (0, self.fixed_size[1] - w, 0, self.fixed_size[0] - h))
         size = torch.stack([_number(side, images) for side in (h, w)])
         old = torch.stack([_number(side, images) for side in (old_h, old_w)])
-        boxes, scores, labels = self.model(prepared, size.long().expand(images.shape[0], 2))
-        return boxes / (size / old).float().flip(0).repeat(2), scores, labels
+        boxes, scores, labels, stages = self.model(prepared, size.long().expand(images.shape[0], 2))
+        stages["prepared"] = prepared
+        return boxes / (size / old).float().flip(0).repeat(2), scores, labels, stages
 
 
 def resize(images: Tensor, h: int, w: int) -> Tensor:

@@ -6,7 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,9 +20,20 @@ from brs_detr.errors import UserError
 from brs_detr.export.describe import describe
 from brs_detr.export.formats import FORMATS
 from brs_detr.runtime.artefact_info import ArtefactInfo
-from brs_detr.runtime.session import Outputs
+from brs_detr.runtime.preprocess import Prepared
+from brs_detr.runtime.session import Outputs, Session
 
-Program = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+Program = Callable[
+    [torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]
+]
+"""Of images and their sizes: boxes, scores, labels, and by name what was computed on the way to them."""
+
+
+class StagedSession(Session, Protocol):
+    """A session that also gives what was computed on the way."""
+
+    def run_all(self, images: NDArray[Any], image_sizes: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
+        """Everything by name: ``boxes``, ``scores``, ``labels`` and the stages."""
 
 
 class TorchSession:
@@ -44,12 +55,20 @@ class TorchSession:
 
     def run(self, images: NDArray[Any], image_sizes: NDArray[np.int64] | None) -> Outputs:
         """What the artefact gives, see `brs_detr.runtime.artefact_info`."""
+        return Outputs(*(output.cpu().numpy() for output in self._run(images, image_sizes)[:3]))
+
+    def run_all(self, images: NDArray[Any], image_sizes: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
+        """The same by name, and every stage on the way."""
+        *outputs, stages = self._run(images, image_sizes)
+        named = {**dict(zip(Outputs._fields, outputs, strict=True)), **stages}
+        return {name: output.cpu().numpy() for name, output in named.items()}
+
+    def _run(self, images: NDArray[Any], image_sizes: NDArray[np.int64] | None) -> Any:
         assert image_sizes is not None  # PyTorch's formats have preprocessing beside
         with torch.inference_mode():
-            outputs = self._program(
+            return self._program(
                 torch.from_numpy(images).to(self.device), torch.from_numpy(image_sizes).to(self.device)
             )
-        return Outputs(*(output.cpu().numpy() for output in outputs))
 
 
 class ModelSession:
@@ -58,11 +77,11 @@ class ModelSession:
     Args:
         model: a detector of mmdet.
         info: how images are prepared.
-        dtype: what to compute in; the model is converted.
+        dtype: of the images that the model takes.
     """
 
     def __init__(self, model: nn.Module, info: ArtefactInfo, dtype: torch.dtype = torch.float32) -> None:
-        self.model, self.dtype = model.to(dtype), dtype
+        self.model, self.dtype = model, dtype
         self.info = dataclasses.replace(
             info,
             preprocessing=dataclasses.replace(info.preprocessing, inside=False),
@@ -92,6 +111,11 @@ class ModelSession:
             found = self.model.predict(batch, samples, rescale=False)  # type: ignore[operator]
         columns = zip(*(_filled(sample.pred_instances, self._max_detections) for sample in found), strict=True)
         return Outputs(*map(np.stack, columns))
+
+    def expected_stages(self, prepared: Prepared) -> Any:
+        """What the stages of an artefact must be on one prepared picture, see `co_detr.expected_stages`."""
+        images = torch.from_numpy(prepared.images).to(self.dtype)
+        return self.model.expected_stages(images, torch.from_numpy(prepared.image_sizes))  # type: ignore[operator]
 
     @property
     def _max_detections(self) -> int:

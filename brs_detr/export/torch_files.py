@@ -46,7 +46,8 @@ def write_torchscript(model: nn.Module, fixed_size: tuple[int, int] | None, batc
     """Save a trace of a model that `torch.jit.load` reads; sizes as in `brs_detr.export.program.example_inputs`."""
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer, about sizes that it records well
-        traced = torch.jit.trace(model, example_inputs(fixed_size, batch_size), check_trace=False)
+        # not strict: stages are a dictionary
+        traced = torch.jit.trace(model, example_inputs(fixed_size, batch_size), check_trace=False, strict=False)
         traced.save(str(path))
 
 

@@ -73,10 +73,16 @@ class OnnxSession:
 
     def run(self, images: NDArray[Any], image_sizes: NDArray[np.int64] | None) -> Outputs:
         """Run a batch; `image_sizes` are given where preprocessing is beside."""
-        inputs = {"images": images}
-        if image_sizes is not None:
-            inputs["image_sizes"] = image_sizes
-        return Outputs(*self._session.run(["boxes", "scores", "labels"], inputs))
+        return Outputs(*self._session.run(list(Outputs._fields), _named(images, image_sizes)))
+
+    def run_all(self, images: NDArray[Any], image_sizes: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
+        """Run a batch; every output of the graph, by name."""
+        names = [output.name for output in self._session.get_outputs()]
+        return dict(zip(names, self._session.run(names, _named(images, image_sizes)), strict=True))
+
+
+def _named(images: NDArray[Any], image_sizes: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
+    return {"images": images} if image_sizes is None else {"images": images, "image_sizes": image_sizes}
 
 
 def _providers(device: str | None, available: list[str]) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
@@ -15,6 +15,9 @@ from brs_detr.errors import UserError
 from brs_detr.ops.nms_keep import NmsKeep
 from co_detr.official_checkpoint import rename_state_dict
 from co_detr.query_head import class_agnostic
+
+if TYPE_CHECKING:
+    from co_detr.expected_stages import ExpectedStages
 
 EvalHead = Literal["query", "roi", "atss"]
 
@@ -101,16 +104,11 @@ class CoDETR(BaseDetector):
 
         return ExportableCoDETR(self, head, postprocess=postprocess, nms_keep=nms_keep)
 
-    def objectness(self, images: Tensor, image_sizes: Tensor) -> Tensor:
-        """Logits ``[B, T]`` of the encoder's tokens, of which the ``num_queries`` highest become queries.
+    def expected_stages(self, image: Tensor, image_size: Tensor) -> ExpectedStages:
+        """What the stages of ``exportable(eval_head)`` must be on an image, see `co_detr.expected_stages`."""
+        from co_detr.expected_stages import ExpectedStages
 
-        Args:
-            images: ``[B, 3, H, W]``, normalised and padded.
-            image_sizes: ``[B, 2]`` (h, w) of each image without its padding.
-        """
-        head = self.query_head
-        encoded = head.transformer.encode(self.extract_feat(images), image_sizes, images.shape[2:])
-        return head.propose(encoded).logits[..., 0]
+        return ExpectedStages(self, image, image_size)
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """Maps ``[B, C, h, w]`` of the images ``[B, 3, H, W]``, finest first."""

@@ -240,10 +240,27 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
         Returns:
             Boxes ``[B, Q, 4]`` (x1, y1, x2, y2) in pixels, within the image, and scores ``[B, Q, num_classes]``.
         """
-        queries = self.transformer.select_queries(self.propose(encoded), self.query_embedding.weight)
+        proposals = self.propose(encoded)
+        logits, boxes = self.decode_last(proposals, self.best_proposals(proposals), encoded)
+        return in_pixels(boxes, image_sizes), logits.sigmoid()
+
+    def best_proposals(self, proposals: EncoderProposals) -> Tensor:
+        """Places ``[B, Q]`` of the proposals that become queries, best first."""
+        return self.transformer.best_proposals(proposals, self.query_embedding.weight)
+
+    def decode_last(
+        self, proposals: EncoderProposals, places: Tensor, encoded: EncodedFeatures
+    ) -> tuple[Tensor, Tensor]:
+        """Logits ``[B, Q, num_classes]`` and boxes ``[B, Q, 4]`` (cx, cy, w, h), normalised, of the last layer."""
+        queries = self.transformer.queries_at(places, proposals, self.query_embedding.weight)
         logits, boxes = self.decode(queries, encoded)
-        limits = image_sizes.flip(1).repeat(1, 2)[:, None].to(boxes.dtype)  # [B, 1, 4] w, h, w, h
-        return (bbox_cxcywh_to_xyxy(boxes[-1]) * limits).clamp(min=0).minimum(limits), logits[-1].sigmoid()
+        return logits[-1], boxes[-1]
+
+
+def in_pixels(boxes: Tensor, image_sizes: Tensor) -> Tensor:
+    """Normalised boxes ``[B, Q, 4]`` (cx, cy, w, h) as (x1, y1, x2, y2) in pixels, within ``[B, 2]`` (h, w)."""
+    limits = image_sizes.flip(1).repeat(1, 2)[:, None].to(boxes.dtype)  # [B, 1, 4] w, h, w, h
+    return (bbox_cxcywh_to_xyxy(boxes) * limits).clamp(min=0).minimum(limits)
 
 
 def best_pairs(boxes: Tensor, scores: Tensor, num_kept: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -193,12 +193,20 @@ class CoDeformableDetrTransformer(BaseModule):
             proposals: of the encoder.
             content: ``[Q, C]`` learned content; Q proposals are taken, or all where there are fewer.
         """
+        return self.queries_at(self.best_proposals(proposals, content), proposals, content)
+
+    def best_proposals(self, proposals: EncoderProposals, content: Tensor) -> Tensor:
+        """Places ``[B, Q]`` of the best proposals, best first: one for each row of the learned content ``[Q, C]``."""
         content = content[: proposals.logits.shape[1]]  # a tiny image has fewer tokens than there are queries
-        best = proposals.logits[..., 0].topk(content.shape[0], dim=1).indices
-        box_logits = proposals.box_logits.gather(1, best[..., None].expand(-1, -1, 4)).detach()
+        return proposals.logits[..., 0].topk(content.shape[0], dim=1).indices
+
+    def queries_at(self, places: Tensor, proposals: EncoderProposals, content: Tensor) -> DecoderQueries:
+        """Turn the proposals at ``[B, Q]`` places into queries, with the first Q of the learned content."""
+        content = content[: places.shape[1]]
+        box_logits = proposals.box_logits.gather(1, places[..., None].expand(-1, -1, 4)).detach()
         embedding = self.pos_trans_norm(self.pos_trans(box_embedding(box_logits.sigmoid(), self.embed_dims // 2)))
         position = embedding[..., : self.embed_dims]
-        return DecoderQueries(content.expand(best.shape[0], -1, -1), position, box_logits.sigmoid())
+        return DecoderQueries(content.expand(places.shape[0], -1, -1), position, box_logits.sigmoid())
 
     def embed_auxiliary_queries(self, boxes: Tensor, feats: Tensor, head_index: int) -> DecoderQueries:
         """Turn the samples of an auxiliary head into queries.

@@ -1,68 +1,76 @@
-"""The gate tells an artefact that differs from a model that rounding shakes."""
+"""What the gate says of stages that are near, and of stages that are not."""
 
 from __future__ import annotations
 
-import dataclasses
+import math
 
-import numpy as np
 import pytest
-from planted_graphs import INFO
-from rich.console import Console
+import torch
 
-from brs_detr.errors import UserError
-from brs_detr.export.comparison import Tolerance
-from brs_detr.export.parity import require_parity
-from brs_detr.export.parity_images import Picture
-from brs_detr.runtime.session import Outputs
+from brs_detr.export.comparison import Comparison
+from brs_detr.export.parity import LAST_BIT, Parity, StageError, stage_error
 
-PICTURES = [Picture("small", np.zeros((20, 30, 3), np.uint8)), Picture("large", np.zeros((40, 30, 3), np.uint8))]
-TOLERANCE = Tolerance(box=1e-3, score=1e-5, ap=1e-4, unmatched=0.0)
+EXACT = torch.linspace(-4, 4, 101, dtype=torch.float64)[:, None]
 
 
-class _Heads:
-    eval_head = "roi"
+def error(stage: str = "decoder_logits", file: float = 1e-7, model: float = 1e-6, **more: object) -> StageError:
+    return StageError(stage, "small", 4, file, model, **{"scale": 0.0, **more})  # type: ignore[arg-type]
 
 
-class Planted:
-    """Finds three boxes, moved by so many pixels on pictures of each height."""
-
-    model = _Heads()
-    info = dataclasses.replace(INFO, preprocessing=dataclasses.replace(INFO.preprocessing, inside=False))
-
-    def __init__(self, **moved: float) -> None:
-        self.moved = {int(height.strip("h")): value for height, value in moved.items()}
-
-    def run(self, images, image_sizes):
-        boxes = np.array([[1, 2, 11, 12], [3, 4, 23, 24], [0, 0, 5, 5]], np.float64)
-        boxes = boxes + self.moved.get(images.shape[2], 0.0)
-        scores, labels = np.array([0.9, 0.5, 0.1]), np.array([0, 1, 0])
-        return Outputs(*(np.stack([column] * len(images)) for column in (boxes, scores, labels)))
+def parity(*errors: StageError, wrong_choices: tuple[str, ...] = ()) -> Parity:
+    return Parity(Comparison(), errors, wrong_choices, 3)
 
 
-def compare(model: Planted, exact: Planted, artefact: Planted):
-    return require_parity(model, exact, artefact, PICTURES, tolerance=TOLERANCE, console=Console(quiet=True))
+def test_twice_the_models_own_error_is_allowed() -> None:
+    assert parity(error(file=1.9e-6)).failures() == []
+    assert parity(error(file=2.1e-6)).failures() == [
+        "decoder_logits on small, batch of 4: 2.1e-06 from exact arithmetic, where 2.0e-06 is allowed"
+    ]
 
 
-def test_the_same() -> None:
-    parity = compare(Planted(), Planted(), Planted(h20=5e-4))
-    assert parity.summary()["matched"] == 2 * 5 * 3
-    assert parity.summary()["max_box_error_px"] == pytest.approx(5e-4, rel=1e-6)
-    assert parity.summary()["widest_box_tolerance_px"] == 1e-3
+def test_the_bound_is_that_of_the_picture_on_which_the_model_is_farthest_off() -> None:
+    assert parity(error(file=2.1e-6), error(model=2e-6)).failures() == []
+    assert len(parity(error(file=2.1e-6), error("encoder_logits", model=2e-6)).failures()) == 1
 
 
-def test_bounds_follow_the_models_own_errors_but_not_far() -> None:
-    parity = compare(Planted(), Planted(h40=2e-3), Planted(h40=3e-3))
-    assert parity.summary()["widest_box_tolerance_px"] == pytest.approx(4e-3)
-    assert parity.summary()["tied_pictures"] == 0
-    with pytest.raises(UserError, match=r"large, batch of 1: 2 of 3 detections have no partner within 0\.004 px"):
-        compare(Planted(), Planted(h40=2e-3), Planted(h40=5e-3))
-    with pytest.raises(UserError, match="small, batch of 4"):
-        compare(Planted(), Planted(h40=2e-3), Planted(h20=3e-3))
+def test_the_last_bit_of_the_largest_value_is_allowed() -> None:
+    assert parity(error("boxes", file=0.9 * LAST_BIT * 640, model=0.0, scale=640.0)).failures() == []
+    assert len(parity(error("boxes", file=1.1 * LAST_BIT * 640, model=0.0, scale=640.0)).failures()) == 1
+    assert parity(error("scores", file=0.9 * LAST_BIT, model=0.0, scale=0.01)).failures() == []
 
 
-def test_where_rounding_decides_nothing_is_said() -> None:
-    parity = compare(Planted(), Planted(h40=1.0), Planted(h40=0.5))
-    assert parity.summary()["tied_pictures"] == 1
-    assert parity.summary()["matched"] == 5 * 3
-    with pytest.raises(UserError, match="on every picture rounding decides"):
-        compare(Planted(), Planted(h20=1.0, h40=1.0), Planted(h20=0.5, h40=0.5))
+@pytest.mark.parametrize("file", [math.nan, math.inf])
+def test_no_number_is_near(file: float) -> None:
+    assert len(parity(error(file=file)).failures()) == 1
+
+
+def test_one_line_a_stage_and_every_wrong_choice() -> None:
+    found = parity(error(file=1), error(file=2), error("boxes", is_finite=False), wrong_choices=("queries: wrong",))
+    assert [line.split(" on ")[0] for line in found.failures()] == ["decoder_logits", "boxes", "queries: wrong"]
+    assert found.shares()["decoder_logits"] == pytest.approx(1e6)
+
+
+def test_errors_are_measured_from_float64() -> None:
+    measured = stage_error("scores", "small", 1, EXACT + 3e-6, EXACT - 1e-6, EXACT)
+    assert measured.file == pytest.approx(3e-6)
+    assert measured.model == pytest.approx(1e-6)
+    assert measured.scale == 4
+    assert measured.is_finite
+
+
+def test_infinite_values_have_their_places() -> None:
+    exact = EXACT.clone()
+    exact[:3] = math.inf
+    assert stage_error("boxes", "small", 1, exact, exact, exact) == StageError("boxes", "small", 1, 0, 0, 4)
+    assert not stage_error("boxes", "small", 1, EXACT, exact, exact).is_finite
+    assert stage_error("boxes", "small", 1, exact, EXACT, EXACT).file == math.inf
+
+
+def test_another_shape_is_a_failure() -> None:
+    measured = stage_error("boxes", "small", 1, EXACT[:50], EXACT, EXACT)
+    assert len(parity(measured).failures()) == 1
+
+
+def test_nothing_found_is_no_error() -> None:
+    nothing = torch.zeros(0, 4)
+    assert stage_error("boxes", "small", 1, nothing, nothing, nothing).file == 0

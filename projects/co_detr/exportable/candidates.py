@@ -29,8 +29,10 @@ class Candidates(NamedTuple):
             self.labels.gather(1, places),
         )
 
-    def best(self, num_kept: int) -> Candidates:
-        """The K best of each image, best first; where there are fewer, nothing fills the last places.
+    def best(self, num_kept: int) -> tuple[Candidates, Tensor]:
+        """The K best of each image, best first, and their places ``[B, K]``.
+
+        Where there are fewer, nothing fills the last places, which are then -1.
 
         That the number is always the same keeps the shapes behind it simple: with the smaller of two sizes in each, a
         program of many classes takes minutes to trace.
@@ -40,7 +42,8 @@ class Candidates(NamedTuple):
             F.pad(self.scores, (0, num_kept), value=NOTHING),
             F.pad(self.labels, (0, num_kept)),
         )
-        return filled.at(filled.scores.topk(num_kept).indices)
+        scores, places = filled.scores.topk(num_kept)
+        return filled.at(places), places.masked_fill(scores < 0, -1)
 
     def only(self, is_kept: Tensor) -> Candidates:
         """The same places with nothing where a mask ``[B, N]`` is false."""
@@ -54,13 +57,6 @@ class Candidates(NamedTuple):
 def at_most(limit: int, size: Any) -> Any:
     """The smaller number; a tracer hands out sizes as tensors or as symbols, and must not fix either."""
     return size.clamp(max=limit) if isinstance(size, Tensor) else torch.sym_min(limit, size)
-
-
-def query_candidates(boxes: Tensor, scores: Tensor) -> Candidates:
-    """All pairs of a query ``[B, Q, 4]`` and its classes ``[B, Q, C]``."""
-    num_classes = scores.shape[2]
-    labels = torch.arange(num_classes, device=scores.device).expand_as(scores)
-    return Candidates(boxes.repeat_interleave(num_classes, 1), scores.flatten(1), labels.flatten(1))
 
 
 def join(levels: list[Candidates]) -> Candidates:

@@ -12,9 +12,11 @@ from brs_detr.ops.nms_keep import nms_keep as plain_nms_keep
 from co_detr.codetr import CoDETR, EvalHead
 from co_detr.exportable.anchors import anchor_candidates, propose_regions
 from co_detr.exportable.attention import replace_attention
-from co_detr.exportable.candidates import Candidates, join, query_candidates
+from co_detr.exportable.candidates import Candidates, join
+from co_detr.exportable.queries import query_candidates
 from co_detr.exportable.regions import region_candidates
 from co_detr.exportable.shifted_windows import ExportableWindowAttention, replace_window_attention
+from co_detr.exportable.stages import Stages
 
 
 class ExportableCoDETR(nn.Module):
@@ -48,7 +50,7 @@ class ExportableCoDETR(nn.Module):
         has_windows = any(isinstance(module, ExportableWindowAttention) for module in self.modules())
         return 257 if has_windows else 129
 
-    def forward(self, images: Tensor, image_sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor, image_sizes: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """Detect.
 
         Args:
@@ -57,28 +59,31 @@ class ExportableCoDETR(nn.Module):
 
         Returns:
             Boxes ``[B, K, 4]`` (x1, y1, x2, y2) in pixels of ``images``, scores ``[B, K]``, below 0 where there is
-            nothing, and labels ``[B, K]``; detections are in the order of their scores, candidates in any.
+            nothing, and labels ``[B, K]``; detections are in the order of their scores, candidates in any. At last what
+            was computed on the way, by name (see `co_detr.expected_stages`).
         """
-        groups = self.candidates(images, image_sizes)
+        stages = Stages()
+        groups = self.candidates(images, image_sizes, stages)
         if not self.postprocess:
             boxes, scores, labels = join(groups)
-            return boxes, scores, labels
+            return boxes, scores, labels, stages.joined()
         if self.head != "query":
             num_labels = self.model.query_head.num_classes if len(groups) == 1 else 1
             threshold = self.settings["nms"]["iou_threshold"]
             groups = [group.suppressed(self.nms_keep, num_labels, threshold) for group in groups]
-        boxes, scores, labels = join(groups).best(self.settings["max_per_img"])
-        return boxes, scores, labels
+        (boxes, scores, labels), places = join(groups).best(self.settings["max_per_img"])
+        stages.add(detections=places)
+        return boxes, scores, labels, stages.joined()
 
-    def candidates(self, images: Tensor, image_sizes: Tensor) -> list[Candidates]:
+    def candidates(self, images: Tensor, image_sizes: Tensor, stages: Stages) -> list[Candidates]:
         """Pairs of a box and a class, in groups that do not suppress each other."""
         model, query_head = self.model, self.model.query_head
         encoded = query_head.transformer.encode(model.extract_feat(images), image_sizes, images.shape[2:])
         if self.head == "query":
-            return [query_candidates(*query_head.candidates(encoded, image_sizes))]
+            return [query_candidates(query_head, encoded, image_sizes, stages)]
         maps = query_head.feature_maps(encoded)
         if self.head == "roi":
-            proposals = propose_regions(model.rpn_head, maps, image_sizes, self.nms_keep)
-            return region_candidates(model.roi_head, maps, proposals, image_sizes)
+            proposals = propose_regions(model.rpn_head, maps, image_sizes, self.nms_keep, stages)
+            return region_candidates(model.roi_head, maps, proposals, image_sizes, stages)
         outputs = list(zip(*model.atss_head(maps), strict=True))
-        return [join(anchor_candidates(model.atss_head, outputs, image_sizes, self.settings))]
+        return [join(anchor_candidates(model.atss_head, outputs, image_sizes, self.settings, stages))]

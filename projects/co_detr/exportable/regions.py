@@ -9,10 +9,11 @@ import torchvision
 from torch import Tensor
 
 from co_detr.exportable.candidates import NOTHING, Candidates, within
+from co_detr.exportable.stages import Stages
 
 
 def region_candidates(
-    roi_head: Any, maps: tuple[Tensor, ...], proposals: Candidates, image_sizes: Tensor
+    roi_head: Any, maps: tuple[Tensor, ...], proposals: Candidates, image_sizes: Tensor, stages: Stages
 ) -> list[Candidates]:
     """A box of every class for every proposal; one entry a class.
 
@@ -21,6 +22,7 @@ def region_candidates(
         maps: ``[B, C, h, w]``, finest first.
         proposals: ``[B, R]``.
         image_sizes: ``[B, 2]`` (h, w) in pixels.
+        stages: ``region_logits``, ``region_deltas``, ``region_boxes`` and ``region_scores`` of all proposals are added.
     """
     head = roi_head.bbox_head
     logits, deltas = head(pool_regions(roi_head.bbox_roi_extractor, maps, proposals.boxes))
@@ -30,10 +32,13 @@ def region_candidates(
     else:
         scores = logits.softmax(-1)
     scores = scores[:, : head.num_classes].view(*shape, head.num_classes)
+    stages.add(region_logits=logits.unflatten(0, shape), region_deltas=deltas.unflatten(0, shape), region_scores=scores)
     is_candidate = (proposals.scores >= 0)[..., None] & (scores > roi_head.test_cfg.score_thr)
     scores = scores.masked_fill(~is_candidate, NOTHING)
     boxes = head.bbox_coder.decode(proposals.boxes.flatten(0, 1), deltas).view(*shape, -1, 4)
-    boxes = within(boxes, image_sizes).expand(-1, -1, head.num_classes, -1)
+    boxes = within(boxes, image_sizes)
+    stages.add(region_boxes=boxes)
+    boxes = boxes.expand(-1, -1, head.num_classes, -1)
     return [
         Candidates(boxes[:, :, label], scores[:, :, label], torch.full_like(proposals.labels, label))
         for label in range(head.num_classes)

@@ -1,0 +1,220 @@
+"""What the stages of an exported head must be, by the model's own layers.
+
+A file decides on its own which tokens, anchors and proposals it goes on with, and where scores are close rounding
+decides. So each stage is computed from what the file chose before it: everything else is a continuous function, which
+two programs with the same weights compute alike to within rounding. Decisions are described as `Choice`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from mmdet.structures.bbox import bbox2roi
+from torch import Tensor
+
+from brs_detr.export.choices import Choice
+from brs_detr.heads.anchors import flatten_levels
+from co_detr.query_head import in_pixels
+
+NEAR_STEP = 1e-4
+"""How near to a step of RoIAlign, in levels or in samples, float32 may end on either side of it."""
+
+
+class Expected(NamedTuple):
+    """Stages of one image.
+
+    Args:
+        values: by name, what a file gave and what it must be, of one shape.
+        choices: that it made.
+    """
+
+    values: dict[str, tuple[Tensor, Tensor]]
+    choices: list[Choice]
+
+
+class ExpectedStages:
+    """The stages of one head on one image.
+
+    Args:
+        model: a `CoDETR`, whose ``eval_head`` is asked for; its dtype is computed in.
+        image: ``[1, 3, H, W]``, normalised and padded.
+        image_size: ``[1, 2]`` (h, w) without the padding.
+    """
+
+    def __init__(self, model: Any, image: Tensor, image_size: Tensor) -> None:
+        self.model, self.image_size = model, image_size
+        self.shape = tuple(image_size[0].tolist())
+        head = model.query_head
+        self.encoded = head.transformer.encode(model.extract_feat(image), image_size, image.shape[2:])
+        if model.eval_head == "query":
+            self.proposals = head.propose(self.encoded)
+            return
+        self.maps = head.feature_maps(self.encoded)
+        anchor_head = model.rpn_head if model.eval_head == "roi" else model.atss_head
+        self.anchor_maps = anchor_head(self.maps)
+
+    def of(self, found: Mapping[str, Tensor]) -> Expected:
+        """What must be, and what was chosen.
+
+        Args:
+            found: the stages of a file for this image, ``[1, N, ...]`` each.
+        """
+        dtype = self.encoded.memory.dtype
+        found = {name: stage[0] if stage.dtype == torch.int64 else stage[0].to(dtype) for name, stage in found.items()}
+        return getattr(self, f"_{self.model.eval_head}")(found)
+
+    def _query(self, found: Mapping[str, Tensor]) -> Expected:
+        head = self.model.query_head
+        logits, boxes = head.decode_last(self.proposals, found["queries"][None], self.encoded)
+        expected = {
+            "encoder_logits": self.proposals.logits[0, :, :1],
+            "encoder_boxes": self.proposals.box_logits[0],
+            "decoder_logits": logits[0],
+            "decoder_boxes": boxes[0],
+            "query_boxes": in_pixels(found["decoder_boxes"][None], self.image_size)[0],
+            "query_scores": found["decoder_logits"].sigmoid(),
+        }
+        tokens, scores = found["encoder_logits"][:, 0], found["query_scores"]
+        num_queries, num_classes = scores.shape
+        choices = [
+            Choice("queries", tokens, found["queries"], min(head.query_embedding.num_embeddings, len(tokens))),
+            Choice(
+                "detections",
+                scores.flatten(),
+                found["detections"],
+                min(head.test_cfg["max_per_img"], scores.numel()),
+                found["query_boxes"].repeat_interleave(num_classes, 0),
+                torch.arange(num_classes).repeat(num_queries),
+            ),
+        ]
+        return Expected({name: (found[name], value) for name, value in expected.items()}, choices)
+
+    def _atss(self, found: Mapping[str, Tensor]) -> Expected:
+        head, settings = self.model.atss_head, self.model.atss_head.test_cfg
+        values, choices, pairs = self._anchors(head, found)
+        limits = ((pairs.class_scores, settings["score_thr"]),)
+        final = Choice(
+            "detections",
+            found["anchor_scores"],
+            found["detections"],
+            settings["max_per_img"],
+            found["anchor_boxes"],
+            pairs.labels,
+            settings["nms"]["iou_threshold"],
+            limits,
+        )
+        return Expected(values, [*choices, final])
+
+    def _roi(self, found: Mapping[str, Tensor]) -> Expected:
+        values, choices, pairs = self._anchors(self.model.rpn_head, found)
+        settings, boxes = self.model.rpn_head.test_cfg, found["anchor_boxes"]
+        smallest = settings.get("min_bbox_size", -1)
+        sides = (boxes[:, 2:] - boxes[:, :2]).amin(1)
+        proposals = Choice(
+            "proposals",
+            found["anchor_scores"],
+            found["proposals"],
+            settings["max_per_img"],
+            boxes,
+            pairs.levels,
+            settings["nms"]["iou_threshold"],
+            ((sides, smallest),) if smallest >= 0 else (),
+        )
+        places = found["proposals"]
+        return self._regions(found, boxes[places.clamp(min=0)], places >= 0, values, [*choices, proposals])
+
+    def _regions(
+        self,
+        found: Mapping[str, Tensor],
+        boxes: Tensor,
+        is_proposal: Tensor,
+        values: dict[str, tuple[Tensor, Tensor]],
+        choices: list[Choice],
+    ) -> Expected:
+        """Of the second stage, for boxes ``[R, 4]`` that are proposals where a mask ``[R]`` says so."""
+        roi_head, num_classes = self.model.roi_head, self.model.roi_head.bbox_head.num_classes
+        head = roi_head.bbox_head
+        rows = is_proposal & surely_pooled(roi_head.bbox_roi_extractor, boxes)
+        output = roi_head._bbox_forward(self.maps, bbox2roi([boxes[rows]]))
+        values["region_logits"] = found["region_logits"][rows], output["cls_score"]
+        values["region_deltas"] = found["region_deltas"][rows], output["bbox_pred"]
+        logits, scores = found["region_logits"], found["region_scores"]
+        activated = head.loss_cls.get_activation(logits) if head.custom_cls_channels else logits.softmax(-1)
+        values["region_scores"] = scores, activated[:, :num_classes]
+        decoded = head.bbox_coder.decode(boxes, found["region_deltas"], max_shape=self.shape).unflatten(1, (-1, 4))
+        values["region_boxes"] = found["region_boxes"][is_proposal], decoded.view(len(boxes), -1, 4)[is_proposal]
+        candidates = scores.T.flatten()
+        settings = roi_head.test_cfg
+        final = Choice(
+            "detections",
+            candidates,
+            found["detections"],
+            settings["max_per_img"],
+            found["region_boxes"].expand(-1, num_classes, -1).transpose(0, 1).flatten(0, 1),
+            torch.arange(num_classes).repeat_interleave(len(boxes)),
+            settings["nms"]["iou_threshold"],
+            ((candidates, settings["score_thr"]), (is_proposal.double().repeat(num_classes), 0.5)),
+        )
+        return Expected(values, [*choices, final])
+
+    def _anchors(
+        self, head: Any, found: Mapping[str, Tensor]
+    ) -> tuple[dict[str, tuple[Tensor, Tensor]], list[Choice], _Pairs]:
+        """Of a head that scores anchors: its maps, and the best pairs of an anchor and a class of each level."""
+        num_classes, settings = head.cls_out_channels, head.test_cfg
+        names = "anchor_logits", "anchor_deltas", "anchor_centerness"
+        channels = num_classes, 4, 1
+        values = {
+            name: (found[name], flatten_levels(maps, number)[0])
+            for name, maps, number in zip(names, self.anchor_maps, channels, strict=False)
+        }
+        sizes = [maps.shape[-2:] for maps in self.anchor_maps[0]]
+        anchors = head.prior_generator.grid_priors(sizes, dtype=found["anchor_deltas"].dtype, device="cpu")
+        class_scores = found["anchor_logits"].sigmoid().flatten()  # [S * C]
+        choices, places, levels, start = [], [], [], 0
+        left = found["anchors"]
+        for number, level in enumerate(anchors):
+            num_pairs = len(level) * num_classes
+            num_kept = min(settings["nms_pre"], num_pairs)
+            chosen, left = left[:num_kept], left[num_kept:]
+            scores = class_scores[start : start + num_pairs]
+            choices.append(Choice(f"anchors of level {number}", scores, chosen, num_kept))
+            places.append(chosen + start)
+            levels.append(torch.full_like(chosen, number))
+            start += num_pairs
+        chosen = torch.cat(places)
+        cells = chosen // num_classes
+        boxes = head.bbox_coder.decode(torch.cat(anchors)[cells], found["anchor_deltas"][cells], max_shape=self.shape)
+        scores = class_scores[chosen]
+        if "anchor_centerness" in found:
+            scores = scores * found["anchor_centerness"][:, 0].sigmoid()[cells]
+        values["anchor_boxes"] = found["anchor_boxes"], boxes
+        values["anchor_scores"] = found["anchor_scores"], scores
+        return values, choices, _Pairs(class_scores[chosen], chosen % num_classes, torch.cat(levels))
+
+
+class _Pairs(NamedTuple):
+    """The pairs of an anchor and a class that are kept: scores before centerness, classes and levels, ``[N]`` each."""
+
+    class_scores: Tensor
+    labels: Tensor
+    levels: Tensor
+
+
+def surely_pooled(extractor: Any, boxes: Tensor) -> Tensor:
+    """Mask ``[R]`` of boxes ``[R, 4]`` for which rounding decides neither level nor number of RoIAlign's samples."""
+    wide = boxes.double()
+    sides = (wide[:, 2:] - wide[:, :2]).clamp(min=1e-9)
+    level = (sides.prod(1).sqrt() / extractor.finest_scale + 1e-6).log2()
+    is_sure = _is_between_steps(level)
+    for layer in extractor.roi_layers:
+        if layer.sampling_ratio == 0:
+            samples = sides * layer.spatial_scale / sides.new_tensor(layer.output_size).flip(0)
+            is_sure &= _is_between_steps(samples).all(1)
+    return is_sure
+
+
+def _is_between_steps(values: Tensor) -> Tensor:
+    return (values - values.round()).abs() > NEAR_STEP
