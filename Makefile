@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help install demo test coverage lint clean
+.PHONY: help install demo test test-isa coverage lint clean
 help:            ## list the targets
-	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 install: $(VENV)/.installed  ## make .venv with the package and its test tools
 
@@ -25,6 +25,9 @@ lint: install    ## ruff, import contracts, mypy
 
 test: lint       ## everything that continuous integration runs
 	$(BIN)/pytest --numprocesses auto --dist loadfile
+
+test-isa: install  ## the numerical tests as other processors and numbers of threads would run them
+	$(BIN)/python tools/test_isa.py
 
 coverage: install  ## the tests again, with the lines that none of them reaches
 	$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=term-missing

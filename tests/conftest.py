@@ -18,9 +18,11 @@ from browser import browser_page, chromium, find_chromium  # noqa: F401
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton is imported: its kernels then run on a CPU
 
+NUM_THREADS = os.environ.get("BRS_DETR_TEST_THREADS", "1")  # `make test-isa` asks for more
+
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several that share the cores
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = NUM_THREADS
+    torch.set_num_threads(int(NUM_THREADS))
 
 hypothesis.settings.register_profile("often", derandomize=True, deadline=None, database=None, max_examples=40)
 hypothesis.settings.register_profile("slow", hypothesis.settings.get_profile("often"), max_examples=200)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,8 +99,11 @@ def tiny_plain_config(tiny_config: Path) -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
-    """Models this small are several times slower on several threads, more so beside other work."""
+    """Models this small are several times slower on several threads, more so beside other work.
+
+    `make test-isa` runs them on several all the same.
+    """
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("BRS_DETR_TEST_THREADS", "1")))
     yield
     torch.set_num_threads(before)

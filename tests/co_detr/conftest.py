@@ -3,3 +3,5 @@
 from brs_detr.platform import prepare
 
 prepare()
+
+from tiny_runs import one_thread, tiny_config  # noqa: E402, F401

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_models import build
-from tiny_runs import one_thread, tiny_config  # noqa: F401
 from torch import nn
 
 from co_detr.expected_stages import Expected, ExpectedStages, surely_pooled

@@ -1,26 +1,35 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
+from rich.console import Console
 
 from brs_detr.engine.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from brs_detr.engine.detector import Detector as TrainedDetector
 from brs_detr.engine.training.train import TrainedRun
 from brs_detr.errors import UserError
 from brs_detr.export import export as module
-from brs_detr.export.export import Exported, ExportOptions, artefact_name, export
+from brs_detr.export.export import Exported, ExportOptions, Subject, artefact_name, export, write
 from brs_detr.export.held_out import HeldOut
 from brs_detr.export.open_detector import open_detector
 from brs_detr.export.open_session import open_session
+from brs_detr.export.parity import Parity, require_parity
 from brs_detr.export.parity_images import synthetic_pictures
+from brs_detr.export.sessions import StagedSession, TorchSession
 from brs_detr.runtime import Detector
+from brs_detr.runtime.images import read_pixels
+from brs_detr.runtime.preprocess import prepare
+from brs_detr.runtime.session import OnnxSession
 
 PICTURES = synthetic_pictures(((64, 64), (90, 60), (47, 131)))
 
@@ -38,21 +47,48 @@ SLOW_CASES = [
 ]
 
 
+class Written(NamedTuple):
+    """A file as it is before the gate, and what it is compared with."""
+
+    subject: Subject
+    path: Path
+
+    def judge(self, session: StagedSession) -> Parity:
+        subject, console = self.subject, Console(quiet=True)
+        return require_parity(subject.model, subject.exact, session, PICTURES, batches=(1,), console=console)
+
+
 @pytest.fixture(scope="module")
 def checkpoint(trained: TrainedRun) -> Checkpoint:
     return read_checkpoint(trained.best_checkpoint)
 
 
 @pytest.fixture(scope="module")
+def write_once(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Callable[[ExportOptions], Written]:
+    """Writes what was not written before, stages included: it takes half a minute."""
+
+    @cache
+    def written(options: ExportOptions) -> Written:
+        subject = Subject.of(checkpoint, options)
+        path = tmp_path_factory.mktemp("written") / artefact_name(options)
+        write(subject, path)
+        return Written(subject, path)
+
+    return written
+
+
+@pytest.fixture(scope="module")
 def export_once(
-    checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
+    checkpoint: Checkpoint, write_once, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[ExportOptions], Exported]:
-    """Exports what was not exported before: it takes half a minute."""
+    """Exports what was not exported before."""
 
     @cache
     def exported(options: ExportOptions) -> Exported:
         out = tmp_path_factory.mktemp("exported") / artefact_name(options)
-        return export(checkpoint, out, options, PICTURES)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "write", lambda subject, path: shutil.copy(write_once(options).path, path))
+            return export(checkpoint, out, options, PICTURES)
 
     return exported
 
@@ -64,33 +100,42 @@ def exported(request: pytest.FixtureRequest, export_once) -> tuple[ExportOptions
     return request.param, export_once(request.param)
 
 
-def test_the_artefact_finds_what_the_model_finds(exported) -> None:
+def test_every_stage_is_that_of_the_model(exported) -> None:
     options, result = exported
     figures = result.info.parity
     assert result.path.is_file()
     assert [path for path in result.path.parent.iterdir() if path != result.path] == []
     assert figures["pictures"] == 3
-    assert figures["detections"] > 0
-    assert figures["unmatched"] == 0 or options.precision == "float16"
-    if options.precision == "float32":
-        assert figures["max_box_error_px"] <= 1e-3
-        assert figures["max_score_error"] <= 1e-5
+    assert figures["stages"] >= 7
+    assert figures["choices"] >= 2 * 3
+    assert 0 < figures["largest_share_of_bound"] <= 1
+    assert figures["matched"] + figures["unmatched"] > 0
+    assert set(result.parity.shares()) >= {"boxes", "scores", "labels"}
+    assert ("prepared" in result.parity.shares()) == options.preprocess
 
 
-def test_a_detector_on_it_is_the_training_sides(exported, trained: TrainedRun, shapes: Path) -> None:
-    options, result = exported
-    if options.fixed_size or result.info.preprocessing.smallest_side > 64:
+def test_a_detector_on_it_sees_and_says_what_the_training_side_does(
+    exported, trained: TrainedRun, shapes: Path
+) -> None:
+    """Its images are those of the test pipeline to the last bit, and boxes come in pixels of the file's picture."""
+    _, result = exported
+    session = open_session(result.path)[1]
+    if session.info.preprocessing.fixed_size is not None:
         return  # the training side does not pad
     trained_detector = TrainedDetector(trained.best_checkpoint, "cpu", 0.0)
-    trained_detector.model.eval_head = options.head
     detector = open_detector(result.path, "cpu", 0.0)
     assert detector.class_names == trained_detector.class_names
     assert open_detector(result.path, "cpu").score_threshold == pytest.approx(result.info.score_threshold)
+    seen: list[np.ndarray] = []
+    trained_detector.model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].numpy()))
+    settings = dataclasses.replace(session.info.preprocessing, smallest_side=1)
     for path in sorted((shapes / "val").glob("*.jpg")):
-        expected, found = trained_detector(path), detector(path)
-        assert len(found) == len(expected)
-        np.testing.assert_allclose(np.sort(found.scores), np.sort(expected.scores), atol=1e-5)
-        np.testing.assert_allclose(found.boxes_xyxy[:3], expected.boxes_xyxy[:3], atol=1e-3)
+        trained_detector(path)
+        np.testing.assert_allclose(prepare([read_pixels(path)], settings).images, seen.pop(), atol=1e-6)
+        found = detector(path)
+        assert len(found) <= 100
+        assert found.boxes_xyxy.min(initial=0) >= 0
+        assert found.boxes_xyxy.max(initial=0) <= 64 + 1e-3
 
 
 def test_the_description_is_in_the_file(exported) -> None:
@@ -125,6 +170,7 @@ def test_a_checkpoint_without_a_pickle(checkpoint: Checkpoint, shapes: Path, tmp
     out = tmp_path / "m.safetensors"
     result = export(checkpoint, out, ExportOptions("safetensors", "atss"), PICTURES)
     assert result.info.parity["matched"] == result.info.parity["detections"] > 0
+    assert result.info.parity["max_box_error_px"] == 0
     assert result.info.parity["max_score_error"] == 0
     detector = open_detector(out, "cpu", 0.0)
     expected = TrainedDetector(checkpoint.path, "cpu", 0.0)
@@ -135,64 +181,139 @@ def test_a_checkpoint_without_a_pickle(checkpoint: Checkpoint, shapes: Path, tmp
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_ap_is_compared(checkpoint: Checkpoint, shapes: Path, tmp_path: Path, console) -> None:
+def test_ap_is_measured(checkpoint: Checkpoint, shapes: Path, tmp_path: Path, console) -> None:
     held_out = HeldOut.open(shapes, "val", checkpoint.class_names, console)
     options = ExportOptions("torchscript", "query")
     result = export(
         checkpoint, tmp_path / "m.ts", options, held_out.pictures(), measure_ap=held_out.measure_ap, console=console
     )
     figures = result.info.parity
-    assert figures["AP_artefact"] == pytest.approx(figures["AP_model"], abs=1e-4)
+    assert 0 <= figures["AP_artefact"] <= 1
+    assert 0 <= figures["AP_model"] <= 1
     assert figures["pictures"] == 4
 
 
-WEIGHTS = (
-    "backbone.conv1.weight",
-    "encoder.layers.0.ffn.layers.1.bias",
-    "reg_branches.1.4.bias",
-    "cls_branches.1.bias",
+ONNX_QUERY, ONNX_ROI, SCRIPT_ATSS = CASES[0], CASES[1], CASES[2]
+
+WEIGHTS = {
+    ONNX_QUERY: (
+        *("backbone.conv1.weight", "backbone.layer2.0.bn2.bias", "neck.convs.2.gn.weight"),
+        *("encoder.layers.0.ffn.layers.1.bias", "encoder.layers.0.self_attn.sampling_offsets.bias"),
+        *("decoder.layers.1.norms.2.weight", "decoder.layers.0.cross_attn.attention_weights.bias"),
+        *("decoder.layers.1.cross_attn.output_proj.bias", "cls_branches.1.bias", "reg_branches.0.4.bias"),
+    ),
+    ONNX_ROI: (
+        *("backbone.layer4.1.conv2.weight", "backbone.layer3.0.bn1.running_mean", "neck.extra_convs.0.conv.weight"),
+        *("encoder.layers.0.norms.1.weight", "query_head.downsample.0.weight", "rpn_head.rpn_conv.weight"),
+        *("rpn_head.rpn_reg.bias", "bbox_head.shared_fcs.0.weight", "bbox_head.fc_cls.weight"),
+        "bbox_head.fc_reg.bias",
+    ),
+    SCRIPT_ATSS: (
+        *("backbone.layer1.0.conv1.weight", "backbone.layer2.1.bn1.running_var", "neck.convs.0.conv.weight"),
+        *("encoder.layers.0.self_attn.value_proj.weight", "encoder.layers.0.self_attn.attention_weights.weight"),
+        *("encoder.layers.0.ffn.layers.0.0.weight", "atss_head.cls_convs.1.conv.weight", "atss_head.atss_cls.bias"),
+        *("atss_head.scales.1.scale", "atss_head.atss_reg.weight"),
+    ),
+}
+"""Ten tensors of each of three files."""
+
+
+def change_largest(values: np.ndarray) -> np.ndarray:
+    """The same with its largest value larger by 1 %."""
+    changed = values.copy()
+    place = np.abs(changed).argmax()
+    changed.flat[place] *= np.float32(1.01)
+    assert changed.flat[place] != values.flat[place]
+    return changed
+
+
+def damaged_onnx(path: Path, name: str, out: Path, change=change_largest) -> OnnxSession:
+    """A session on a copy in which one constant is another."""
+    artefact = onnx.load(path)
+    (weight,) = [entry for entry in artefact.graph.initializer if entry.name.endswith(name)]
+    weight.CopyFrom(numpy_helper.from_array(change(numpy_helper.to_array(weight)), weight.name))
+    onnx.save(artefact, out)
+    return OnnxSession(out, "cpu", 1)
+
+
+def damaged_script(written: Written, name: str) -> TorchSession:
+    session = TorchSession(written.path, info=written.subject.info)
+    ((_, weight),) = [entry for entry in session._program.state_dict().items() if entry[0].endswith(name)]
+    weight.copy_(torch.from_numpy(change_largest(weight.numpy().reshape(-1)).reshape(weight.shape)))
+    return session
+
+
+REFUSAL = "The artefact does not compute what the model computes, and was deleted"
+
+
+@pytest.mark.parametrize(
+    ("options", "name"), [(options, name) for options, names in WEIGHTS.items() for name in names], ids=str
 )
+def test_one_weight_that_is_off_by_one_percent_is_caught(write_once, tmp_path: Path, options, name: str) -> None:
+    written = write_once(options)
+    is_onnx = options.format == "onnx"
+    session = damaged_onnx(written.path, name, tmp_path / "m.onnx") if is_onnx else damaged_script(written, name)
+    with pytest.raises(UserError, match=REFUSAL):
+        written.judge(session)
 
 
-@pytest.mark.parametrize("name", WEIGHTS)
+def test_one_anchor_that_is_off_by_one_percent_is_caught(write_once, tmp_path: Path) -> None:
+    """The best of the finest level, whose box is within the picture."""
+    written = write_once(ONNX_ROI)
+    intact = OnnxSession(written.path, "cpu", 1)
+    prepared = prepare([PICTURES[0].pixels], intact.info.preprocessing)
+    place = int(intact.run_all(prepared.images, prepared.image_sizes)["anchors"][0, 0])
+    anchors = [entry for entry in onnx.load(written.path).graph.initializer if list(entry.dims) == [1080, 4]]
+
+    def change(values: np.ndarray) -> np.ndarray:
+        values = values.copy()
+        values[place] *= np.float32(1.01)
+        return values
+
+    with pytest.raises(UserError, match="anchor_boxes on 64 x 64"):
+        written.judge(damaged_onnx(written.path, anchors[0].name, tmp_path / "m.onnx", change))
+
+
+def test_a_threshold_of_suppression_that_is_off_is_caught(write_once, tmp_path: Path) -> None:
+    written = write_once(ONNX_ROI)
+    (name,) = {node.input[3] for node in onnx.load(written.path).graph.node if node.op_type == "NonMaxSuppression"} - {
+        node.input[3] for node in onnx.load(written.path).graph.node[-1:]
+    }
+    with pytest.raises(UserError, match="proposals on 64 x 64"):
+        written.judge(damaged_onnx(written.path, name, tmp_path / "m.onnx"))
+
+
+def test_a_normalisation_that_is_off_by_one_percent_is_caught(write_once, tmp_path: Path) -> None:
+    written = write_once(ONNX_QUERY)
+    with pytest.raises(UserError, match="prepared on 64 x 64"):
+        written.judge(damaged_onnx(written.path, "std", tmp_path / "m.onnx"))
+
+
 @pytest.mark.fault(
     "Files from elsewhere", "an exported file with one wrong weight", "caught by the comparison; no file is left"
 )
-def test_one_changed_weight_is_caught(
-    checkpoint: Checkpoint, export_once, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+def test_a_wrong_file_is_not_kept(
+    checkpoint: Checkpoint, write_once, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And no file is left, nor is one that was there replaced."""
-
-    def write_damaged(model, info, path: Path, chosen, opset) -> None:
-        artefact = onnx.load(export_once(CASES[0]).path)
-        weight = next(entry for entry in artefact.graph.initializer if name in entry.name)
-        values = numpy_helper.to_array(weight).copy()
-        values.flat[values.size // 2] += 0.1
-        weight.CopyFrom(numpy_helper.from_array(values, weight.name))
-        onnx.save(artefact, path)
-
-    export_once(CASES[0])
-    monkeypatch.setattr(module, "write", write_damaged)
+    """And a file that was there is not replaced."""
+    written = write_once(ONNX_QUERY)
+    monkeypatch.setattr(module, "write", lambda _, path: damaged_onnx(written.path, "cls_branches.1.bias", path))
     out = tmp_path / "m.onnx"
     out.write_text("what was there before")
-    with pytest.raises(UserError, match="does not find what the model finds, and was deleted") as caught:
-        export(checkpoint, out, CASES[0], PICTURES[:1])
-    assert "have no partner within 0.001 px and a score of 1e-05" in str(caught.value)
+    with pytest.raises(UserError, match=REFUSAL) as caught:
+        export(checkpoint, out, ONNX_QUERY, PICTURES[:1])
+    assert "decoder_logits on 64 x 64, batch of 1: " in str(caught.value)
+    assert "from exact arithmetic, where " in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
     assert out.read_text() == "what was there before"
 
 
-def test_another_ap_is_caught(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    measured = iter([0.5, 0.4998])
-    with pytest.raises(UserError, match=r"AP is 0\.49980 where the model has 0\.50000"):
-        export(
-            checkpoint,
-            tmp_path / "m.ts",
-            ExportOptions("torchscript"),
-            PICTURES,
-            measure_ap=lambda detector: next(measured),
-        )
-    assert list(tmp_path.iterdir()) == []
+def test_another_ap_is_told(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """It refuses nothing: on few images one tie that rounding decides moves AP by more than any bound."""
+    measured = iter([0.5, 0.48])
+    options = ExportOptions("torchscript", "atss")
+    result = export(checkpoint, tmp_path / "m.ts", options, PICTURES[:1], measure_ap=lambda detector: next(measured))
+    assert (result.info.parity["AP_model"], result.info.parity["AP_artefact"]) == (0.5, 0.48)
 
 
 @pytest.mark.parametrize(
@@ -232,5 +353,5 @@ def test_pipelines_that_cannot_be_repeated(checkpoint: Checkpoint, tmp_path: Pat
 @pytest.mark.parametrize("head", ["query", "roi", "atss"])
 def test_compiled_ahead_of_time(checkpoint: Checkpoint, tmp_path: Path, head: str) -> None:
     result = export(checkpoint, tmp_path / "m.aoti.pt2", ExportOptions("aoti", head), PICTURES)
-    assert result.info.parity["unmatched"] == 0
+    assert result.info.parity["largest_share_of_bound"] <= 1
     assert len(Detector.of(open_session(result.path)[1], 0.0)(PICTURES[0].pixels)) > 0
