@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from brs_detr.data.images import SUFFIXES
 from brs_detr.errors import UserError
 from brs_detr.prediction.download import download
+from brs_detr.runtime.images import SUFFIXES
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 

@@ -17,9 +17,9 @@ from brs_detr.data.checks.twins import decoded_pictures, same_pictures
 from brs_detr.data.findings import DUPLICATE_ID, MALFORMED, Finding
 from brs_detr.data.formats.source import open_source
 from brs_detr.data.fresh_folder import fresh_folder
-from brs_detr.data.images import ORIENTATION
 from brs_detr.data.placing import place_file, require_apart
 from brs_detr.errors import UserError
+from brs_detr.runtime.images import ORIENTATION
 
 Changes = dict[str, dict[str, int]]
 
