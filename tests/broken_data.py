@@ -295,7 +295,7 @@ ERRORS: dict[str, Broken] = {
         lambda folder: (folder / "images" / "train" / "t05.jpg").write_text(""),
         "error",
         "unreadable image",
-        "t05.jpg: it is not an image",
+        "t05.jpg: it is empty",
         "YOLO",
     ),
     "YOLO: damaged text": Broken(

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from brs_detr.cli.number_range import NumberRange
-from brs_detr.errors import UserError
+from brs_detr.errors import UserError, shortened
 
 SOME_UNREADABLE = 1
 
@@ -90,7 +90,7 @@ def command(
     from brs_detr.engine.console import make_console
     from brs_detr.export.open_detector import open_detector
     from brs_detr.prediction.run import PredictOptions, predict, require_readable, require_room
-    from brs_detr.prediction.sources import find_sources
+    from brs_detr.prediction.sources import find_sources, left_out
 
     console = make_console()
     options = PredictOptions(
@@ -106,7 +106,7 @@ def command(
     )
     with tempfile.TemporaryDirectory(prefix="brs-detr-") as downloads:
         found = find_sources(sources, recursive, Path(downloads))
-        require_readable(found)
+        paged = require_readable(found)
         detector: Any = open_detector(model, device, threshold, trust_pickle)
         detector.batch_size = batch
         options = replace(options, batch_size=detector.batch_size)
@@ -121,6 +121,10 @@ def command(
     console.print(f"{result.num_objects} objects on {result.num_frames} images. Written to {out}/ (predictions.json)")
     for message in result.unreadable:
         console.print(f"Left out: {message}")
+    if others := left_out(sources, recursive):
+        console.print(f"Left out, no images by their suffix: {len(others)} ({shortened(others)})")
+    if paged:
+        console.print(f"Only the first page or frame was used of {len(paged)} ({shortened(paged)})")
     if result.unreadable:
         sys.exit(SOME_UNREADABLE)
 

@@ -11,7 +11,6 @@ from brs_detr.cli.number_range import NumberRange
 from brs_detr.errors import UserError
 
 _NEEDED = ("starlette", "uvicorn", "python_multipart", "jinja2")
-_MOST_PIXELS = 150_000_000  # below which Pillow lets a picture through
 
 
 @click.command("serve", short_help="Open a local page and a JSON API over a detector.")
@@ -26,7 +25,7 @@ _MOST_PIXELS = 150_000_000  # below which Pillow lets a picture through
 )
 @click.option("--max-upload-mb", type=NumberRange(0.1, 2000), default=20, show_default=True, help="Of a request.")
 @click.option("--max-images", type=click.IntRange(1, 1000), default=16, show_default=True, help="In a request.")
-@click.option("--max-pixels", type=NumberRange(1, _MOST_PIXELS), default=50e6, show_default=True, help="Of an image.")
+@click.option("--max-pixels", type=NumberRange(1), default=50e6, show_default=True, help="Of an image.")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
 @click.option("--trust-pickle", is_flag=True, help="Run code that a checkpoint asks for. Only if you trust its author.")
 def command(
@@ -55,11 +54,17 @@ def command(
     import webbrowser
 
     from brs_detr.export.open_detector import open_detector
+    from brs_detr.runtime.images import PIXEL_LIMIT_VARIABLE, most_pixels
     from brs_detr.serve.app import make_app
     from brs_detr.serve.limits import MEGABYTE, Limits
     from brs_detr.serve.served_model import ServedModel
     from brs_detr.serve.server import address_of, is_local, listen, local_names, run_until_interrupted
 
+    if max_pixels > most_pixels():
+        raise click.BadParameter(
+            f"any image may have {most_pixels():,}; the variable {PIXEL_LIMIT_VARIABLE} sets that limit.",
+            param_hint="'--max-pixels'",
+        )
     with listen(host, port) as listener:
         served = ServedModel(open_detector(model, device, None, trust_pickle), model.resolve().name, threshold)
         limits = Limits(int(max_upload_mb * MEGABYTE), max_images, int(max_pixels))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from brs_detr.errors import UserError
+from brs_detr.runtime.images import PIXEL_LIMIT_VARIABLE, TooLargeImage, UnreadableImage
 
 Severity = Literal["error", "warning", "note"]
 
@@ -52,11 +53,20 @@ DUPLICATE_FILE = FaultKind(
 )
 MISSING_IMAGE = FaultKind("missing image file", "Put the file there, or take the image out of the list.")
 UNREADABLE_IMAGE = FaultKind("unreadable image", "Replace the file, or take the image out of the list.")
+LARGE_IMAGE = FaultKind(
+    "image that is too large",
+    f"Cut it into smaller pictures, or raise the limit: set the variable {PIXEL_LIMIT_VARIABLE} to a larger number.",
+)
 WRONG_SIZE = FaultKind("image of another size than stated", "Use the images that were annotated, unscaled.")
 SIDEWAYS_SIZE = FaultKind(
     "image annotated without the rotation that its EXIF data ask for",
     "Take the EXIF orientation out of the file, or annotate the picture as it is shown upright.",
 )
+
+
+def kind_of(error: UnreadableImage) -> FaultKind:
+    """Why an image cannot be read."""
+    return LARGE_IMAGE if isinstance(error, TooLargeImage) else UNREADABLE_IMAGE
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
-from brs_detr.runtime.images import UnreadableImage, why_unreadable
+from PIL.Image import Image
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from brs_detr.runtime.images import LYING, TURNED, open_image, orientation_of
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-
-ORIENTATION = 0x0112
-"""EXIF tag of the rotation."""
-
-_TURNED = range(2, 9)  # its values that ask for a rotation or a reflection
-_LYING = range(5, 9)  # those that exchange width and height
-_END_MARKS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
-_TAIL = 1024  # bytes searched for the end mark: some cameras write padding behind it
+_PNG_REMARKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # may ask for a rotation
+_TAIL = 1024  # bytes searched for the end mark of a JPEG: some cameras write padding behind it
 
 
 class ImageHeader(NamedTuple):
@@ -28,11 +22,13 @@ class ImageHeader(NamedTuple):
         size: (h, w) as the image is loaded for training, that is after the rotation its EXIF data ask for.
         stored_size: (h, w) before it.
         is_turned: whether the EXIF data ask for a rotation or a reflection.
+        has_more: whether there are more pages or frames than the first, which is the one that is loaded.
     """
 
     size: tuple[int, int]
     stored_size: tuple[int, int]
     is_turned: bool
+    has_more: bool
 
 
 def read_size(path: str | Path) -> tuple[int, int]:
@@ -43,58 +39,61 @@ def read_size(path: str | Path) -> tuple[int, int]:
 def read_header(path: str | Path) -> ImageHeader:
     """Size and rotation of an image.
 
-    Reads the header and the last bytes. Only a file that does not end as its format should is decoded, to tell a
-    truncated image from one with something appended.
+    Of a JPEG or PNG that ends as it should, the header and the last bytes are read. Everything else is decoded.
 
     Args:
         path: image file.
 
     Returns:
-        Sizes in pixels, and whether the image is to be turned.
+        Sizes in pixels, whether the image is to be turned, and whether more pages follow.
 
     Raises:
-        UnreadableImage: the file is missing, is not an image, or is truncated.
+        UnreadableImage: the file is missing, is not an image, is truncated, or has pixels that are no colours.
+        TooLargeImage: it has too many pixels.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            image_format, orientation = image.format, _orientation(image)
-            if not _ends_well(Path(path), image_format):
-                image.load()
-        size = _upright_size(Path(path), image_format, orientation, (height, width))
-    except FileNotFoundError:
-        raise UnreadableImage.of(path, "there is no such file") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UnreadableImage.of(path, why_unreadable(error)) from error
-    return ImageHeader(size, (height, width), orientation in _TURNED)
+    with open_image(path) as image:
+        if image.format == "PNG" and not _is_plain_png(Path(path)):
+            image.load()  # first: what stands behind the pixels belongs to the header
+        orientation, stored = orientation_of(image), _stored_size(image)
+        if not (image.format == "PNG" or (image.format in ("JPEG", "MPO") and _is_whole_jpeg(Path(path)))):
+            image.load()
+        has_more = _has_more(image)
+    size = stored[::-1] if orientation in LYING else stored
+    return ImageHeader(size, stored, orientation in TURNED, has_more)
 
 
-def _orientation(image: Image) -> Any:
-    if image.format == "PNG" and "exif" not in image.info:
-        return 1  # Pillow would decode the whole image to look for it at the end
-    return image.getexif().get(ORIENTATION, 1)
+def _stored_size(image: Image) -> tuple[int, int]:
+    """(h, w) before any rotation. Of TIFF some versions of Pillow give the one after it."""
+    width, height = image.size
+    if image.format == "TIFF":
+        width, height = (int(image.tag_v2[tag]) for tag in (256, 257))  # type: ignore[attr-defined]
+    return height, width
 
 
-def _upright_size(path: Path, image_format: str | None, orientation: Any, stored: tuple[int, int]) -> tuple[int, int]:
-    """Size (h, w) as loaded. Of JPEG every OpenCV turns the image; of other formats that depends on its version."""
-    if orientation in _LYING and image_format in ("JPEG", "MPO"):
-        return stored[1], stored[0]
-    if orientation not in _TURNED or image_format in ("JPEG", "MPO"):
-        return stored
-    import cv2
-
-    loaded = cv2.imread(str(path))
-    if loaded is None:
-        raise OSError("OpenCV cannot turn it as its EXIF data ask")
-    return loaded.shape[0], loaded.shape[1]
-
-
-def _ends_well(path: Path, image_format: str | None) -> bool:
-    mark = _END_MARKS.get(image_format or "")
-    if mark is None:
+def _has_more(image: Image) -> bool:
+    if image.format == "MPO":  # a photo with a preview or a depth map behind it
         return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # what follows the first frame is damaged, and not looked at
+        return True
+
+
+def _is_whole_jpeg(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL))
-        return mark in file.read()
+        return b"\xff\xd9" in file.read()
+
+
+def _is_plain_png(path: Path) -> bool:
+    """Whether a PNG is whole, and has no remark behind its pixels."""
+    has_pixels = False
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if kind == b"IEND" or (has_pixels and kind in _PNG_REMARKS):
+                return kind == b"IEND"
+            has_pixels |= kind == b"IDAT"
+            file.seek(length + 4, os.SEEK_CUR)
+    return False

@@ -14,5 +14,5 @@ def register() -> None:
     from brs_detr.data.loading import LoadImage, LoadMasks
 
     DATASETS.register_module(module=CocoFolderDataset, force=True)
-    for transform in (LoadImage, LoadMasks):
-        TRANSFORMS.register_module(module=transform, force=True)
+    TRANSFORMS.register_module(name=["LoadImage", "LoadImageFromFile"], module=LoadImage, force=True)
+    TRANSFORMS.register_module(module=LoadMasks, force=True)

@@ -19,6 +19,7 @@ _CHUNK = 1 << 18
 
 _SUFFIX_OF = {
     **{"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp", "image/bmp": ".bmp", "image/tiff": ".tif"},
+    **{"image/gif": ".gif", "image/avif": ".avif", "image/jp2": ".jp2", "image/x-portable-pixmap": ".ppm"},
     **{"video/mp4": ".mp4", "video/webm": ".webm", "video/quicktime": ".mov", "video/x-msvideo": ".avi"},
 }
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from brs_detr.data.images import read_size
+from brs_detr.data.images import read_header
 from brs_detr.engine.bars import track
 from brs_detr.errors import UserError, did_you_mean
 from brs_detr.prediction.frame import Frame, Writer
@@ -109,15 +109,17 @@ def predict(
     return result
 
 
-def require_readable(sources: Sequence[Source]) -> None:
+def require_readable(sources: Sequence[Source]) -> list[str]:
     """Refuse what is no image, by its header, before any work is done.
+
+    Returns:
+        Names of images with several pages or frames, of which the first is looked at.
 
     Raises:
         UnreadableImage: the first that cannot be read.
     """
-    for source in sources:
-        if source.path is not None and not source.is_video:
-            read_size(source.path)
+    images = [source for source in sources if source.path is not None and not source.is_video]
+    return [source.name for source in images if source.path is not None and read_header(source.path).has_more]
 
 
 def require_room(sources: Sequence[Source], out: Path, overwrite: bool) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from brs_detr.data.images import SUFFIXES
 from brs_detr.errors import UserError
 from brs_detr.prediction.download import download
+from brs_detr.runtime.images import SUFFIXES
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 
@@ -51,6 +51,20 @@ def find_sources(texts: Sequence[str], recursive: bool, downloads: Path) -> list
     return _with_names_of_their_own(sources)
 
 
+def left_out(texts: Sequence[str], recursive: bool) -> list[str]:
+    """Files of folders, and those that fit a pattern, that `find_sources` passes over for their suffix.
+
+    Hidden files are not named.
+    """
+    found: list[Path] = []
+    for text in texts:
+        if Path(text).is_dir():
+            found += [path for path in _files(Path(text), recursive) if path.suffix.lower() not in SUFFIXES]
+        elif _is_pattern(text):
+            found += [path for path in _fitting(text) if path.suffix.lower() not in SUFFIXES | VIDEO_SUFFIXES]
+    return [str(path) for path in found if not path.name.startswith(".")]
+
+
 def _find(text: str, recursive: bool, downloads: Path) -> list[Source]:
     camera = _CAMERA.fullmatch(text)
     if camera and not Path(text).exists():
@@ -61,7 +75,7 @@ def _find(text: str, recursive: bool, downloads: Path) -> list[Source]:
     path = Path(text)
     if path.is_dir():
         return _folder(path, recursive)
-    if not path.exists() and any(sign in text for sign in "*?["):
+    if _is_pattern(text):
         return _pattern(text)
     return [_file(path)]
 
@@ -71,8 +85,7 @@ def _file(path: Path) -> Source:
 
 
 def _folder(folder: Path, recursive: bool) -> list[Source]:
-    entries = folder.rglob("*") if recursive else folder.iterdir()
-    paths = sorted(path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file())
+    paths = [path for path in _files(folder, recursive) if path.suffix.lower() in SUFFIXES]
     if not paths:
         has_deeper = not recursive and any(path.suffix.lower() in SUFFIXES for path in folder.rglob("*"))
         cure = "Add --recursive: its folders hold some." if has_deeper else f"Known suffixes: {_known()}."
@@ -81,12 +94,23 @@ def _folder(folder: Path, recursive: bool) -> list[Source]:
 
 
 def _pattern(pattern: str) -> list[Source]:
-    start = Path(pattern).anchor
-    paths = sorted(Path(start).glob(str(Path(pattern).relative_to(start))))
-    known = [path for path in paths if path.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES and path.is_file()]
+    known = [path for path in _fitting(pattern) if path.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES]
     if not known:
         raise UserError(f"Nothing that can be read fits {pattern}.", f"Known suffixes: {_known()}.")
     return [_file(path) for path in known]
+
+
+def _files(folder: Path, recursive: bool) -> list[Path]:
+    return sorted(path for path in (folder.rglob("*") if recursive else folder.iterdir()) if path.is_file())
+
+
+def _is_pattern(text: str) -> bool:
+    return not _ADDRESS.match(text) and not Path(text).exists() and any(sign in text for sign in "*?[")
+
+
+def _fitting(pattern: str) -> list[Path]:
+    start = Path(pattern).anchor
+    return sorted(path for path in Path(start).glob(str(Path(pattern).relative_to(start))) if path.is_file())
 
 
 def _known() -> str:

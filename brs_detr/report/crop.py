@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 
+from brs_detr.runtime.images import read_pixels
 from brs_detr.runtime.palette import Rgb
 
 _CONTEXT = 1.7  # side of the window by the longer side of the box
@@ -17,9 +18,12 @@ _HALO = (0, 0, 0, 90)
 
 
 def load_upright(path: str | Path) -> Image.Image:
-    """A picture in RGB, turned as its EXIF data ask for: what training sees."""
-    with Image.open(path) as file:
-        return ImageOps.exif_transpose(file).convert("RGB")
+    """A picture in RGB, turned as its EXIF data ask for: what training sees.
+
+    Raises:
+        UnreadableImage: the file is missing or cannot be decoded.
+    """
+    return Image.fromarray(read_pixels(path))
 
 
 def crop_box(

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from brs_detr.data.boxes import xyxy_from_xywh
+from brs_detr.report.crop import load_upright
 from brs_detr.runtime.draw import draw_detections
 
 
@@ -39,13 +40,12 @@ def draw_truth(
         class_names: in the order of their labels, which have the colours; by default that of the category ids.
 
     Raises:
-        OSError: the image is gone or cannot be read.
+        UnreadableImage: the image is gone or cannot be decoded.
     """
     categories = sorted(dataset["categories"], key=lambda category: category["id"])
     names = {category["id"]: category["name"] for category in categories}
     class_names = class_names or list(names.values())
-    with Image.open(image_dir / image["file_name"]) as file:
-        picture = ImageOps.exif_transpose(file).convert("RGB")
+    picture = load_upright(image_dir / image["file_name"])
 
     def drawn(entries: Sequence[Mapping[str, Any]]) -> Image.Image:
         of_image = [entry for entry in entries if entry["image_id"] == image["id"]]

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
+from brs_detr.runtime.images import NO_IMAGE, TooLargeImage, UnreadableImage, open_image, read_file
 from brs_detr.serve.refusal import Refusal
 from brs_detr.serve.uploads import Upload
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_BEGINNINGS = {
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"BM": "BMP",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"RIFF": "WEBP",
-}
 _LONGEST = 100  # times the width; a panorama has 20
-_KNOWN = "JPEG, PNG, WebP, BMP and TIFF"
+_KNOWN = "JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, JPEG 2000 and AVIF"
 
 
 def check_picture(upload: Upload, max_pixels: int) -> None:
@@ -29,7 +21,23 @@ def check_picture(upload: Upload, max_pixels: int) -> None:
     Raises:
         Refusal: 415 for what is no image of a known format, 422 for one that is empty, damaged or too large.
     """
-    _open(upload, max_pixels)
+    if not upload.content:
+        raise Refusal(422, f"{upload.title} is empty.", "Send the file again, whole.")
+    try:
+        with open_image(upload.title, upload.content) as picture:
+            width, height = picture.size
+    except TooLargeImage:
+        raise _too_large(upload, "", max_pixels) from None
+    except UnreadableImage as error:
+        raise _unreadable(upload, error) from error
+    if width * height > max_pixels:
+        raise _too_large(upload, f" ({width} x {height})", max_pixels)
+    if max(width, height) > _LONGEST * min(width, height):  # resized for a detector, nothing is left of its width
+        raise Refusal(
+            422,
+            f"{upload.title} is a line of {width} x {height} pixels.",
+            f"Cut it into pieces that are at most {_LONGEST} times as long as wide.",
+        )
 
 
 def decode_picture(upload: Upload, max_pixels: int) -> Image:
@@ -38,47 +46,13 @@ def decode_picture(upload: Upload, max_pixels: int) -> Image:
     Raises:
         Refusal: as `check_picture`, and 422 for one that is truncated or damaged further on.
     """
-    from PIL import ImageOps
-
-    picture = _open(upload, max_pixels)
-    try:
-        return _eight_bits(ImageOps.exif_transpose(picture)).convert("RGB")
-    except Exception as error:  # whatever a decoder trips over in bytes made to trip it
-        raise _damaged(upload, error) from error
-
-
-def _eight_bits(picture: Image) -> Image:
-    """16 bits scaled to 8, as OpenCV does it for training; Pillow would cut them off at 255."""
-    return picture.convert("I").point(lambda value: value / 256) if picture.mode.startswith("I") else picture
-
-
-def _open(upload: Upload, max_pixels: int) -> Image:
     from PIL import Image
 
-    if not upload.content:
-        raise Refusal(422, f"{upload.title} is empty.", "Send the file again, whole.")
-    beginning = next(filter(upload.content.startswith, _BEGINNINGS), None)
-    if beginning is None:
-        raise Refusal(415, f"{upload.title} is in no known format.", f"Known are {_KNOWN}.")
+    check_picture(upload, max_pixels)
     try:
-        picture = Image.open(io.BytesIO(upload.content), formats=_decoders(_BEGINNINGS[beginning]))
-    except Image.DecompressionBombError:
-        raise _too_large(upload, "", max_pixels) from None
-    except Exception as error:
-        raise _damaged(upload, error) from error
-    if picture.width * picture.height > max_pixels:
-        raise _too_large(upload, f" ({picture.width} x {picture.height})", max_pixels)
-    if max(picture.size) > _LONGEST * min(picture.size):  # resized for a detector, nothing would be left of its width
-        raise Refusal(
-            422,
-            f"{upload.title} is a line of {picture.width} x {picture.height} pixels.",
-            f"Cut it into pieces that are at most {_LONGEST} times as long as wide.",
-        )
-    return picture
-
-
-def _decoders(name: str) -> tuple[str, ...]:
-    return (name, "MPO") if name == "JPEG" else (name,)  # MPO: a JPEG with more pictures behind it
+        return Image.fromarray(read_file(upload.title, upload.content))
+    except UnreadableImage as error:
+        raise _unreadable(upload, error) from error
 
 
 def _too_large(upload: Upload, size: str, max_pixels: int) -> Refusal:
@@ -89,10 +63,7 @@ def _too_large(upload: Upload, size: str, max_pixels: int) -> Refusal:
     )
 
 
-def _damaged(upload: Upload, error: Exception) -> Refusal:
-    reason = "it cannot be decoded" if type(error).__name__ == "UnidentifiedImageError" else _first_line(error)
-    return Refusal(422, f"{upload.title} is damaged or cut off: {reason}.", "Send it again, whole.")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+def _unreadable(upload: Upload, error: UnreadableImage) -> Refusal:
+    if error.reason == NO_IMAGE:
+        return Refusal(415, f"{upload.title} is in no known format.", f"Known are {_KNOWN}.")
+    return Refusal(422, f"{upload.title} cannot be read: {error.reason}.", "Send it again, whole and as a JPEG or PNG.")

@@ -6,7 +6,6 @@ import errno
 import ipaddress
 import logging
 import socket
-import warnings
 
 from brs_detr.errors import UserError
 
@@ -75,8 +74,7 @@ def run_until_interrupted(app: object, listener: socket.socket) -> None:
 
     from brs_detr.serve.connection import ImpatientConnection
 
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # these two warn of whatever clients send
-    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of whatever clients send
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
         http=ImpatientConnection,

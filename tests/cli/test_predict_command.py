@@ -31,6 +31,19 @@ def test_folder(trained: TrainedRun, shapes: Path, tmp_path: Path) -> None:
         picture.verify()
 
 
+def test_what_a_folder_holds_besides_and_later_frames_are_named(trained: TrainedRun, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    red, blue = Image.new("RGB", (64, 64), "red"), Image.new("RGB", (64, 64), "blue")
+    red.save(tmp_path / "in" / "a.GIF", save_all=True, append_images=[blue])
+    red.save(tmp_path / "in" / "b.jfif", "JPEG")
+    (tmp_path / "in" / "scan.pdf").touch()
+    result = invoke(trained.best_checkpoint, tmp_path / "in", "--out", tmp_path / "out", "--no-pictures")
+    said = " ".join(result.output.split())
+    assert result.exit_code == 0 and "on 2 images" in said
+    assert "Left out, no images by their suffix: 1 (" in said and "scan.pdf)" in said
+    assert "Only the first page or frame was used of 1 (a.GIF)" in said
+
+
 def test_single_image_turned_by_its_exif_data(trained: TrainedRun, tmp_path: Path) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6

@@ -119,6 +119,12 @@ def test_options_out_of_range(option: str, value: object, opened: list[tuple]) -
     assert opened == []
 
 
+def test_more_pixels_than_any_image_may_have(opened: list[tuple], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRS_DETR_MAX_PIXELS", "1000")
+    result = invoke("best.onnx", "--port", 0, "--max-pixels", 1001)
+    assert result.exit_code == 2 and "BRS_DETR_MAX_PIXELS" in result.stderr and opened == []
+
+
 @pytest.fixture
 def run_instead(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
     """Opens a planted detector, and remembers what would be run and which page is opened."""

@@ -10,9 +10,9 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, DefaultScope
 from torch.utils.data import DataLoader
 
-from brs_detr.data.images import UnreadableImage
 from brs_detr.data.registry import register
 from brs_detr.errors import UserError
+from brs_detr.runtime.images import UnreadableImage
 
 PIPELINE = [{"type": "LoadImage"}, {"type": "LoadAnnotations", "with_bbox": True}, {"type": "PackDetInputs"}]
 
@@ -102,11 +102,11 @@ def test_an_unreadable_image_is_named_with_and_without_workers(coco, fault: str,
     else:
         path.write_bytes(b"\x89PNG no image" * (fault == "broken"))
     loader = DataLoader(build(coco), batch_size=None, num_workers=num_workers, collate_fn=lambda sample: sample)
-    reason = "there is no such file" if fault == "missing" else "it is not an image, or its data are damaged"
+    reasons = {"missing": "there is no such file", "empty": "it is empty", "broken": "it is not an image"}
     with pytest.raises(UnreadableImage) as caught:
         list(loader)
     assert str(caught.value).splitlines() == [
-        f"Cannot read the image {path}: {reason}",
+        f"Cannot read the image {path}: {reasons[fault]}",
         "  Replace the file, or take it out of the data set.",
     ]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from brs_detr.errors import UserError
-from brs_detr.prediction.sources import find_sources
+from brs_detr.prediction.sources import find_sources, left_out
 
 
 def names(tmp_path: Path, *texts: object, recursive: bool = False) -> list[str]:
@@ -29,6 +29,24 @@ def test_patterns(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for pattern in ("*.gif", "*.txt"):
         with pytest.raises(UserError, match="Nothing that can be read fits"):
             names(tmp_path, photos / pattern)
+
+
+def test_every_kind_of_image_is_found_whatever_its_case(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    kinds = ["a.jfif", "b.GIF", "c.ppm", "d.JP2", "e.Webp", "f.TIF", "g.avif", "h.heic", "i.pgm", "j.JPG"]
+    for name in kinds:
+        (photos / name).touch()
+    assert names(tmp_path, photos) == kinds and left_out([str(photos)], False) == []
+
+
+def test_what_a_folder_holds_besides_is_named(photos: Path, tmp_path: Path) -> None:
+    for name in ("clip.mp4", "more/scan.pdf", ".DS_Store"):
+        (photos / name).touch()
+    assert left_out([str(photos)], False) == [str(photos / "clip.mp4"), str(photos / "notes.txt")]
+    assert str(photos / "more" / "scan.pdf") in left_out([str(photos)], True)
+    assert left_out([str(photos / "*"), str(photos / "a.jpg")], False) == [str(photos / "notes.txt")]
+    assert left_out(["http://host/a.jpg?b=1", "webcam"], False) == []
 
 
 def test_files_of_one_name_are_told_apart(photos: Path, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -20,7 +22,7 @@ def noise(*shape: int) -> np.ndarray:
     return cv2.resize(coarse, shape[1::-1], interpolation=cv2.INTER_CUBIC)
 
 
-def in_training(path: Path) -> np.ndarray:
+def in_opencv(path: Path) -> np.ndarray:
     return cv2.imread(str(path))[..., ::-1]
 
 
@@ -34,23 +36,23 @@ JPEG_KINDS = [
 
 @pytest.mark.parametrize("kind", JPEG_KINDS)
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_jpeg_is_decoded_as_in_training(tmp_path: Path, kind: dict[str, Any], mode: str) -> None:
+def test_jpeg_is_decoded_as_in_opencv(tmp_path: Path, kind: dict[str, Any], mode: str) -> None:
     Image.fromarray(noise(61, 83, 3)).convert(mode).save(tmp_path / "p.jpg", **kind)
-    np.testing.assert_array_equal(read_pixels(tmp_path / "p.jpg"), in_training(tmp_path / "p.jpg"))
+    np.testing.assert_array_equal(read_pixels(tmp_path / "p.jpg"), in_opencv(tmp_path / "p.jpg"))
 
 
-def test_jpeg_in_printing_inks_is_decoded_as_in_training(tmp_path: Path) -> None:
+def test_jpeg_in_printing_inks_is_decoded_as_in_opencv(tmp_path: Path) -> None:
     Image.fromarray(noise(61, 83, 4), "CMYK").save(tmp_path / "p.jpg", quality=95)
-    np.testing.assert_array_equal(read_pixels(tmp_path / "p.jpg"), in_training(tmp_path / "p.jpg"))
+    np.testing.assert_array_equal(read_pixels(tmp_path / "p.jpg"), in_opencv(tmp_path / "p.jpg"))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA", "1"])
-def test_png_is_decoded_as_in_training(tmp_path: Path, mode: str) -> None:
+def test_png_is_decoded_as_in_opencv(tmp_path: Path, mode: str) -> None:
     picture = Image.fromarray(noise(31, 47, 3)).convert(mode)
     if mode in ("RGBA", "LA"):
         picture.putalpha(Image.fromarray(noise(31, 47)))
     picture.save(tmp_path / "p.png")
-    np.testing.assert_array_equal(read_pixels(tmp_path / "p.png"), in_training(tmp_path / "p.png"))
+    np.testing.assert_array_equal(read_pixels(tmp_path / "p.png"), in_opencv(tmp_path / "p.png"))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -58,7 +60,7 @@ def test_files_are_turned_upright(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     Image.fromarray(noise(31, 47, 3)).save(tmp_path / "p.jpg", exif=exif)
-    np.testing.assert_array_equal(read_pixels(tmp_path / "p.jpg"), in_training(tmp_path / "p.jpg"))
+    np.testing.assert_array_equal(read_pixels(tmp_path / "p.jpg"), in_opencv(tmp_path / "p.jpg"))
 
 
 def damaged(image_format: str) -> bytes:
@@ -75,12 +77,17 @@ def test_damaged_files_are_named(tmp_path: Path, image_format: str) -> None:
         read_pixels(tmp_path / "p.jpg")
 
 
-def test_what_pillow_answers_with_a_runtime_error_is_named(tmp_path: Path) -> None:
-    """DDS here; damaged AVIF as well, where Pillow was built with it."""
-    stream = io.BytesIO()
-    Image.fromarray(noise(31, 47, 3)).save(stream, "DDS")
-    content = bytearray(stream.getvalue())
-    content[80:84] = b"\0\0\0\0"  # the flags of its pixels
-    (tmp_path / "p.jpg").write_bytes(content)
-    with pytest.raises(UnreadableImage, match=r"p\.jpg: Unknown pixel format"):
+def test_what_pillow_answers_with_another_error_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As damaged AVIF does with a RuntimeError."""
+    Image.fromarray(noise(31, 47, 3)).save(tmp_path / "p.bmp")
+    for error in (RuntimeError("no such frame"), KeyError("tag"), ZeroDivisionError()):
+        monkeypatch.setattr("PIL.BmpImagePlugin.BmpImageFile.load", Mock(side_effect=error))
+        with pytest.raises(UnreadableImage, match=f"p.bmp: ({re.escape(str(error))}|{type(error).__name__})"):
+            read_pixels(tmp_path / "p.bmp")
+
+
+def test_formats_that_run_programs_are_not_opened(tmp_path: Path) -> None:
+    Image.fromarray(noise(31, 47, 3)).save(tmp_path / "drawing.eps")
+    (tmp_path / "drawing.eps").rename(tmp_path / "p.jpg")
+    with pytest.raises(UnreadableImage, match=r"p\.jpg: it is not an image"):
         read_pixels(tmp_path / "p.jpg")

@@ -152,7 +152,7 @@ def test_a_refusal_of_the_server_is_shown(chromium: Browser, server: Served, tmp
     opened = chromium.new_page()
     opened.goto(server.url)
     opened.set_input_files("#files", tmp_path / "<i>cut.png")
-    expect(opened.locator("#problems")).to_contain_text("<i>cut.png: The image is damaged or cut off")
+    expect(opened.locator("#problems")).to_contain_text("<i>cut.png: The image cannot be read")
     expect(opened.locator("#work")).to_be_hidden()
     opened.close()
 

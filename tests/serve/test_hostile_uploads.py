@@ -59,7 +59,8 @@ def gif_bomb() -> bytes:
     buffer = io.BytesIO()
     frames = [Image.new("P", (90, 90), n) for n in range(50)]
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
-    return buffer.getvalue()
+    content = buffer.getvalue()
+    return content[:6] + struct.pack("<HH", 20_000, 20_000) + content[10:]
 
 
 WHOLE, JPEG = picture(60, 60), picture(60, 60, "JPEG")
@@ -72,7 +73,7 @@ IMAGES = {
     "svg with a script": (SVG, 415),
     "html": (b"<!doctype html><script>alert(1)</script>", 415),
     "pdf": (b"%PDF-1.7\n1 0 obj", 415),
-    "gif bomb": (gif_bomb(), 415),
+    "gif bomb": (gif_bomb(), 422),
     "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd) (r) file", 415),
     "nulls": (bytes(5000), 415),
     "json": (b'{"image": "https://example.org/a.png"}', 415),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from brs_detr.runtime.images import read_file
 
 NUM_BITS = 256
 MAX_DIFFERENCE = 16
@@ -40,17 +40,12 @@ def read_fingerprint(path: str | Path) -> Fingerprint:
     """Decode an image file and take its fingerprint.
 
     Raises:
-        Exception: whatever Pillow raises where the data are damaged.
+        UnreadableImage: the file is missing or cannot be decoded.
     """
-    from PIL import Image, ImageOps
-
-    with Image.open(path) as file:
-        picture = ImageOps.exif_transpose(file)
-        if not picture.mode.startswith(("I", "F")):  # these have no 8-bit colours to go to
-            picture = picture.convert("RGB")
-        digest = hashlib.blake2b(repr((picture.mode, picture.size)).encode(), digest_size=16)
-        digest.update(picture.tobytes())
-        return Fingerprint(digest.digest(), _outline(picture))
+    pixels = read_file(path)
+    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
+    digest.update(pixels.tobytes())
+    return Fingerprint(digest.digest(), _outline(pixels))
 
 
 def near_pairs(
@@ -66,11 +61,9 @@ def near_pairs(
             yield start + row, column
 
 
-def _outline(picture: Image) -> NDArray[np.bool_] | None:
+def _outline(pixels: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
     """Difference hash: whether each of 16 x 16 places is darker than its neighbour to the right."""
-    from PIL import Image
-
-    grey = picture.convert("F" if picture.mode.startswith(("I", "F")) else "L").convert("F")
+    grey = Image.fromarray(pixels).convert("L").convert("F")
     levels = np.asarray(grey.resize((_SIDE + 1, _SIDE), Image.Resampling.BOX))
     steps = np.diff(levels, axis=1)
     outline = (steps > 0).ravel()

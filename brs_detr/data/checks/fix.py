@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from PIL import Image
+
 from brs_detr.data.annotations import write_annotations
 from brs_detr.data.checks.check import find_faults, merged
 from brs_detr.data.checks.check_source import UNREADABLE_SPLIT
@@ -17,11 +19,19 @@ from brs_detr.data.checks.twins import decoded_pictures, same_pictures
 from brs_detr.data.findings import DUPLICATE_ID, MALFORMED, Finding
 from brs_detr.data.formats.source import open_source
 from brs_detr.data.fresh_folder import fresh_folder
-from brs_detr.data.images import ORIENTATION
 from brs_detr.data.placing import place_file, require_apart
 from brs_detr.errors import UserError
+from brs_detr.runtime.images import ORIENTATION, orientation_of
 
 Changes = dict[str, dict[str, int]]
+
+_BACK = {
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""By the orientation that exchanges width and height, what undoes it."""
 
 
 def fix_source(report: DataReport, folder: str | Path, link: bool = False) -> Changes:
@@ -112,13 +122,16 @@ def _names_inside(images: list[dict[str, Any]]) -> Iterator[str]:
 
 def _save_unturned(file: Path, target: Path) -> None:
     """Save an image without the rotation in its EXIF data; a JPEG with its own tables: hardly a pixel changes."""
-    from PIL import Image
-
-    with Image.open(file) as image:
+    with file.open("rb") as stream, Image.open(stream) as image:
+        orientation = orientation_of(image)
+        image.load()
         exif = image.getexif()
-        del exif[ORIENTATION]
+        exif.pop(ORIENTATION, None)
         if image.format in ("JPEG", "MPO"):
+            image.format = "JPEG"  # by which Pillow knows that it can keep the tables
             image.save(target, format="JPEG", quality="keep", subsampling="keep", exif=exif)
+        elif image.format == "TIFF":  # which Pillow has turned
+            image.transpose(_BACK[orientation]).save(target, format="TIFF", exif=exif)
         else:
             image.save(target, format=image.format, lossless=True, exif=exif)
 

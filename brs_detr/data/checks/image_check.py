@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 
 from brs_detr.data.checks.fingerprint import Fingerprint, read_fingerprint
 from brs_detr.data.findings import (
+    LARGE_IMAGE,
     MISSING_IMAGE,
     SIDEWAYS_SIZE,
     UNREADABLE_IMAGE,
@@ -18,9 +18,11 @@ from brs_detr.data.findings import (
     Example,
     FaultKind,
     Finding,
+    kind_of,
 )
 from brs_detr.data.formats.source_files import is_there, list_files
-from brs_detr.data.images import UnreadableImage, read_header
+from brs_detr.data.images import ImageHeader, read_header
+from brs_detr.runtime.images import UnreadableImage
 
 Progress = Callable[[int, int], None]
 Entry = dict[str, Any]
@@ -31,6 +33,9 @@ DAMAGED_IMAGE = FaultKind(
 TURNED_IMAGE = FaultKind(
     "image with an EXIF rotation", "Loaded upright; look whether its boxes were drawn on the upright picture.", "note"
 )
+PAGED_IMAGE = FaultKind(
+    "image file with several pages or frames", "The first is used; save others that you need as files.", "note"
+)
 EMPTY_IMAGE = FaultKind(
     "image without any object", "Kept, and trained on as background. Look whether it was forgotten.", "note"
 )
@@ -40,7 +45,7 @@ UNLISTED_IMAGE = FaultKind(
     "note",
 )
 
-IMAGE_FAULTS = (MISSING_IMAGE, UNREADABLE_IMAGE, DAMAGED_IMAGE, WRONG_SIZE, SIDEWAYS_SIZE)
+IMAGE_FAULTS = (MISSING_IMAGE, UNREADABLE_IMAGE, LARGE_IMAGE, DAMAGED_IMAGE, WRONG_SIZE, SIDEWAYS_SIZE)
 """What makes an image unusable."""
 
 _NUM_THREADS = 8
@@ -52,13 +57,13 @@ class ImageLook(NamedTuple):
     Args:
         path: of the file.
         fault: kind and description of what is wrong with it; None for a good one.
-        is_turned: whether its EXIF data ask for a rotation.
+        header: what it says of itself; None where it cannot be read.
         fingerprint: of its pixels, where it was decoded.
     """
 
     path: Path
     fault: tuple[FaultKind, Example] | None = None
-    is_turned: bool = False
+    header: ImageHeader | None = None
     fingerprint: Fingerprint | None = None
 
 
@@ -74,8 +79,7 @@ def look_at_images(
         progress: called as `progress(done, total)`.
     """
     looks = []
-    with ThreadPoolExecutor(_NUM_THREADS) as pool, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of large pictures and of odd EXIF data
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
         for look in pool.map(lambda image: _look(image, image_dir, is_thorough), images):
             looks.append(look)
             if progress is not None:
@@ -92,12 +96,14 @@ def image_faults(looks: Sequence[ImageLook]) -> Iterator[Finding]:
 
 
 def image_notes(dataset: dict[str, list[Entry]], looks: Sequence[ImageLook]) -> Iterator[Finding]:
-    """Good images that are turned upright when they are loaded, and those without any annotation."""
+    """Good images that are turned when they are loaded or have more pages, and those without any annotation."""
     pairs = list(zip(dataset["images"], looks, strict=True))
     annotated = {annotation["image_id"] for annotation in dataset["annotations"]}
-    turned = [_example(image, look.path) for image, look in pairs if look.is_turned and look.fault is None]
+    good = [(_example(image, look.path), look.header) for image, look in pairs if look.header and look.fault is None]
+    turned = [example for example, header in good if header.is_turned]
+    more = [example for example, header in good if header.has_more]
     empty = [_example(image, look.path) for image, look in pairs if image["id"] not in annotated]
-    for kind, examples in ((TURNED_IMAGE, turned), (EMPTY_IMAGE, empty)):
+    for kind, examples in ((TURNED_IMAGE, turned), (PAGED_IMAGE, more), (EMPTY_IMAGE, empty)):
         if examples:
             yield Finding.of(kind, examples, len(pairs))
 
@@ -119,19 +125,18 @@ def _look(image: Entry, image_dir: Path, is_thorough: bool) -> ImageLook:
     try:
         header = read_header(path)
     except UnreadableImage as error:
-        reason = error.message.rpartition(f"{path}: ")[2]
-        return ImageLook(path, (UNREADABLE_IMAGE, _example(image, path, f": {reason}")))
+        return ImageLook(path, (kind_of(error), _example(image, path, f": {error.reason}")))
     stated, (height, width) = (image["height"], image["width"]), header.size
     if header.size != stated:
         kind = SIDEWAYS_SIZE if header.stored_size == stated else WRONG_SIZE
         remark = f": {width} x {height} instead of {image['width']} x {image['height']}"
-        return ImageLook(path, (kind, _example(image, path, remark)), header.is_turned)
+        return ImageLook(path, (kind, _example(image, path, remark)), header)
     if not is_thorough:
-        return ImageLook(path, None, header.is_turned)
+        return ImageLook(path, None, header)
     try:
-        return ImageLook(path, None, header.is_turned, read_fingerprint(path))
-    except Exception as error:  # Pillow's decoders raise all kinds of errors
-        return ImageLook(path, (DAMAGED_IMAGE, _example(image, path, f": {error}")), header.is_turned)
+        return ImageLook(path, None, header, read_fingerprint(path))
+    except UnreadableImage as error:
+        return ImageLook(path, (DAMAGED_IMAGE, _example(image, path, f": {error.reason}")), header)
 
 
 def _example(image: Entry, path: Path, remark: str = "") -> Example:

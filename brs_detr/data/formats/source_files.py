@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from brs_detr.data.images import SUFFIXES
 from brs_detr.errors import shortened
+from brs_detr.runtime.images import SUFFIXES
 
 _MAX_NAMES = 8
 _OUTPUTS = {"run.json", "predictions.json"}

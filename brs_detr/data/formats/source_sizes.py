@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from brs_detr.data.images import UnreadableImage, read_size
+from brs_detr.data.images import read_size
+from brs_detr.runtime.images import UnreadableImage
 
 _NUM_THREADS = 8
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
 
-from brs_detr.data.findings import MISSING_IMAGE, UNREADABLE_IMAGE, FaultKind
+from brs_detr.data.findings import MISSING_IMAGE, FaultKind, kind_of
 from brs_detr.data.formats.source_dataset import SourceImage, SourceObject, make_dataset
 from brs_detr.data.formats.source_faults import LABEL_WITHOUT_IMAGE, UNANNOTATED_IMAGE, Fault, findings_of
 from brs_detr.data.formats.source_files import FolderFiles, common_folder
@@ -17,7 +17,7 @@ from brs_detr.data.formats.source_sizes import ImageSize, read_sizes
 from brs_detr.data.formats.source_split import DataSource, SourceSplit, SplitContent, split_of_path
 from brs_detr.data.formats.voc_file import VocImage, VocObject, read_voc_file
 from brs_detr.data.formats.voc_folder import VocFolder, VocSplit, find_voc
-from brs_detr.data.images import UnreadableImage
+from brs_detr.runtime.images import UnreadableImage
 
 COUNTS_FROM_ZERO = FaultKind(
     "box that begins below 1, so that pixels are taken as counted from 0",
@@ -122,7 +122,7 @@ class _VocReader:
         for said, path in usable:
             size = said.size or measured[path]
             if isinstance(size, UnreadableImage):
-                faults.append((UNREADABLE_IMAGE, size.message))
+                faults.append((kind_of(size), size.message))
             else:
                 images.append(self._image(said, path, size))
         return images, faults

@@ -8,7 +8,7 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
-from brs_detr.data.findings import UNREADABLE_IMAGE, FaultKind
+from brs_detr.data.findings import FaultKind, kind_of
 from brs_detr.data.formats.source_dataset import SourceImage, SourceObject, make_dataset
 from brs_detr.data.formats.source_faults import BROKEN_LABEL_FILE, LABEL_WITHOUT_IMAGE, Fault, findings_of
 from brs_detr.data.formats.source_files import FolderFiles, common_folder, list_files, name_below
@@ -20,7 +20,7 @@ from brs_detr.data.formats.yolo_labels import YoloRow, box_xywh, read_label_file
 from brs_detr.data.formats.yolo_names import NUMBERED_NAMES, numbered_names
 from brs_detr.data.formats.yolo_pairs import label_of, lone_labels
 from brs_detr.data.formats.yolo_yaml import read_data_yaml
-from brs_detr.data.images import UnreadableImage
+from brs_detr.runtime.images import UnreadableImage
 
 UNKNOWN_CLASS = FaultKind("class number without a name", "Add the name to the list of names, or mend the number.")
 
@@ -131,7 +131,7 @@ class _YoloReader:
         faults: list[Fault] = []
         for entry, size in zip(entries, read_sizes(entry.image for entry in entries), strict=True):
             if isinstance(size, UnreadableImage):
-                faults.append((UNREADABLE_IMAGE, size.message))
+                faults.append((kind_of(size), size.message))
             else:
                 images.append(self._image(entry, size))
         return images, faults

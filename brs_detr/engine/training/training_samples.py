@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from brs_detr.data.images import UnreadableImage
 from brs_detr.engine.training.seeds import seed_all
 from brs_detr.errors import UserError
+from brs_detr.runtime.images import UnreadableImage
 
 UNREADABLE = "unreadable"
 """Key of a sample's metadata: messages of the images that it takes the place of."""

@@ -183,10 +183,34 @@ def test_a_sideways_png_keeps_every_pixel(good: Path) -> None:
     target, changes = fix(good)
     mended = Image.open(target / "train" / "t11.png")
     assert mended.tobytes() == before.tobytes()
-    if changes["train"]:  # where OpenCV turns it
-        assert changes["train"] == {"images saved without their EXIF rotation": 1}
-        assert 0x0112 not in mended.getexif()
+    assert changes["train"] == {"images saved without their EXIF rotation": 1}
+    assert 0x0112 not in mended.getexif()
     assert check(target).of_severity("error") == []
+
+
+@pytest.mark.parametrize("orientation", range(5, 9))
+def test_a_sideways_tiff_keeps_every_pixel(good: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = good / "train" / "t11.png"  # the content decides
+    before = Image.open(path).convert("L")
+    before.save(path, "TIFF", exif=exif)
+    target, changes = fix(good)
+    mended = Image.open(target / "train" / "t11.png")
+    assert mended.tobytes() == before.tobytes() and 0x0112 not in mended.getexif()
+    assert changes["train"] == {"images saved without their EXIF rotation": 1}
+
+
+def test_a_sideways_photo_with_a_preview_is_saved_without_it(good: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = good / "train" / "t03.jpg"
+    before = Image.open(path).copy()
+    before.save(path, "MPO", save_all=True, append_images=[before], exif=exif)
+    target, changes = fix(good)
+    assert changes["train"] == {"images saved without their EXIF rotation": 1}
+    mended = Image.open(target / "train" / "t03.jpg")
+    assert mended.size == before.size and mended.format == "JPEG"
 
 
 def test_images_from_other_folders_get_a_name_of_their_own(good: Path) -> None:

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
-from brs_detr.data.checks.image_check import image_faults, look_at_images, unlisted_images
-from brs_detr.data.findings import MISSING_IMAGE, UNREADABLE_IMAGE
+from brs_detr.data.checks.image_check import PAGED_IMAGE, image_faults, image_notes, look_at_images, unlisted_images
+from brs_detr.data.findings import LARGE_IMAGE, MISSING_IMAGE, UNREADABLE_IMAGE, kind_of
+from brs_detr.data.formats.source_sizes import read_sizes
+from brs_detr.runtime.images import UnreadableImage
 
 
 def entry(name: str, **fields: object) -> dict:
@@ -47,3 +50,21 @@ def test_unlisted_images_are_those_that_nobody_names(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     (found,) = unlisted_images(tmp_path, {(tmp_path / "a.png").resolve()})
     assert found.file_name == "deep/b.png" and found.files == (tmp_path / "deep" / "b.png",)
+
+
+def test_a_large_image_has_a_cure_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "a.png")
+    monkeypatch.setenv("BRS_DETR_MAX_PIXELS", "1199")
+    (large,) = image_faults(look_at_images([entry("a.png")], tmp_path))
+    (size,) = read_sizes([tmp_path / "a.png"])
+    assert isinstance(size, UnreadableImage) and large.kind == kind_of(size) == LARGE_IMAGE
+    assert large.examples[0].endswith("a.png: it has 1,200 pixels, more than 1,199")
+    assert "Cut it" in large.kind.cure and "BRS_DETR_MAX_PIXELS" in large.kind.cure
+
+
+def test_a_good_image_of_several_pages_is_noted(tmp_path: Path) -> None:
+    page = Image.new("RGB", (40, 30))
+    page.save(tmp_path / "a.tif", save_all=True, append_images=[page])
+    looks = look_at_images([entry("a.tif")], tmp_path)
+    (paged,) = image_notes({"images": [entry("a.tif")], "annotations": [{"image_id": 7}]}, looks)
+    assert (paged.kind, paged.count, paged.total) == (PAGED_IMAGE, 1, 1)

@@ -6,9 +6,10 @@ import io
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
-from mmcv.transforms import LoadImageFromFile
+from mmengine import fileio
 from rich.console import Console
 
 from brs_detr.engine.run_folder import RunFolder
@@ -19,15 +20,15 @@ from brs_detr.errors import UserError
 @pytest.fixture
 def lose(monkeypatch: pytest.MonkeyPatch):
     """Make files vanish, in processes that load data too."""
-    load = LoadImageFromFile.transform
+    get = fileio.get
 
     def begin(*names: str) -> None:
-        def transform(self: LoadImageFromFile, results: dict) -> dict | None:
-            if results["img_path"].endswith(names):
+        def get_or_lose(path: str, *arguments: Any) -> bytes:
+            if path.endswith(names):
                 raise FileNotFoundError
-            return load(self, results)
+            return get(path, *arguments)
 
-        monkeypatch.setattr(LoadImageFromFile, "transform", transform)
+        monkeypatch.setattr(fileio, "get", get_or_lose)
 
     return begin
 
@@ -81,10 +82,10 @@ def test_a_process_that_is_killed_while_it_loads(
 ) -> None:
     parent = os.getpid()
 
-    def die(self: LoadImageFromFile, results: dict) -> None:
+    def die(*arguments: Any) -> None:
         assert os.getpid() != parent
         os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(LoadImageFromFile, "transform", die)
+    monkeypatch.setattr(fileio, "get", die)
     with pytest.raises(UserError, match="A process that loads images was ended from outside"):
         run_on(tiny_config, shapes, tmp_path / "run", "train_dataloader.num_workers=1")
