@@ -17,6 +17,7 @@ from brs_detr.data.formats.source_sizes import ImageSize, read_sizes
 from brs_detr.data.formats.source_split import DataSource, SourceSplit, SplitContent, split_of_path
 from brs_detr.data.formats.voc_file import VocImage, VocObject, read_voc_file
 from brs_detr.data.formats.voc_folder import VocFolder, VocSplit, find_voc
+from brs_detr.data.formats.voc_pairs import likely_images, pair_images
 from brs_detr.data.images import UnreadableImage
 
 COUNTS_FROM_ZERO = FaultKind(
@@ -45,10 +46,10 @@ def open_voc(files: FolderFiles) -> DataSource | None:
 
 @dataclass(frozen=True)
 class _Located:
-    """An annotation file, read, and the image that it belongs to, if there is one."""
+    """An annotation file, read, and the image that it belongs to, or why there is none."""
 
     said: VocImage
-    image: Path | None
+    image: Path | Fault
 
 
 class _VocReader:
@@ -58,8 +59,8 @@ class _VocReader:
         self.folder, self.root = folder, folder.files.root
 
     def source_split(self, name: str, split: VocSplit) -> SourceSplit:
-        images = [self.folder.image_of(path) for path in split.annotations]
-        image_dir = common_folder((self.root / image for image in images if image is not None), otherwise=self.root)
+        images = likely_images(split.annotations, self.folder.files.images)
+        image_dir = common_folder((self.root / image for image in images), otherwise=self.root)
         return SourceSplit(name, split.file, image_dir, cache(partial(self._read, name, image_dir)))
 
     @property
@@ -69,7 +70,16 @@ class _VocReader:
 
     @cached_property
     def _located(self) -> dict[str, list[_Located]]:
-        return {name: [self._locate(path) for path in split.annotations] for name, split in self.folder.splits.items()}
+        paths = dict.fromkeys(itertools.chain(*(split.annotations for split in self.folder.splits.values())))
+        said = {path: read_voc_file(self.root / path, path.as_posix()) for path in paths}
+        files = self.folder.files
+        images = pair_images(said, files.images, (path for path in files.ending(".xml") if path not in said))
+        return {
+            name: [
+                _Located(said[path], images.get(path, (self._no_image, said[path].where))) for path in split.annotations
+            ]
+            for name, split in self.folder.splits.items()
+        }
 
     @cached_property
     def _class_numbers(self) -> dict[str, int]:
@@ -85,10 +95,6 @@ class _VocReader:
             if min(thing.corners[:2]) < 1
         ]
 
-    def _locate(self, path: Path) -> _Located:
-        said = read_voc_file(self.root / path, path.as_posix())
-        return _Located(said, self.folder.image_of(path, said.image_name))
-
     def _objects(self) -> Iterator[tuple[str, VocObject]]:
         for entry in itertools.chain(*self._located.values()):
             for thing in entry.said.objects:
@@ -101,7 +107,7 @@ class _VocReader:
         faults = itertools.chain(
             self.folder.splits[name].faults,
             *(entry.said.faults for entry in entries),
-            ((self._no_image, entry.said.where) for entry in entries if entry.image is None),
+            dict.fromkeys(entry.image for entry in entries if not isinstance(entry.image, Path)),
             ((UNANNOTATED_IMAGE, path.as_posix()) for path in self._unannotated(name)),
             unreadable,
             self._faults_of_all(names.values()) if name == next(iter(self.folder.splits)) else (),
@@ -114,7 +120,11 @@ class _VocReader:
         yield from name_faults(names, self.root.name)
 
     def _images(self, entries: list[_Located]) -> tuple[list[SourceImage], list[Fault]]:
-        usable = [(entry.said, self.root / entry.image) for entry in entries if entry.image and entry.said.is_readable]
+        usable = [
+            (entry.said, self.root / entry.image)
+            for entry in entries
+            if isinstance(entry.image, Path) and entry.said.is_readable
+        ]
         unstated = [path for said, path in usable if said.size is None]
         measured = dict(zip(unstated, read_sizes(unstated), strict=True))
         images: list[SourceImage] = []

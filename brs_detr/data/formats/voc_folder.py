@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 
+from brs_detr.data.findings import FaultKind
 from brs_detr.data.formats.source_faults import MISSING_LABEL_FILE, OUTSIDE_OF_SPLITS, Fault
 from brs_detr.data.formats.source_files import FolderFiles
 from brs_detr.data.formats.source_split import SPLITS, split_name, split_of_path
+from brs_detr.data.images import SUFFIXES
 
 _NUM_PEEKED = 20
 _HEAD = 4096  # bytes in which the root element must begin
 _ROOT = re.compile(rb"<annotation[\s>]")
+_SUFFIXES = {".xml", *SUFFIXES}
 _COLUMN = re.compile(r"\s+-?[01]$")  # in the list of one class: absent, difficult, present
+
+UNCLEAR_LINE = FaultKind(
+    "name in the list of a split that several annotation files have", "Write the path below Annotations, as a/1."
+)
 
 
 @dataclass(frozen=True)
@@ -40,24 +46,6 @@ class VocFolder:
     files: FolderFiles
     splits: dict[str, VocSplit]
     is_listed: bool
-
-    @cached_property
-    def images_by_stem(self) -> dict[str, list[Path]]:
-        """Images by their name without suffix."""
-        images: dict[str, list[Path]] = {}
-        for path in self.files.images:
-            images.setdefault(path.stem, []).append(path)
-        return images
-
-    def image_of(self, annotation: Path, image_name: str = "") -> Path | None:
-        """The image of an annotation file: of its own name, else of the name that it states.
-
-        Of several, the one beside the file is taken, else one in the same split.
-        """
-        paths = self.images_by_stem.get(annotation.stem) or self.images_by_stem.get(Path(image_name).stem, [])
-        split = split_of_path(annotation)
-        ranked = sorted(paths, key=lambda path: (path.parent != annotation.parent, split_of_path(path) != split, path))
-        return ranked[0] if ranked else None
 
 
 def find_voc(files: FolderFiles) -> VocFolder | None:
@@ -88,8 +76,10 @@ def _is_voc(file: Path) -> bool:
 
 def _listed_splits(files: FolderFiles, annotations: Iterable[Path]) -> dict[str, VocSplit]:
     lists = {path.stem: files.root / path for path in files.ending(".txt") if path.parts[:-1] == ("ImageSets", "Main")}
-    known = {path.stem: path for path in annotations}
-    known |= {"/".join((*path.parts[1:-1], path.stem)): path for path in annotations}  # as written below Annotations
+    known: dict[str, list[Path]] = {}
+    for path in annotations:
+        known.setdefault(path.stem, []).append(path)
+    known |= {"/".join((*path.parts[1:-1], path.stem)): [path] for path in annotations}  # as written below Annotations
     splits = {name: _read_list(file, known) for name, file in lists.items() if name in (*SPLITS, "trainval")}
     both = splits.pop("trainval", None)
     if both is not None and "train" not in splits:
@@ -100,13 +90,30 @@ def _listed_splits(files: FolderFiles, annotations: Iterable[Path]) -> dict[str,
     }
 
 
-def _read_list(file: Path, known: dict[str, Path]) -> VocSplit:
-    names = [line.strip().strip('"') for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
-    names = [name if name in known else _COLUMN.sub("", name).strip('"') for name in names if name]
-    names = list(dict.fromkeys(names))
-    missing = [f"{name}.xml, named in ImageSets/Main/{file.name}" for name in names if name not in known]
-    paths = tuple(dict.fromkeys(known[name] for name in names if name in known))
-    return VocSplit(file, paths, tuple((MISSING_LABEL_FILE, text) for text in missing))
+def _read_list(file: Path, known: dict[str, list[Path]]) -> VocSplit:
+    lines = dict.fromkeys(
+        line.strip().strip('"') for line in file.read_text(encoding="utf-8", errors="replace").splitlines()
+    )
+    paths: dict[Path, None] = {}
+    faults: list[Fault] = []
+    for line in filter(None, lines):
+        name = _name_of(line, known)
+        match known.get(name, []):
+            case [path]:
+                paths[path] = None
+            case []:
+                faults.append((MISSING_LABEL_FILE, f"{name}.xml, named in ImageSets/Main/{file.name}"))
+            case several:
+                text = " or ".join(path.as_posix() for path in several)
+                faults.append((UNCLEAR_LINE, f"{name}, named in ImageSets/Main/{file.name}: {text}"))
+    return VocSplit(file, tuple(paths), tuple(faults))
+
+
+def _name_of(line: str, known: Container[str]) -> str:
+    """The name that a line says: the line itself, or the line without the column or the suffix of a file behind it."""
+    name = _COLUMN.sub("", line).strip('"')
+    bare = name[: -len(PurePath(name).suffix)] if PurePath(name).suffix.lower() in _SUFFIXES else name
+    return next((name for name in (line, name) if name in known), bare)
 
 
 def _splits_by_folder(files: FolderFiles, annotations: Iterable[Path]) -> dict[str, VocSplit]:

@@ -20,6 +20,9 @@ from brs_detr.data.formats.source_faults import (
 )
 from brs_detr.data.formats.source_split import SplitContent
 from brs_detr.data.formats.voc import COUNTS_FROM_ZERO
+from brs_detr.data.formats.voc_file import SWAPPED_CORNERS
+from brs_detr.data.formats.voc_folder import UNCLEAR_LINE
+from brs_detr.data.formats.voc_pairs import AMBIGUOUS_IMAGE, MISNAMED_IMAGE, SHARED_IMAGE
 
 
 @pytest.fixture
@@ -70,9 +73,17 @@ def test_zero_based_boxes_are_kept_when_any_box_begins_at_zero(voc: Path) -> Non
 
 
 def test_zero_area_and_outside_boxes_are_kept_for_the_check(voc: Path) -> None:
-    write_voc(voc, "three", *(voc_object("dog", box) for box in ((9, 9, 9, 9), (8, 3, 3, 8), (30, 20, 90, 31))))
-    assert boxes(voc, "val") == [[8, 8, 0, 0], [7, 2, -5, 6], [29, 19, 61, 12]]
-    assert [annotation["area"] for annotation in read(voc, "val").dataset["annotations"]] == [0, 0, 732]
+    write_voc(voc, "three", *(voc_object("dog", box) for box in ((9, 9, 9, 9), (30, 20, 90, 31))))
+    assert boxes(voc, "val") == [[8, 8, 0, 0], [29, 19, 61, 12]]
+    assert [annotation["area"] for annotation in read(voc, "val").dataset["annotations"]] == [0, 732]
+
+
+def test_swapped_corners_are_put_in_order_and_named(voc: Path) -> None:
+    write_voc(voc, "three", *(voc_object("dog", box) for box in ((8, 3, 3, 8), (8, 8, 3, 3), (3, 3, 8, 8))))
+    assert boxes(voc, "val") == [[2, 2, 6, 6]] * 3
+    assert found(read(voc, "val"), SWAPPED_CORNERS) == [f"Annotations/three.xml, object {number}" for number in (1, 2)]
+    write_voc(voc, "three", voc_object("dog", (8, 9, 3, 0)))
+    assert boxes(voc, "val") == [[3, 0, 5, 9]]  # counted from 0, as the lower end shows
 
 
 def test_trainval_stands_in_for_a_missing_train(voc: Path) -> None:
@@ -215,6 +226,97 @@ def test_images_may_lie_in_another_folder_and_under_the_stated_name(tmp_path: Pa
     split = open_source(tmp_path).splits["all"]
     names = [image["file_name"] for image in split.read().dataset["images"]]
     assert all((split.image_dir / name).is_file() for name in names) and names == ["deep/b.jpg", "a.jpg"]
+
+
+def put(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30)).save(folder / name)
+
+
+def annotate(folder: Path, **names: str) -> None:
+    """An annotation file by its stem, with what it states as name of its image."""
+    for stem, name in names.items():
+        file = folder / f"{stem.replace('__', '/')}.xml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_xml(file, voc_object("dog", (1, 1, 9, 9)), name=name)
+
+
+def pairs(folder: Path, split: str = "all") -> dict[str, str]:
+    content = read(folder, split)
+    names = {image["source"]: image["file_name"] for image in content.dataset["images"]}
+    kinds = (AMBIGUOUS_IMAGE, SHARED_IMAGE, MISNAMED_IMAGE, LABEL_WITHOUT_IMAGE, UNCLEAR_LINE)
+    return {**names, **{text: kind.what for kind in kinds for text in found(content, kind)}}
+
+
+def test_of_images_with_one_stem_the_stated_one_is_taken(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "a.png", "b.jpg")
+    annotate(tmp_path, a="a.png", b="elsewhere.png")
+    assert pairs(tmp_path) == {"a.xml": "a.png", "b.xml": "b.jpg"}
+    annotate(tmp_path, a="")
+    assert pairs(tmp_path) == {"a.xml: a.jpg or a.png": AMBIGUOUS_IMAGE.what, "b.xml": "b.jpg"}
+
+
+def test_the_nearest_image_of_a_name_is_taken(tmp_path: Path) -> None:
+    put(tmp_path, *(f"JPEGImages/{name}.jpg" for name in ("a/1", "b/1", "1")))
+    annotate(tmp_path, Annotations__b__1="1.jpg", Annotations__1="1.jpg")
+    assert pairs(tmp_path) == {"Annotations/1.xml": "1.jpg", "Annotations/b/1.xml": "b/1.jpg"}
+    (tmp_path / "JPEGImages/1.jpg").unlink()
+    text = "Annotations/1.xml: JPEGImages/a/1.jpg or JPEGImages/b/1.jpg"
+    assert pairs(tmp_path) == {text: AMBIGUOUS_IMAGE.what, "Annotations/b/1.xml": "b/1.jpg"}
+    annotate(tmp_path, Annotations__1="a\\1.jpg")
+    assert pairs(tmp_path) == {"Annotations/1.xml": "a/1.jpg", "Annotations/b/1.xml": "b/1.jpg"}
+
+
+def test_segmentation_masks_are_no_images(voc: Path) -> None:
+    put(voc, "SegmentationClass/one.png", "Depth/one.jpg")
+    assert pairs(voc, "train") == {"Annotations/one.xml": "one.jpg", "Annotations/two.xml": "two.jpg"}
+
+
+def test_an_image_belongs_to_one_annotation_file(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "c.jpg")
+    annotate(tmp_path, a="a.jpg", a_flipped="a.jpg", old__a="a.jpg")
+    assert pairs(tmp_path) == {
+        "a.xml": "a.jpg",
+        "a_flipped.xml": LABEL_WITHOUT_IMAGE.what,
+        "old/a.xml": LABEL_WITHOUT_IMAGE.what,
+    }
+    annotate(tmp_path, x="c.jpg", y="c.jpg")
+    assert pairs(tmp_path)["c.jpg: x.xml, y.xml"] == SHARED_IMAGE.what
+
+
+def test_an_image_of_another_split_is_not_taken(loose: Path) -> None:
+    (loose / "train" / "a.jpg").unlink()
+    assert pairs(loose, "train") == {"train/a.xml": LABEL_WITHOUT_IMAGE.what}
+
+
+def test_a_name_that_speaks_of_another_image_is_refused_unless_that_has_a_file(tmp_path: Path) -> None:
+    put(tmp_path, "1.jpg", "2.jpg", "3.jpg", "2_copy.jpg")
+    annotate(tmp_path, **{"1": "2.jpg", "2": "3.jpg", "2_copy": "2.jpg"})
+    assert pairs(tmp_path) == {
+        "1.xml: 1.jpg, or 2.jpg as <filename> says": MISNAMED_IMAGE.what,
+        "2.xml: 2.jpg, or 3.jpg as <filename> says": MISNAMED_IMAGE.what,
+        "2_copy.xml: 2_copy.jpg, or 2.jpg as <filename> says": MISNAMED_IMAGE.what,
+    }
+    annotate(tmp_path, **{"1": "1.jpg", "2": "2.jpg", "2_copy": "2.jpg"})
+    assert pairs(tmp_path) == {f"{stem}.xml": f"{stem}.jpg" for stem in ("1", "2", "2_copy")}
+
+
+def test_names_that_differ_in_capitals_or_in_how_letters_are_composed_are_alike(tmp_path: Path) -> None:
+    put(tmp_path, "ma\u0308h.JPG", "Dog.jpg")
+    annotate(tmp_path, **{"m\u00e4h": "", "dog": ""})
+    assert pairs(tmp_path) == {"m\u00e4h.xml": "ma\u0308h.JPG", "dog.xml": "Dog.jpg"}
+
+
+def test_a_listed_name_that_two_files_have_is_refused(voc: Path) -> None:
+    for folder in ("a", "b"):
+        put(voc, f"JPEGImages/{folder}/1.jpg")
+        annotate(voc, **{f"Annotations__{folder}__1": "1.jpg"})
+    write_list(voc, "val", "1", "b/1", "two.jpg", "three.xml 1")
+    assert pairs(voc, "val") == {
+        "1, named in ImageSets/Main/val.txt: Annotations/a/1.xml or Annotations/b/1.xml": UNCLEAR_LINE.what,
+        **{f"Annotations/{stem}.xml": f"{stem}.jpg" for stem in ("b/1", "two", "three")},
+    }
 
 
 def test_xml_of_another_kind_is_no_voc(tmp_path: Path) -> None:
