@@ -25,6 +25,7 @@ from brs_detr.data.findings import (
     Finding,
 )
 from brs_detr.data.formats.source import open_source
+from brs_detr.data.formats.voc import WIDTH_FOR_CORNER
 from brs_detr.data.fresh_folder import fresh_folder
 from brs_detr.data.images import ORIENTATION
 from brs_detr.data.placing import place_file, require_apart
@@ -32,7 +33,7 @@ from brs_detr.errors import UserError
 
 Changes = dict[str, dict[str, int]]
 
-_STUBBORN = (MALFORMED, FRACTION_BOXES, NEGATIVE_BOXES, OTHER_READING, SHIFTED_IDS)
+_STUBBORN = (MALFORMED, FRACTION_BOXES, NEGATIVE_BOXES, OTHER_READING, SHIFTED_IDS, WIDTH_FOR_CORNER)
 _MANY, _SHARE = 4, 0.25  # boxes outside of their images from which on they are no slips
 
 

@@ -19,7 +19,7 @@ from brs_detr.data.formats.source_faults import (
     UNANNOTATED_IMAGE,
 )
 from brs_detr.data.formats.source_split import SplitContent
-from brs_detr.data.formats.voc import COUNTS_FROM_ZERO
+from brs_detr.data.formats.voc import COUNTS_FROM_ZERO, NO_IMAGE_FOUND, WIDTH_FOR_CORNER
 from brs_detr.data.formats.voc_file import SWAPPED_CORNERS
 from brs_detr.data.formats.voc_folder import UNCLEAR_LINE
 from brs_detr.data.formats.voc_pairs import AMBIGUOUS_IMAGE, MISNAMED_IMAGE, SHARED_IMAGE
@@ -79,11 +79,27 @@ def test_zero_area_and_outside_boxes_are_kept_for_the_check(voc: Path) -> None:
 
 
 def test_swapped_corners_are_put_in_order_and_named(voc: Path) -> None:
-    write_voc(voc, "three", *(voc_object("dog", box) for box in ((8, 3, 3, 8), (8, 8, 3, 3), (3, 3, 8, 8))))
-    assert boxes(voc, "val") == [[2, 2, 6, 6]] * 3
-    assert found(read(voc, "val"), SWAPPED_CORNERS) == [f"Annotations/three.xml, object {number}" for number in (1, 2)]
-    write_voc(voc, "three", voc_object("dog", (8, 9, 3, 0)))
-    assert boxes(voc, "val") == [[3, 0, 5, 9]]  # counted from 0, as the lower end shows
+    write_voc(voc, "three", *(voc_object("dog", box) for box in ((38, 3, 33, 8), (38, 8, 33, 3), (33, 3, 38, 8))))
+    assert boxes(voc, "val") == [[32, 2, 6, 6]] * 3
+    content = read(voc, "val")
+    assert found(content, SWAPPED_CORNERS) == [f"Annotations/three.xml, object {number}" for number in (1, 2)]
+    assert not any(finding.kind.is_fatal for finding in (*content.findings, *read(voc).findings))
+    write_voc(voc, "three", voc_object("dog", (38, 9, 33, 0)))
+    assert boxes(voc, "val") == [[33, 0, 5, 9]]  # counted from 0, as the lower end shows
+
+
+def test_corners_out_of_order_that_may_be_width_and_height_are_refused(tmp_path: Path) -> None:
+    for stem in ("a", "b"):
+        put(tmp_path, f"{stem}.jpg")
+        write_xml(tmp_path / f"{stem}.xml", voc_object("dog", (21, 10, 9, 15)), voc_object("dog", (5, 5, 30, 20)))
+    assert found(read(tmp_path, "all"), WIDTH_FOR_CORNER) == ["a.xml, object 1", "b.xml, object 1"]
+
+
+def test_annotations_of_which_none_has_its_image_are_refused_with_both_sides(tmp_path: Path) -> None:
+    put(tmp_path, "images/x.jpg")
+    annotate(tmp_path, labels__a="a.jpg", labels__b="b.jpg")
+    content = read(tmp_path, "all")
+    assert found(content, NO_IMAGE_FOUND) == ["labels/a.xml and the others; the images are images/x.jpg"]
 
 
 def test_trainval_stands_in_for_a_missing_train(voc: Path) -> None:
