@@ -126,7 +126,9 @@ class Finding:
 
     def joined(self, other: Finding) -> Finding:
         """This finding and another one of the same kind as one."""
-        return replace(self, count=self.count + other.count, shown=(*self.shown, *other.shown)[:_NUM_KEPT])
+        total = None if self.total is None or other.total is None else self.total + other.total
+        shown = (*self.shown, *other.shown)[:_NUM_KEPT]
+        return replace(self, count=self.count + other.count, shown=shown, total=total)
 
     @property
     def amount(self) -> str:

@@ -70,7 +70,10 @@ def _find(text: str, recursive: bool, downloads: Path) -> list[Source]:
 
 
 def _file(path: Path) -> Source:
-    return Source(path.name, path, path.suffix.lower() in VIDEO_SUFFIXES)
+    is_video = path.suffix.lower() in VIDEO_SUFFIXES
+    if not is_video and not path.exists():
+        raise UserError(f"Cannot read {path}: there is no such file.", "Check the path.")
+    return Source(path.name, path, is_video)
 
 
 def _folder(folder: Path, recursive: bool) -> list[Source]:

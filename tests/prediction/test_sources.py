@@ -37,8 +37,8 @@ def test_a_folder_with_signs_of_a_pattern_in_its_name_means_itself(photos: Path,
     assert names(tmp_path, folder / "*.jpg") == ["a.jpg"]
     assert names(tmp_path, tmp_path / "s*" / "m*" / "*") == ["a.jpg"]
     assert names(tmp_path, tmp_path / "*" / "[ab].*") == ["a.jpg", "b.png"]
-    (missing,) = find_sources([str(folder / "nope.jpg")], False, tmp_path)  # reading it says that it is not there
-    assert missing.path == folder / "nope.jpg"
+    with pytest.raises(UserError, match=r"nope.jpg: there is no such file.\s+Check the path"):
+        names(tmp_path, folder / "nope.jpg")
     with pytest.raises(UserError, match=r"fits .*none \[v1\]/a.jpg, and there is no file of this name"):
         names(tmp_path, tmp_path / "none [v1]" / "a.jpg")
     assert names(tmp_path, folder / "a**") == ["a.jpg"]

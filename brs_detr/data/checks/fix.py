@@ -63,7 +63,7 @@ def fix_source(report: DataReport, folder: str | Path, link: bool = False) -> Ch
     mended = {name: mend_split(part, leaked[name], report.class_names) for name, part in report.splits.items()}
     for name, split in mended.items():
         _require_boxes(report, name, split, bool(leaked[name]))
-    with fresh_folder(folder) as partial:
+    with fresh_folder(folder, overwrite=None) as partial:
         for name, split in mended.items():
             _write(split, partial, name, link)
         _require_good(partial, folder)

@@ -259,6 +259,6 @@ def test_the_copy_must_lie_beside_the_original_in_a_free_folder(good: Path) -> N
     taken = good.parent / "taken"
     taken.mkdir()
     (taken / "mine.txt").write_text("")
-    with pytest.raises(UserError, match="not empty"):
+    with pytest.raises(UserError, match=r"not empty.\s+Choose another name.$"):
         fix_source(report, taken)
     assert names(taken) == ["mine.txt"]
