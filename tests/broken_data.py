@@ -313,7 +313,7 @@ ERRORS: dict[str, Broken] = {
         "YOLO",
     ),
     "YOLO: damaged text": Broken(
-        lambda folder: (folder / "labels" / "train" / "t05.txt").write_bytes(b"\xff\xfe\xff0 1"),
+        lambda folder: (folder / "labels" / "train" / "t05.txt").write_bytes(b"\xff0 1"),
         "error",
         "annotation file that cannot be read",
         "labels/train/t05.txt is not text",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from brs_detr.data.text import decoded
 from brs_detr.errors import UserError
 
 SECTIONS = ("images", "annotations", "categories")
@@ -26,8 +27,7 @@ def read_annotations(file: str | Path) -> dict[str, Any]:
         UserError: the file is missing, is not JSON (with line and column), or lacks one of the three lists.
     """
     try:
-        with Path(file).open("rb") as stream:
-            dataset = json.load(stream)
+        dataset = json.loads(decoded(Path(file).read_bytes(), str(file)))
     except OSError as error:
         raise UserError(f"Cannot open the annotation file {file}: {error.strerror}.", "Check the path.") from None
     except json.JSONDecodeError as error:
@@ -35,8 +35,6 @@ def read_annotations(file: str | Path) -> dict[str, Any]:
         raise UserError(
             f"{file} is not valid JSON: {error.msg} at {where}.", "Mend or export the file again."
         ) from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not text in UTF-8 (byte {error.start}).", "Save the file as UTF-8.") from None
     except RecursionError:
         raise UserError(f"{file} is not annotations: it has lists in lists without end.", "Export it again.") from None
     _require_sections(dataset, file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -37,6 +38,36 @@ class FolderFiles:
     def ending(self, *suffixes: str) -> tuple[Path, ...]:
         """Paths with one of the suffixes, which are given in lower case with a dot."""
         return tuple(path for path in self.paths if path.suffix.lower() in suffixes)
+
+
+class DiskNames:
+    """Finds files whatever the case and the Unicode normal form of their names; lists each folder once."""
+
+    def __init__(self) -> None:
+        self._entries: dict[Path, dict[str, list[str]]] = {}
+        self._folders: dict[Path, list[Path]] = {}
+
+    def find(self, path: Path) -> list[Path]:
+        """The file or folder of a path: as it is written, else all whose names differ in nothing but that."""
+        if os.path.exists(path):  # noqa: PTH110  (Path.exists raises an error at names that the disk does not allow)
+            return [path]
+        if path.parent not in self._folders:
+            self._folders[path.parent] = [] if path.parent == path else self.find(path.parent)
+        return [match for folder in self._folders[path.parent] for match in self.named(folder, path.name)]
+
+    def named(self, folder: Path, name: str) -> list[Path]:
+        """The entry of a folder that is called so, else all whose names differ in nothing but case and normal form."""
+        if folder not in self._entries:
+            self._entries[folder] = {}
+            for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+                self._entries[folder].setdefault(folded(entry.name), []).append(entry.name)
+        names = self._entries[folder].get(folded(name), [])
+        return [folder / entry for entry in ([name] if name in names else names)]
+
+
+def folded(name: str) -> str:
+    """What the spellings of a file name have in common that differ in case or Unicode normal form alone."""
+    return unicodedata.normalize("NFC", name).lower()
 
 
 def list_files(root: Path) -> FolderFiles:
