@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ def read_annotations(file: str | Path) -> dict[str, Any]:
 
     Returns:
         The object. Its entries are not looked at: that is the work of `brs_detr.data.checks.check`. Images of LVIS are
-        given the `file_name` that their `coco_url` ends with, below the folder of COCO.
+        given the `file_name` that their `coco_url` ends with, below the folder of COCO. Names of categories are put
+        into Unicode normal form C, so that those that look alike are one class.
 
     Raises:
         UserError: the file is missing, is not JSON (with line and column), or lacks one of the three lists.
@@ -39,6 +41,9 @@ def read_annotations(file: str | Path) -> dict[str, Any]:
         raise UserError(f"{file} is not annotations: it has lists in lists without end.", "Export it again.") from None
     _require_sections(dataset, file)
     _name_files(dataset["images"])
+    for category in dataset["categories"]:
+        if isinstance(category, dict) and isinstance(name := category.get("name"), str):
+            category["name"] = unicodedata.normalize("NFC", name)
     return dataset
 
 

@@ -10,6 +10,9 @@ from pathlib import Path, PureWindowsPath
 
 from brs_detr.data.findings import FaultKind
 from brs_detr.data.formats.source_faults import BROKEN_LABEL_FILE, BROKEN_OBJECT, Fault
+from brs_detr.data.formats.source_names import class_name
+from brs_detr.data.text import decoded, encoding_of
+from brs_detr.errors import UserError
 
 SWAPPED_CORNERS = FaultKind(
     "box whose xmin is greater than its xmax, or ymin than ymax",
@@ -70,11 +73,11 @@ def read_voc_file(file: Path, where: str) -> VocImage:
         What it says and what in it cannot be read. Boxes are not judged here.
     """
     try:
-        root = ElementTree.parse(file).getroot()
+        root = _parse(file.read_bytes(), where)
     except OSError as error:
         return _unreadable(where, f"{where}: {error.strerror}")
-    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the last two: an unknown encoding
-        return _unreadable(where, f"{where} is not valid XML: {error}")
+    except UserError as error:
+        return _unreadable(where, error.message.rstrip("."))
     file_name, folder, path = ((root.findtext(key) or "").strip() for key in ("filename", "folder", "path"))
     elements = [(f"{where}, object {n}", n, element) for n, element in enumerate(root.findall("object"), 1)]
     read = [(place, _read_object(element, place, number)) for place, number, element in elements]
@@ -90,6 +93,15 @@ def read_voc_file(file: Path, where: str) -> VocImage:
     )
 
 
+def _parse(raw: bytes, where: str) -> ElementTree.Element:
+    """The root element: in the encoding that the declaration states, else in UTF-8 or in UTF-16 with its mark."""
+    try:
+        return ElementTree.fromstring(decoded(raw, where) if encoding_of(raw) == "utf-16" else raw)
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the last two: an unknown encoding
+        decoded(raw, where)  # where it is not UTF-8, that is the reason
+        raise UserError(f"{where} is not valid XML: {error}") from None
+
+
 def _unreadable(where: str, reason: str) -> VocImage:
     return VocImage(where, faults=((BROKEN_LABEL_FILE, reason),), is_readable=False)
 
@@ -102,7 +114,7 @@ def _read_size(root: ElementTree.Element) -> tuple[int, int] | None:
 
 def _read_object(element: ElementTree.Element, where: str, number: int) -> VocObject | str:
     """The object, or what is wrong with it."""
-    name = (element.findtext("name") or "").strip()
+    name = class_name(element.findtext("name") or "")
     if not name:
         return f"{where} has no name"
     texts = {key: element.findtext(f"bndbox/{key}") for key in _CORNERS}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath, PureWindowsPath
 
 from brs_detr.data.findings import FaultKind
 from brs_detr.data.formats.source_faults import Fault
+from brs_detr.data.formats.source_files import folded
 from brs_detr.data.formats.source_split import split_of_path
 from brs_detr.data.formats.voc_file import VocImage
 
@@ -71,7 +71,7 @@ class _Pairing:
     def find(self, path: Path) -> Path | Fault | None:
         said = self.annotations[path]
         own = _same_stem(self.by_stem, path.stem)
-        named = self.by_name.get(_key(said.image_name), [])
+        named = self.by_name.get(folded(said.image_name), [])
         if own and not set(own) & set(named) and not all(map(self._is_owned, named)):
             return MISNAMED_IMAGE, f"{said.where}: {_listed(own)}, or {_listed(named)} as <filename> says"
         if not own:
@@ -84,9 +84,11 @@ class _Pairing:
 
     def _is_owned(self, image: Path) -> bool:
         """Whether an annotation file has the name of this image and does not speak of another one."""
-        files = self.owners.get(_key(image.stem), [])
+        files = self.owners.get(folded(image.stem), [])
         said = [self.annotations[file].image_name for file in files if file in self.annotations]
-        return bool(files) and all(_key(name) == _key(image.name) or _key(name) not in self.by_name for name in said)
+        return bool(files) and all(
+            folded(name) == folded(image.name) or folded(name) not in self.by_name for name in said
+        )
 
 
 def _nearest(annotation: Path, images: Iterable[Path], stated: Iterable[str]) -> list[Path]:
@@ -100,7 +102,7 @@ def _nearest(annotation: Path, images: Iterable[Path], stated: Iterable[str]) ->
         images,
         lambda image: (
             split_of_path(image) != split,
-            "JPEGImages" not in image.parts,
+            not any(part.lower() == "jpegimages" for part in image.parts),
             _distance(annotation.parent, image.parent),
         ),
     )
@@ -131,19 +133,14 @@ def _num_shared(first: Sequence[str], second: Sequence[str]) -> int:
 def _indexed(paths: Iterable[Path], name: Callable[[Path], str]) -> dict[str, list[Path]]:
     index: dict[str, list[Path]] = {}
     for path in paths:
-        index.setdefault(_key(name(path)), []).append(path)
+        index.setdefault(folded(name(path)), []).append(path)
     return index
 
 
 def _same_stem(index: Mapping[str, list[Path]], stem: str) -> list[Path]:
     """Paths of this stem, of those that differ in capitals alone the ones that do not."""
-    paths = index.get(_key(stem), [])
+    paths = index.get(folded(stem), [])
     return [path for path in paths if path.stem == stem] or paths
-
-
-def _key(name: str) -> str:
-    """What is alike in two names whose letters are composed otherwise, or are capitals."""
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _listed(images: Iterable[Path]) -> str:

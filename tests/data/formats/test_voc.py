@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from same_data import write_texts
 from voc_folders import make_voc, voc_object, write_list, write_voc, write_xml
 
 from brs_detr.data.findings import MISSING_IMAGE, UNREADABLE_IMAGE, FaultKind
@@ -23,6 +25,7 @@ from brs_detr.data.formats.voc import COUNTS_FROM_ZERO, NO_IMAGE_FOUND, WIDTH_FO
 from brs_detr.data.formats.voc_file import SWAPPED_CORNERS
 from brs_detr.data.formats.voc_folder import UNCLEAR_LINE
 from brs_detr.data.formats.voc_pairs import AMBIGUOUS_IMAGE, MISNAMED_IMAGE, SHARED_IMAGE
+from brs_detr.errors import UserError
 
 
 @pytest.fixture
@@ -341,3 +344,68 @@ def test_xml_of_another_kind_is_no_voc(tmp_path: Path) -> None:
 
     (tmp_path / "annotations.xml").write_text("<annotations><version>1.1</version></annotations>")
     assert open_voc(list_files(tmp_path)) is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lists_may_have_any_mark_and_line_end(voc: Path, encoding: str, end: str) -> None:
+    (voc / "ImageSets/Main/train.txt").write_bytes(f"two{end}one{end}".encode(encoding))
+    content = read(voc)
+    assert [image["file_name"] for image in content.dataset["images"]] == ["two.jpg", "one.jpg"]
+    assert content.findings == ()
+
+
+def test_a_list_in_another_encoding_is_refused(voc: Path) -> None:
+    (voc / "ImageSets/Main/train.txt").write_bytes("one\nLöwe\n".encode("cp1252"))
+    with pytest.raises(UserError, match=r"train\.txt is not text in UTF-8 \(byte 6, line 2\)"):
+        open_source(voc)
+
+
+def test_folders_lists_and_names_need_no_case(voc: Path) -> None:
+    expected = {name: split.read().dataset for name, split in open_source(voc).splits.items()}
+    (voc / "ImageSets/Main/val.txt").rename(voc / "ImageSets/Main/Valid.TXT")
+    (voc / "ImageSets/Main").rename(voc / "ImageSets/MAIN")
+    write_texts(voc / "ImageSets/MAIN", {"train.txt": "TWO\nOne\n"})
+    for old, new in (("ImageSets", "imagesets"), ("JPEGImages", "jpegimages"), ("Annotations", "annotations")):
+        (voc / old).rename(voc / new)
+    (voc / "annotations/one.xml").rename(voc / "annotations/one.XML")
+    got = {name: split.read().dataset for name, split in open_source(voc).splits.items()}
+    for name, dataset in expected.items():
+        assert [image["file_name"] for image in got[name]["images"]] == [i["file_name"] for i in dataset["images"]]
+        assert [thing["bbox"] for thing in got[name]["annotations"]] == [t["bbox"] for t in dataset["annotations"]]
+
+
+def test_two_lists_of_one_split_are_refused(voc: Path) -> None:
+    write_list(voc, "valid", "one")
+    with pytest.raises(UserError, match=r"Two lists for the split val: .*val\.txt and .*valid\.txt"):
+        open_source(voc)
+
+
+def test_normal_forms_of_file_and_class_names_do_not_matter(voc: Path) -> None:
+    nfc, nfd = (unicodedata.normalize(form, "Löwe") for form in ("NFC", "NFD"))
+    write_voc(voc, nfc, voc_object(nfc, (1, 1, 9, 9)), voc_object(nfd, (11, 11, 19, 19)))
+    (voc / f"Annotations/{nfc}.xml").rename(voc / f"Annotations/{nfd}.xml")
+    write_list(voc, "train", nfc)
+    content = read(voc)
+    assert content.findings == () and len(content.dataset["annotations"]) == 2
+    assert [category["name"] for category in content.dataset["categories"]] == [nfc]
+
+
+def test_xml_is_read_in_utf16_and_in_the_encoding_that_it_states(voc: Path) -> None:
+    text = (voc / "Annotations/two.xml").read_text().replace("<name>ant", "<name>Löwe")
+    for head, encoding in (("", "utf-16"), ('<?xml version="1.0" encoding="utf-8"?>', "utf-16"), ("", "utf-8-sig")):
+        (voc / "Annotations/two.xml").write_bytes(f"{head}{text}".encode(encoding))
+        assert "Löwe" in [category["name"] for category in read(voc).dataset["categories"]]
+    head = '<?xml version="1.0" encoding="windows-1252"?>'
+    (voc / "Annotations/two.xml").write_bytes(f"{head}{text}".encode("cp1252"))
+    assert "Löwe" in [category["name"] for category in read(voc).dataset["categories"]]
+    (voc / "Annotations/two.xml").write_bytes(text.encode("cp1252"))
+    (told,) = found(read(voc), BROKEN_LABEL_FILE)
+    assert told.startswith("Annotations/two.xml is not text in UTF-8 (byte ")
+
+
+def test_xml_in_utf16_beside_the_images_is_recognised(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg")
+    write_xml(tmp_path / "a.xml", voc_object("ant", (1, 1, 9, 9)))
+    (tmp_path / "a.xml").write_bytes((tmp_path / "a.xml").read_text().encode("utf-16"))
+    assert boxes(tmp_path, "all") == [[0, 0, 9, 9]]
