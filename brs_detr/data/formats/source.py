@@ -78,7 +78,7 @@ def _open_file(file: Path) -> DataSource:
         return DataSource(file.parent, "COCO", coco_source({split.name: split}))
     if suffix in (".yaml", ".yml"):
         return open_data_yaml(file, is_chosen=True)
-    root = file.parent.parent if file.parent.name.lower() == "labels" else file.parent
+    root = next((folder.parent for folder in file.parents if folder.name.lower() == "labels"), file.parent)
     source = open_yolo(list_files(root), file) if is_names_file(file) else None
     if source is None:
         raise UserError(f"{file} does not describe a data set.", _FORMATS)

@@ -59,8 +59,8 @@ class DiskNames:
         """The entry of a folder that is called so, else all whose names differ in nothing but case and normal form."""
         if folder not in self._entries:
             self._entries[folder] = {}
-            for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
-                self._entries[folder].setdefault(folded(entry.name), []).append(entry.name)
+            for entry in sorted(path.name for path in folder.iterdir()) if folder.is_dir() else ():
+                self._entries[folder].setdefault(folded(entry), []).append(entry)
         names = self._entries[folder].get(folded(name), [])
         return [folder / entry for entry in ([name] if name in names else names)]
 

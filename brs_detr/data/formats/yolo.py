@@ -18,7 +18,7 @@ from brs_detr.data.formats.source_split import DataSource, SourceSplit, SplitCon
 from brs_detr.data.formats.yolo_folder import YoloFolder, find_yolo, follow_yaml
 from brs_detr.data.formats.yolo_labels import YoloRow, box_xywh, read_label_file
 from brs_detr.data.formats.yolo_names import NUMBERED_NAMES, numbered_names
-from brs_detr.data.formats.yolo_pairs import pair_labels
+from brs_detr.data.formats.yolo_pairs import LabelPairs, pair_labels
 from brs_detr.data.formats.yolo_polygons import POLYGON_ROW, UNCLEAR_ROW, is_unclear
 from brs_detr.data.formats.yolo_yaml import read_data_yaml
 from brs_detr.data.images import UnreadableImage
@@ -95,16 +95,15 @@ class _YoloReader:
         return self.folder.names or numbered_names(numbers, self.folder.num_classes)
 
     @cached_property
-    def _pairs(self) -> tuple[dict[Path, Path], list[Fault]]:
-        """Label files by image, and what is wrong with label files as such."""
-        return pair_labels(itertools.chain(*(split.images for split in self.folder.splits.values())), self.folder.files)
+    def _pairs(self) -> LabelPairs:
+        return pair_labels((split.images for split in self.folder.splits.values()), self.folder.files)
 
     @cached_property
     def _are_rows_unclear(self) -> bool:
         return is_unclear(row.shape for entry in itertools.chain(*self._labelled.values()) for row in entry.rows)
 
     def _look_up(self, image: Path) -> _Labelled:
-        label = self._pairs[0].get(image)
+        label = self._pairs.labels.get(image)
         if label is None:
             return _Labelled(image, name_below(image, self.root), [], [])
         where = name_below(label, self.root)
@@ -112,10 +111,12 @@ class _YoloReader:
 
     def _read(self, name: str, image_dir: Path) -> SplitContent:
         entries = self._labelled[name]
+        own = {entry.image for entry in entries}
         images, unreadable = self._images([entry for entry in entries if entry.is_readable])
         faults = itertools.chain(
             self._faults_of_all() if name == next(iter(self.folder.splits)) else (),
             self.folder.splits[name].faults,
+            (fault for image, fault in self._pairs.faults if image in own),
             *(entry.faults for entry in entries),
             *(self._unknown_classes(entry) for entry in entries),
             *(self._polygons(entry) for entry in entries),
@@ -130,7 +131,7 @@ class _YoloReader:
         yield from name_faults(self._names.values(), names_file)
         if not self.folder.names:
             yield NUMBERED_NAMES, f"{len(self._names)} classes"
-        yield from self._pairs[1]
+        yield from (fault for image, fault in self._pairs.faults if image is None)
 
     def _unknown_classes(self, entry: _Labelled) -> Iterator[Fault]:
         for row in entry.rows:

@@ -64,7 +64,8 @@ def require_same_names(file: Path, names: Mapping[int, str], other_file: Path, o
 
 def read_names_file(file: Path) -> dict[int, str]:
     """Class name by number: the number is the line, counted from 0, so that a blank line in between counts as well."""
-    return {number: class_name(line) for number, line in enumerate(read_text(file).rstrip().split("\n"))}
+    text = read_text(file).rstrip()
+    return {number: class_name(line) for number, line in enumerate(text.split("\n"))} if text else {}
 
 
 def numbered_names(numbers: Iterable[int], num_classes: int | None) -> dict[int, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from brs_detr.data.findings import FaultKind
 from brs_detr.data.formats.source_faults import LABEL_WITHOUT_IMAGE, Fault
@@ -38,25 +40,38 @@ def label_folders(folder: Path) -> Iterator[Path]:
     yield from flat
 
 
-def pair_labels(images: Iterable[Path], files: FolderFiles) -> tuple[dict[Path, Path], list[Fault]]:
+class LabelPairs(NamedTuple):
+    """What `pair_labels` found.
+
+    Args:
+        labels: label file by image, without the images that have none.
+        faults: what is wrong with label files as such, each with the image that it concerns, None where it is none.
+    """
+
+    labels: dict[Path, Path]
+    faults: list[tuple[Path | None, Fault]]
+
+
+def pair_labels(splits: Iterable[Sequence[Path]], files: FolderFiles) -> LabelPairs:
     """Find the label file of each image, whatever the case and the Unicode normal form of its name.
 
     Args:
-        images: of the data set.
+        splits: the images of each split.
         files: the folder of the data set, which may hold other images and labels as well.
-
-    Returns:
-        Label files by image, without the images that have none, and what is wrong with label files as such.
     """
+    splits = list(splits)
     finder = _LabelFinder()
-    found = {image: finder.labels_of(image) for image in images}
-    pairs = {image: labels[0] for image, labels in found.items() if labels}
+    found = {image: finder.labels_of(image) for image in itertools.chain(*splits)}
+    labels = {image: own[0] for image, own in found.items() if own}
     unused = _unused_labels(finder, found, files)
-    return pairs, [
-        *_shared(pairs, files.root),
-        *_rivals(pairs, found, files.root),
-        *_unused(unused, found, files.root),
-    ]
+    bare = {folded(name): image for image in found if image not in labels for name in (image.stem, image.name)}
+    faults = itertools.chain(
+        _shared(labels, files.root),
+        _rivals(labels, found, files.root),
+        _unused(unused, bare, files.root),
+        _unlabelled([images for images in splits if labels.keys().isdisjoint(images)], unused, bare, files.root),
+    )
+    return LabelPairs(labels, list(faults))
 
 
 def is_other_text(path: Path) -> bool:
@@ -114,38 +129,49 @@ def label_texts(files: FolderFiles) -> list[Path]:
     ]
 
 
-def _shared(pairs: dict[Path, Path], root: Path) -> Iterator[Fault]:
-    owners: dict[Path, list[str]] = {}
-    for image, label in pairs.items():
-        owners.setdefault(label, []).append(name_below(image, root))
+def _shared(labels: dict[Path, Path], root: Path) -> Iterator[tuple[Path, Fault]]:
+    owners: dict[Path, list[Path]] = {}
+    for image, label in labels.items():
+        owners.setdefault(label, []).append(image)
     for label, images in owners.items():
         if len(images) > 1:
-            yield SHARED_LABEL, f"{name_below(label, root)}: {' and '.join(images)}"
+            listed = " and ".join(name_below(image, root) for image in images)
+            yield images[0], (SHARED_LABEL, f"{name_below(label, root)}: {listed}")
 
 
-def _rivals(pairs: dict[Path, Path], found: dict[Path, list[Path]], root: Path) -> Iterator[Fault]:
-    used = set(pairs.values())
-    for image, label in pairs.items():
+def _rivals(labels: dict[Path, Path], found: dict[Path, list[Path]], root: Path) -> Iterator[tuple[Path, Fault]]:
+    used = set(labels.values())
+    for image, label in labels.items():
         others = [other for other in found[image] if other not in used and _content(other) != _content(label)]
         if others:
             listed = " and ".join(name_below(each, root) for each in (label, *others))
-            yield RIVAL_LABELS, f"{name_below(image, root)}: {listed}"
+            yield image, (RIVAL_LABELS, f"{name_below(image, root)}: {listed}")
 
 
-def _unused(labels: list[Path], found: dict[Path, list[Path]], root: Path) -> Iterator[Fault]:
-    """Label files that an image without one may be meant by, and others."""
-    bare = {folded(name): image for image, own in found.items() if not own for name in (image.stem, image.name)}
+def _unused(labels: list[Path], bare: dict[str, Path], root: Path) -> Iterator[tuple[Path | None, Fault]]:
+    """Label files that no image looks for. `bare` are the images without one by their names."""
     for label in labels:
         image = bare.get(folded(label.stem))
-        kind, remark = (LABEL_WITHOUT_IMAGE, "") if image is None else (MISPLACED_LABEL, _looked_for(image, root))
-        yield kind, f"{name_below(label, root)}{remark}"
-    if labels and len(bare) and not any(found.values()) and not any(folded(label.stem) in bare for label in labels):
-        yield MISPLACED_LABEL, f"{name_below(labels[0], root)}{_looked_for(next(iter(found)), root)}"
+        if image is None:
+            yield None, (LABEL_WITHOUT_IMAGE, name_below(label, root))
+        else:
+            yield image, (MISPLACED_LABEL, _looked_for(label, image, root))
 
 
-def _looked_for(image: Path, root: Path) -> str:
+def _unlabelled(
+    splits: list[Sequence[Path]], unused: list[Path], bare: dict[str, Path], root: Path
+) -> Iterator[tuple[Path, Fault]]:
+    """The splits of which no label is found, although there are label files, of whatever names."""
+    meant = {bare[folded(label.stem)] for label in unused if folded(label.stem) in bare}
+    for images in splits:
+        if unused and images and meant.isdisjoint(images):
+            yield images[0], (MISPLACED_LABEL, _looked_for(unused[0], images[0], root))
+
+
+def _looked_for(label: Path, image: Path, root: Path) -> str:
     expected = next(label_folders(image.parent)) / f"{image.stem}.txt"
-    return f", but that of {name_below(image, root)} is looked for as {name_below(expected, root)}"
+    looked_for = f"that of {name_below(image, root)} is looked for as {name_below(expected, root)}"
+    return f"{name_below(label, root)}, but {looked_for}"
 
 
 def _content(label: Path) -> bytes | None:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from same_data import write_json, write_texts
 
+from brs_detr.data.checks.check import find_faults
 from brs_detr.data.findings import MISSING_IMAGE, UNREADABLE_IMAGE, FaultKind
 from brs_detr.data.formats.source import open_source
 from brs_detr.data.formats.source_faults import (
@@ -394,6 +395,20 @@ def test_two_files_that_number_classes_otherwise_are_refused(tmp_path: Path) -> 
     assert names(open_source(tmp_path / "val/classes.txt").splits["all"].read()) == ["bee", "ant"]
 
 
+def test_a_file_with_class_names_can_be_given_wherever_it_lies(yolo: Path) -> None:
+    (yolo / "data.yaml").unlink()
+    write_texts(yolo, {"classes.txt": "ant\nbee\n"})
+    write_texts(yolo / "labels" / "train", {"classes.txt": "bee\nant\n"})
+    assert names(open_source(yolo / "labels/train/classes.txt").splits["val"].read()) == ["bee", "ant"]
+    assert names(open_source(yolo / "classes.txt").splits["val"].read()) == ["ant", "bee"]
+
+
+def test_an_empty_file_names_no_class(yolo: Path) -> None:
+    (yolo / "data.yaml").unlink()
+    write_texts(yolo, {"classes.txt": "\n"})
+    assert names(read(yolo)) == ["class_0", "class_1"]
+
+
 def test_names_of_the_yaml_and_of_another_file_must_agree_unless_one_is_given(yolo: Path) -> None:
     write_texts(yolo / "labels", {"classes.txt": "bee\nant\n"})
     with pytest.raises(UserError, match=r"data\.yaml calls class 0 'ant', .*labels/classes\.txt calls it 'bee'"):
@@ -435,6 +450,9 @@ def test_lines_that_can_only_mean_one_file_together_lead_nowhere(yolo: Path) -> 
 def test_a_label_where_no_image_looks_is_named_by_the_check(tmp_path: Path) -> None:
     write_pictures(tmp_path, "images/val/a.jpg")
     write_texts(tmp_path / "labels/valid", {"a.txt": ROW})
-    (fault,) = [finding for finding in read(tmp_path, "val").findings if finding.kind.is_fatal]
+    write_pictures(tmp_path, "images/train/b.jpg")
+    write_texts(tmp_path / "labels/train", {"b.txt": ROW, "classes.txt": "ant\n"})
+    assert read(tmp_path).findings == ()
+    (fault,) = find_faults(open_source(tmp_path).splits["val"]).fatal  # and not: annotate at least one object
     assert fault.kind.what == "label file where no image looks for it"
     assert fault.examples == ("labels/valid/a.txt, but that of images/val/a.jpg is looked for as labels/val/a.txt",)

@@ -19,9 +19,9 @@ def pairs(root: Path, *names: str) -> tuple[dict[str, str], list[tuple[object, s
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
     files = list_files(root)
-    found, faults = pair_labels([root / path for path in files.images], files)
+    found, faults = pair_labels([[root / path for path in files.images]], files)
     relative = {str(image.relative_to(root)): str(label.relative_to(root)) for image, label in found.items()}
-    return relative, list(faults)
+    return relative, [fault for _, fault in faults]
 
 
 @pytest.mark.parametrize(
@@ -104,4 +104,14 @@ def test_a_label_whose_image_is_gone_is_told_beside_labels_that_fit(tmp_path: Pa
 
 def test_labels_of_images_that_no_split_lists_are_in_their_place(tmp_path: Path) -> None:
     pairs(tmp_path, "images/a.jpg", "labels/a.txt", "images/b.jpg", "labels/b.txt", "test/c.jpg", "test/c.txt")
-    assert pair_labels([tmp_path / "images/a.jpg"], list_files(tmp_path))[1] == []
+    assert pair_labels([[tmp_path / "images/a.jpg"]], list_files(tmp_path)).faults == []
+
+
+def test_every_split_without_a_label_is_told(tmp_path: Path) -> None:
+    pairs(tmp_path, "train/a.jpg", "train/a.txt", "val/b.jpg", "labels/c.txt")
+    splits = [[tmp_path / "train/a.jpg"], [tmp_path / "val/b.jpg"]]
+    words = "labels/c.txt, but that of val/b.jpg is looked for as val/b.txt"
+    assert pair_labels(splits, list_files(tmp_path)).faults == [
+        (None, (LABEL_WITHOUT_IMAGE, "labels/c.txt")),
+        (splits[1][0], (MISPLACED_LABEL, words)),
+    ]
