@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from brs_detr.data.images import SUFFIXES
-from brs_detr.errors import shortened
+from brs_detr.errors import UserError, shortened
 
 _MAX_NAMES = 8
 _OUTPUTS = {"run.json", "predictions.json"}
@@ -48,7 +48,11 @@ class DiskNames:
         self._folders: dict[Path, list[Path]] = {}
 
     def find(self, path: Path) -> list[Path]:
-        """The file or folder of a path: as it is written, else all whose names differ in nothing but that."""
+        """The file or folder of a path: as it is written, else all whose names differ in nothing but that.
+
+        Raises:
+            UserError: a folder may not be listed.
+        """
         if os.path.exists(path):  # noqa: PTH110  (Path.exists raises an error at names that the disk does not allow)
             return [path]
         if path.parent not in self._folders:
@@ -59,10 +63,17 @@ class DiskNames:
         """The entry of a folder that is called so, else all whose names differ in nothing but case and normal form."""
         if folder not in self._entries:
             self._entries[folder] = {}
-            for entry in sorted(path.name for path in folder.iterdir()) if folder.is_dir() else ():
+            for entry in _names_in(folder):
                 self._entries[folder].setdefault(folded(entry), []).append(entry)
         names = self._entries[folder].get(folded(name), [])
         return [folder / entry for entry in ([name] if name in names else names)]
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise UserError(f"Cannot list the folder {folder}: {error.strerror}.", "Check its permissions.") from None
 
 
 def folded(name: str) -> str:

@@ -121,9 +121,10 @@ def _names_of(data: DataYaml, files: FolderFiles, is_chosen: bool) -> tuple[dict
 
 
 def _holds_labels(files: FolderFiles) -> bool:
-    """Whether one of the first text files that may be label files looks like one."""
+    """Whether one of the first text files that may be label files and are not empty looks like one."""
     labels = label_texts(files) if files.images else []
-    return any(looks_like_labels(files.root / path) for path in labels[:_NUM_PEEKED])
+    looks = (looks_like_labels(files.root / path) for path in labels)
+    return any(itertools.islice((look for look in looks if look is not None), _NUM_PEEKED))
 
 
 def _named_split(data: DataYaml, stated: Sequence[str]) -> YoloSplit:

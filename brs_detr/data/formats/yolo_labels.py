@@ -73,14 +73,14 @@ def read_label_file(
     return rows, faults
 
 
-def looks_like_labels(file: Path) -> bool:
-    """Whether reading a text file as labels tells more than that it holds words, or nothing."""
+def looks_like_labels(file: Path) -> bool | None:
+    """Whether reading a text file as labels tells more than that it holds words; None for an empty one."""
     try:
         text = decoded(file.read_bytes(), file.name)
     except (OSError, NotUtf8):
         return True
     row = next(filter(None, map(str.strip, text.split("\n"))), "")
-    return sum(map(_is_number, _COLUMNS.split(row))) >= _MIN_COLUMNS
+    return sum(map(_is_number, _COLUMNS.split(row))) >= _MIN_COLUMNS if row else None
 
 
 def box_xywh(box_xyxy_norm: Sequence[float], size: tuple[int, int]) -> tuple[float, float, float, float]:

@@ -11,6 +11,7 @@ from brs_detr.data.findings import FaultKind
 from brs_detr.data.formats.source_faults import LABEL_WITHOUT_IMAGE, Fault
 from brs_detr.data.formats.source_files import DiskNames, FolderFiles, folded, is_image, name_below
 from brs_detr.data.formats.source_split import split_name
+from brs_detr.data.formats.yolo_labels import looks_like_labels
 from brs_detr.data.formats.yolo_names import is_names_file
 
 SHARED_LABEL = FaultKind(
@@ -105,7 +106,7 @@ class _LabelFinder:
 
 
 def _unused_labels(finder: _LabelFinder, found: dict[Path, list[Path]], files: FolderFiles) -> list[Path]:
-    """Label files that no image looks for: in a folder of labels, or of the name of an image."""
+    """Label files that no image looks for: in a folder of labels, or of the name of an image and with numbers in it."""
     image_folders = {image.parent for image in found}
     others = {path for folder in image_folders for path in folder.iterdir() if is_image(path)}
     others |= {files.root / path for path in files.images}
@@ -115,7 +116,11 @@ def _unused_labels(finder: _LabelFinder, found: dict[Path, list[Path]], files: F
     label_dirs |= {labels[0].parent for labels in found.values() if labels}
     texts = {path for folder in label_dirs for path in folder.iterdir() if path.suffix.lower() == ".txt"}
     texts |= {files.root / path for path in label_texts(files)}
-    return sorted(path for path in texts - looked_for if not is_other_text(path))
+    return sorted(
+        path
+        for path in texts - looked_for
+        if not is_other_text(path) and (path.parent in label_dirs or _is_below_labels(path) or looks_like_labels(path))
+    )
 
 
 def label_texts(files: FolderFiles) -> list[Path]:
@@ -124,9 +129,12 @@ def label_texts(files: FolderFiles) -> list[Path]:
     return [
         path
         for path in files.ending(".txt")
-        if not is_other_text(path)
-        and (folded(path.stem) in stems or any(part.lower() == "labels" for part in path.parts[:-1]))
+        if not is_other_text(path) and (folded(path.stem) in stems or _is_below_labels(path))
     ]
+
+
+def _is_below_labels(path: Path) -> bool:
+    return any(part.lower() == "labels" for part in path.parts[:-1])
 
 
 def _shared(labels: dict[Path, Path], root: Path) -> Iterator[tuple[Path, Fault]]:

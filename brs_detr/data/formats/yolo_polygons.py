@@ -21,7 +21,7 @@ POLYGON_ROW = FaultKind(
     "note",
 )
 
-_FLAGS = (0, 1, 2)  # absent, hidden, visible
+_MAX_FLAG = 2  # 0 is absent, 1 hidden, 2 visible; a fraction is a confidence
 _UNSEEN = ((0.0, 0.0), (-1.0, -1.0))  # coordinates of a key point that is not there
 _MAX_OVERHANG = 0.01  # of a box beyond the image, as a fraction of that
 _MAX_POINT_OVERHANG = 0.1  # of a key point beyond its box, as a fraction of that
@@ -75,7 +75,7 @@ def _has_key_points(numbers: Sequence[float]) -> bool:
         return point in _UNSEEN or (abs(point[0] - x) <= margin * width and abs(point[1] - y) <= margin * height)
 
     flagged = list(zip(rest[::3], rest[1::3], rest[2::3], strict=False))
-    is_flagged = len(rest) % 3 == 0 and all(flag in _FLAGS for *_, flag in flagged)
+    is_flagged = len(rest) % 3 == 0 and all(0 <= flag <= _MAX_FLAG for *_, flag in flagged)
     return all(map(is_inside, _pairs(rest))) or (
         is_flagged and all(flag == 0 or is_inside((at_x, at_y)) for at_x, at_y, flag in flagged)
     )

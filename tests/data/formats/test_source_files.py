@@ -2,7 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from brs_detr.data.formats.source_files import DiskNames, common_folder, describe_folder, list_files, name_below
+from brs_detr.errors import UserError
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -63,3 +66,12 @@ def test_names_are_found_whatever_their_case_and_normal_form(tmp_path: Path) -> 
     assert names.find(tmp_path / "a" / "b.txt") == [tmp_path / "A" / "b.txt"]  # the spelling that is asked for
     assert names.find(tmp_path / "a" / "b.Txt") == [tmp_path / "A" / name for name in ("B.TXT", "B.txt", "b.txt")]
     assert names.find(tmp_path / "b" / "c") == names.find(tmp_path / "A" / ("x" * 300)) == []
+
+
+def test_a_folder_that_may_not_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(UserError, match=r"Cannot list the folder .*: Permission denied\.\n  Check"):
+        DiskNames().find(tmp_path / "a")

@@ -301,6 +301,12 @@ def test_pictures_with_captions_are_no_yolo(tmp_path: Path) -> None:
         open_source(tmp_path)
 
 
+def test_labels_behind_many_empty_ones_are_found(tmp_path: Path) -> None:
+    write_pictures(tmp_path, *(f"{number:02d}.jpg" for number in range(25)))
+    write_texts(tmp_path, {f"{number:02d}.txt": ROW if number == 24 else "" for number in range(25)})
+    assert len(read(tmp_path, "all").dataset["annotations"]) == 1
+
+
 def test_empty_labels_alone_are_no_data_set(tmp_path: Path) -> None:
     write_pictures(tmp_path, "a.jpg")
     write_texts(tmp_path, {"a.txt": ""})

@@ -14,10 +14,10 @@ NFD = unicodedata.normalize("NFD", "Übung.txt")
 
 
 def pairs(root: Path, *names: str) -> tuple[dict[str, str], list[tuple[object, str]]]:
-    """Write files, each with its own name in it, and pair the images among them with the labels, by relative path."""
+    """Write files, each with a row and its own name, and pair images with labels, by relative path."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(name)
+        (root / name).write_text(f"0 0.5 0.5 0.1 0.1 {name}")
     files = list_files(root)
     found, faults = pair_labels([[root / path for path in files.images]], files)
     relative = {str(image.relative_to(root)): str(label.relative_to(root)) for image, label in found.items()}
@@ -73,7 +73,7 @@ def test_a_label_of_two_images_is_refused(tmp_path: Path, names: tuple[str, ...]
 def test_two_labels_of_an_image_are_refused_unless_they_are_alike(tmp_path: Path) -> None:
     names = ("images/a.jpg", "labels/a.txt", "images/a.txt")
     assert pairs(tmp_path, *names)[1] == [(RIVAL_LABELS, "images/a.jpg: labels/a.txt and images/a.txt")]
-    (tmp_path / "images/a.txt").write_text("labels/a.txt")
+    (tmp_path / "images/a.txt").write_bytes((tmp_path / "labels/a.txt").read_bytes())
     assert pairs(tmp_path) == ({"images/a.jpg": "labels/a.txt"}, []) and RIVAL_LABELS.is_fatal
 
 
@@ -100,6 +100,14 @@ def test_a_label_whose_image_is_gone_is_told_beside_labels_that_fit(tmp_path: Pa
         {"images/a.jpg": "labels/a.txt"},
         [(LABEL_WITHOUT_IMAGE, "labels/lost.txt")],
     )
+
+
+def test_words_of_the_name_of_an_image_are_no_labels(tmp_path: Path) -> None:
+    pairs(tmp_path, "images/a.jpg", "labels/a.txt", "images/b.jpg")
+    (tmp_path / "captions").mkdir()
+    for name in "ab":
+        (tmp_path / f"captions/{name}.txt").write_text("two cats")
+    assert pairs(tmp_path)[1] == []
 
 
 def test_labels_of_images_that_no_split_lists_are_in_their_place(tmp_path: Path) -> None:

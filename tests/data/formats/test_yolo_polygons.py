@@ -18,6 +18,7 @@ FACE = [0.5, 0.4, 0.2, 0.3, 0.45, 0.35, 0.55, 0.35, 0.5, 0.4, 0.46, 0.48, 0.54, 
         ([*FACE[:4], *[-1.0] * 10], "key points"),  # no landmark of this face was seen
         ([0.5, 0.4, 0.1, 0.1, 0.5, 0.4, 2, 0.48, 0.42, 1], "key points"),
         ([0.5, 0.4, 0.1, 0.1, 0.5, 0.4, 2, 0, 0, 0], "key points"),
+        ([0.5, 0.8, 0.1, 0.1, 0.5, 0.8, 0.9, 0.48, 0.78, 0.7], "either"),  # with a confidence each
         ([0.5, 0.5, 0.45, 0.5, 0.4, 0.4], "either"),
     ],
 )
@@ -44,7 +45,7 @@ def _faces(rng: np.random.Generator, num_points: int) -> list[list[float]]:
     return rows
 
 
-@pytest.mark.parametrize("num_points", [1, 2, 5, 17])
+@pytest.mark.parametrize("num_points", [1, 2, 3, 5, 6, 17])
 @pytest.mark.parametrize("seed", range(5))
 def test_the_rows_of_a_data_set_together_tell_polygons_from_key_points(seed: int, num_points: int) -> None:
     rng = np.random.default_rng(seed)
