@@ -114,12 +114,14 @@ def _unused_labels(finder: _LabelFinder, found: dict[Path, list[Path]], files: F
     looked_for |= {label for image in others - found.keys() for label in finder.labels_of(image)}
     label_dirs = {path for folder in image_folders for path in finder.likeliest_folders(folder)}
     label_dirs |= {labels[0].parent for labels in found.values() if labels}
-    texts = {path for folder in label_dirs for path in folder.iterdir() if path.suffix.lower() == ".txt"}
-    texts |= {files.root / path for path in label_texts(files)}
+    beside = {path for folder in label_dirs for path in folder.iterdir() if path.suffix.lower() == ".txt"}
+    known = looked_for | beside
+    below = [path for path in label_texts(files) if files.root / path not in known]
     return sorted(
-        path
-        for path in texts - looked_for
-        if not is_other_text(path) and (path.parent in label_dirs or _is_below_labels(path) or looks_like_labels(path))
+        itertools.chain(
+            (path for path in beside - looked_for if not path.name.startswith(".") and not is_other_text(path)),
+            (files.root / path for path in below if _is_below_labels(path) or looks_like_labels(files.root / path)),
+        )
     )
 
 

@@ -462,3 +462,10 @@ def test_a_label_where_no_image_looks_is_named_by_the_check(tmp_path: Path) -> N
     (fault,) = find_faults(open_source(tmp_path).splits["val"]).fatal  # and not: annotate at least one object
     assert fault.kind.what == "label file where no image looks for it"
     assert fault.examples == ("labels/valid/a.txt, but that of images/val/a.jpg is looked for as labels/val/a.txt",)
+
+
+def test_an_absolute_path_in_the_yaml_means_the_same_files(yolo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_texts(yolo, {"data.yaml": f"path: {yolo}\n{YAML}"})
+    monkeypatch.chdir(yolo.parent)
+    content = read(Path(yolo.name))
+    assert content.findings == () and len(content.dataset["annotations"]) == 2

@@ -95,7 +95,8 @@ def test_labels_where_no_image_looks_name_both_sides(tmp_path: Path, names: tupl
 
 
 def test_a_label_whose_image_is_gone_is_told_beside_labels_that_fit(tmp_path: Path) -> None:
-    names = ("images/a.jpg", "labels/a.txt", "images/b.jpg", "labels/lost.txt", "labels/README.txt", "notes.txt")
+    names = ("images/a.jpg", "labels/a.txt", "images/b.jpg", "labels/lost.txt", "labels/README.txt")
+    pairs(tmp_path, "notes.txt", "labels/._a.txt")
     assert pairs(tmp_path, *names) == (
         {"images/a.jpg": "labels/a.txt"},
         [(LABEL_WITHOUT_IMAGE, "labels/lost.txt")],
