@@ -145,6 +145,20 @@ ERRORS: dict[str, Broken] = {
         "image annotated without the rotation that its EXIF data ask for",
         "image 4, .*t03.jpg: 48 x 64 instead of 64 x 48",
     ),
+    "width and height exchanged": Broken(
+        entry("images", 0, width=48, height=64),
+        "error",
+        "image whose stated width is its height",
+        "image 1, .*t00.jpg: 64 x 48 instead of 48 x 64",
+        others=("box outside of the image",),
+    ),
+    "ids off by one": Broken(
+        for_both_splits(lambda data: [thing.update(id=thing["id"] + 1) for thing in data["categories"]]),
+        "error",
+        "category ids that are all off by one",
+        "1 to 2 in the annotations, 2 to 3 in the list",
+        others=("category id without a category", "class without any box"),
+    ),
     "box outside": Broken(
         box(2, 60, 5, 10, 10), "error", "box outside of the image", r"annotation 3, image 2 \(t01.jpg, 64 x 48\): \[60"
     ),
@@ -299,7 +313,7 @@ ERRORS: dict[str, Broken] = {
         "YOLO",
     ),
     "YOLO: damaged text": Broken(
-        lambda folder: (folder / "labels" / "train" / "t05.txt").write_bytes(b"\xff\xfe\xff0 1"),
+        lambda folder: (folder / "labels" / "train" / "t05.txt").write_bytes(b"\xff0 1"),
         "error",
         "annotation file that cannot be read",
         "labels/train/t05.txt is not text",

@@ -93,14 +93,18 @@ def command(
     from brs_detr.prediction.sources import find_sources, left_out
 
     console = make_console()
+    if annotations is not None and "coco" not in formats:
+        raise UserError("--annotations says which ids --format coco uses.", "Add --format coco, or leave it out.")
+    known, image_dir = _read_annotations(annotations)
     options = PredictOptions(
         out,
         formats=formats,
         pictures=not no_pictures,
         crops=crops,
         batch_size=batch,
-        classes=tuple(name.strip() for name in classes.split(",")) if classes else (),
-        annotations=_read_annotations(annotations),
+        classes=classes,
+        annotations=known,
+        image_dir=image_dir,
         most_frames=max_frames,
         every=every,
     )
@@ -114,7 +118,7 @@ def command(
             from brs_detr.prediction.tiles import TiledDetector
 
             detector = TiledDetector(detector, tile, overlap)
-        require_room(found, out, overwrite)
+        require_room(found, out, overwrite, pictures=not no_pictures)
         result = predict(detector, str(model), found, options, console)
     if result.num_objects == 0:
         console.print(f"Nothing scores {detector.score_threshold:.3f} or more; a lower --threshold may show something.")
@@ -129,11 +133,24 @@ def command(
         sys.exit(SOME_UNREADABLE)
 
 
-def _read_annotations(path: Path | None) -> dict[str, Any] | None:
-    if path is None:
-        return None
+def _read_annotations(file: Path | None) -> tuple[dict[str, Any] | None, Path | None]:
+    """The images and categories that a file lists, and the folder of the images, where there is one."""
+    if file is None:
+        return None, None
     from brs_detr.data.annotations import read_annotations
+    from brs_detr.data.checks.annotation_check import find_annotation_faults
+    from brs_detr.data.findings import DUPLICATE_ID, DUPLICATE_NAME, MALFORMED, Findings
+    from brs_detr.data.formats.coco_folder import split_of_file
+    from brs_detr.data.formats.coco_folder_images import with_found_names
 
-    if not path.is_file():
-        raise UserError(f"There is no file {path}.", "Check the path of --annotations.")
-    return read_annotations(path)
+    if not file.is_file():
+        raise UserError(f"There is no file {file}.", "Check the path of --annotations.")
+    dataset = {**read_annotations(file), "annotations": []}
+    found = find_annotation_faults(dataset, file).found
+    kinds = (MALFORMED, DUPLICATE_ID, DUPLICATE_NAME)
+    Findings(file, tuple(finding for finding in found if finding.kind in kinds)).refuse_fatal()
+    try:
+        image_dir = split_of_file(file).image_dir
+    except UserError:  # the images lie somewhere else
+        return dataset, None
+    return with_found_names(dataset, image_dir)[0], image_dir

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from brs_detr.data.text import decoded
 from brs_detr.errors import UserError
 
 SECTIONS = ("images", "annotations", "categories")
@@ -20,14 +22,14 @@ def read_annotations(file: str | Path) -> dict[str, Any]:
 
     Returns:
         The object. Its entries are not looked at: that is the work of `brs_detr.data.checks.check`. Images of LVIS are
-        given the `file_name` that their `coco_url` ends with, below the folder of COCO.
+        given the `file_name` that their `coco_url` ends with, below the folder of COCO. Names of categories are put
+        into Unicode normal form C, so that those that look alike are one class.
 
     Raises:
         UserError: the file is missing, is not JSON (with line and column), or lacks one of the three lists.
     """
     try:
-        with Path(file).open("rb") as stream:
-            dataset = json.load(stream)
+        dataset = json.loads(decoded(Path(file).read_bytes(), str(file)))
     except OSError as error:
         raise UserError(f"Cannot open the annotation file {file}: {error.strerror}.", "Check the path.") from None
     except json.JSONDecodeError as error:
@@ -35,12 +37,13 @@ def read_annotations(file: str | Path) -> dict[str, Any]:
         raise UserError(
             f"{file} is not valid JSON: {error.msg} at {where}.", "Mend or export the file again."
         ) from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not text in UTF-8 (byte {error.start}).", "Save the file as UTF-8.") from None
     except RecursionError:
         raise UserError(f"{file} is not annotations: it has lists in lists without end.", "Export it again.") from None
     _require_sections(dataset, file)
     _name_files(dataset["images"])
+    for category in dataset["categories"]:
+        if isinstance(category, dict) and isinstance(name := category.get("name"), str):
+            category["name"] = unicodedata.normalize("NFC", name)
     return dataset
 
 

@@ -125,7 +125,8 @@ def _write(dataset: dict[str, Any], split: SourceSplit, folder: Path, link: bool
     for image in dataset["images"]:
         target = folder / split.name / names[image["file_name"]]
         target.parent.mkdir(parents=True, exist_ok=True)
-        place_file(split.image_dir / image["file_name"], target, link)
+        if not target.exists():  # listed twice
+            place_file(split.image_dir / image["file_name"], target, link)
         steps()
     images = [{**_without_source(image), "file_name": names[image["file_name"]]} for image in dataset["images"]]
     annotations = [_plainly(annotation) for annotation in dataset["annotations"]]
@@ -138,14 +139,17 @@ def _write(dataset: dict[str, Any], split: SourceSplit, folder: Path, link: bool
 def _names_inside(dataset: dict[str, Any], split: SourceSplit) -> dict[str, str]:
     """For each image name the one that it gets: its own, without folders where those lead out of the image folder."""
     names: dict[str, str] = {}
-    taken: set[str] = set()
+    owners: dict[str, PurePosixPath] = {}
     for stated in dict.fromkeys(image["file_name"] for image in dataset["images"]):
         path = PurePosixPath(stated)
         name = path.name if path.is_absolute() or ".." in path.parts else path.as_posix()
-        if name in taken:
-            raise UserError(f"{split.file} has two images that would both be called {name}.", "Rename one of them.")
+        first = owners.setdefault(name, path)
+        if first != path:
+            raise UserError(
+                f"{split.file} has two images that would both be called {name}: {first} and {path}.",
+                "Rename one of them.",
+            )
         names[stated] = name
-        taken.add(name)
     return names
 
 

@@ -46,6 +46,26 @@ NOT_FINITE_BOX = FaultKind("box with a NaN or infinite coordinate", "Mend or del
 OUTSIDE_BOX = FaultKind("box outside of the image", "Mend these boxes; [x, y, width, height] are pixels of the image.")
 ZERO_AREA_BOX = FaultKind("zero-area box", "Dropped; delete it from the file to be rid of this line.", "warning")
 NO_BOX = FaultKind("annotation file without any usable box", "Annotate at least one object.")
+FRACTION_BOXES = FaultKind(
+    "box in fractions of the image instead of pixels",
+    "Write pixels: x and width times the width of the image, y and height times its height.",
+)
+NEGATIVE_BOXES = FaultKind(
+    "box with a negative width or height",
+    "Write [x, y, width, height] from the upper left corner; add a negative width to x and take away its sign.",
+)
+EMPTY_BOXES = FaultKind(
+    "annotation file without any usable box, since none has an area",
+    "Export the annotations again: width or height of every box is 0.",
+)
+OTHER_READING = FaultKind(
+    "boxes that seem to be written in another way",
+    "Write them as the format asks: COCO has x, y of the upper left corner, width, height in pixels, and YOLO x, y of "
+    "the middle, width, height in fractions.",
+)
+SHIFTED_IDS = FaultKind(
+    "category ids that are all off by one", "Mend the ids in the annotations or in the list: each means a class now."
+)
 DUPLICATE_FILE = FaultKind(
     "image file that is listed twice",
     "List every file once, with all of its boxes: each entry is trained on by itself.",
@@ -58,6 +78,10 @@ LARGE_IMAGE = FaultKind(
     f"Cut it into smaller pictures, or raise the limit: set the variable {PIXEL_LIMIT_VARIABLE} to a larger number.",
 )
 WRONG_SIZE = FaultKind("image of another size than stated", "Use the images that were annotated, unscaled.")
+SWAPPED_SIZE = FaultKind(
+    "image whose stated width is its height",
+    "Exchange width and height in the annotations; or turn the picture, where its boxes were drawn on it lying.",
+)
 SIDEWAYS_SIZE = FaultKind(
     "image annotated without the rotation that its EXIF data ask for",
     "Take the EXIF orientation out of the file, or annotate the picture as it is shown upright.",
@@ -112,7 +136,9 @@ class Finding:
 
     def joined(self, other: Finding) -> Finding:
         """This finding and another one of the same kind as one."""
-        return replace(self, count=self.count + other.count, shown=(*self.shown, *other.shown)[:_NUM_KEPT])
+        total = None if self.total is None or other.total is None else self.total + other.total
+        shown = (*self.shown, *other.shown)[:_NUM_KEPT]
+        return replace(self, count=self.count + other.count, shown=shown, total=total)
 
     @property
     def amount(self) -> str:

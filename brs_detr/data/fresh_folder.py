@@ -12,12 +12,13 @@ from brs_detr.errors import UserError
 
 
 @contextmanager
-def fresh_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
+def fresh_folder(folder: str | Path, overwrite: bool | None = False) -> Iterator[Path]:
     """Yield a temporary folder that takes the place of `folder` when the block ends without an exception.
 
     Args:
         folder: where the result belongs. Nothing of it exists before the block has ended.
         overwrite: replace an existing data set. Only a folder with an `annotations` folder inside is ever replaced.
+            None where the user has no such choice.
 
     Yields:
         An empty folder beside `folder`, on the same disk.
@@ -36,7 +37,7 @@ def fresh_folder(folder: str | Path, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _require_free(folder: Path, overwrite: bool) -> None:
+def _require_free(folder: Path, overwrite: bool | None) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -44,9 +45,8 @@ def _require_free(folder: Path, overwrite: bool) -> None:
     if not any(folder.iterdir()):
         return
     if not overwrite:
-        raise UserError(
-            f"The folder {folder} exists and is not empty.", "Choose another name, or overwrite it (--overwrite)."
-        )
+        cure = "Choose another name, or overwrite it (--overwrite)." if overwrite is False else "Choose another name."
+        raise UserError(f"The folder {folder} exists and is not empty.", cure)
     if not (folder / "annotations").is_dir():
         raise UserError(f"{folder} does not look like a data set, so it is not replaced.", "Remove it yourself.")
 

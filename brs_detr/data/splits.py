@@ -99,7 +99,7 @@ def _divide(
     if not all(any(map(is_learnt, part["annotations"])) for part in parts.values()):
         raise UserError(
             f"{split.file} has {len(dataset['images'])} images, none of which can be held out for validation: "
-            "each has no object, or the last one of a class.",
+            "each has no object, or the last one of a class, or is a copy of all others.",
             "Annotate more images, or add a validation split yourself.",
         )
     return {name: _write(name, split, part, folder) for name, part in parts.items()}

@@ -36,8 +36,15 @@ class Frame:
     @property
     def stem(self) -> str:
         """A name for files made of this frame: without a suffix, with the number of a video's frame."""
-        stem = str(Path(self.name).with_suffix("").as_posix())
-        return stem if self.index is None else f"{stem}_{self.index:06d}"
+        return self._numbered(Path(self.name).with_suffix("").as_posix())
+
+    @property
+    def long_stem(self) -> str:
+        """The same with the suffix, for where two files differ in nothing else."""
+        return self._numbered(self.name)
+
+    def _numbered(self, name: str) -> str:
+        return name if self.index is None else f"{name}_{self.index:06d}"
 
 
 class Writer(Protocol):

@@ -15,9 +15,11 @@ from rich.console import Console
 
 from brs_detr.data.images import read_header
 from brs_detr.engine.bars import track
-from brs_detr.errors import UserError, did_you_mean
+from brs_detr.errors import UserError
+from brs_detr.prediction.class_choice import choose_labels
+from brs_detr.prediction.coco_ids import find_category_ids, find_image_ids
 from brs_detr.prediction.frame import Frame, Writer
-from brs_detr.prediction.pictures import CROPS, CropWriter, PictureWriter, picture_name
+from brs_detr.prediction.pictures import CROPS, CropWriter, PictureWriter, picture_name, video_names
 from brs_detr.prediction.sources import Source
 from brs_detr.prediction.video import Video
 from brs_detr.prediction.writers import FORMATS, CocoWriter, CsvWriter, JsonWriter, YoloWriter
@@ -35,8 +37,9 @@ class PredictOptions:
         pictures: draw what was found.
         crops: cut it out.
         batch_size: images that are read and detected together.
-        classes: names to keep; all by default.
+        classes: names to keep with commas between them, see `brs_detr.prediction.class_choice`; all by default.
         annotations: COCO object that names images and categories of the COCO results.
+        image_dir: what its file names are relative to, where that is known.
         most_frames: of a video or camera; None for all.
         every: take one frame of a video of so many.
     """
@@ -46,8 +49,9 @@ class PredictOptions:
     pictures: bool = True
     crops: bool = False
     batch_size: int = 1
-    classes: tuple[str, ...] = ()
+    classes: str | None = None
     annotations: dict[str, Any] | None = None
+    image_dir: Path | None = None
     most_frames: int | None = None
     every: int = 1
 
@@ -82,10 +86,10 @@ def predict(
     Raises:
         UserError: a video cannot be opened, no image can be decoded, or a class is unknown.
     """
-    kept_labels = _labels(options.classes, detector.class_names)
+    kept_labels = None if options.classes is None else choose_labels(options.classes, detector.class_names)
     videos = {source: Video(source, options.most_frames, options.every) for source in sources if source.is_video}
     result = Predicted()
-    writers = _writers(detector, model_name, videos, options)
+    writers = _writers(detector, model_name, sources, videos, options)
     try:
         for batch in _batches(_frames(sources, videos, result, console), options.batch_size):
             for frame, found in zip(batch, detector([frame.pixels for frame in batch]), strict=True):
@@ -122,35 +126,43 @@ def require_readable(sources: Sequence[Source]) -> list[str]:
     return [source.name for source in images if source.path is not None and read_header(source.path).has_more]
 
 
-def require_room(sources: Sequence[Source], out: Path, overwrite: bool) -> None:
+def require_room(sources: Sequence[Source], out: Path, overwrite: bool, pictures: bool = True) -> None:
     """Refuse to mix new results with old ones, or to draw over an original.
 
     Args:
-        sources: that will be drawn.
+        sources: what is detected on.
         out: folder of the results; of an earlier run there, everything that it wrote is deleted if `overwrite`.
         overwrite: delete it.
+        pictures: whether the sources will be drawn.
 
     Raises:
-        UserError: there are earlier results, or a drawn picture would replace an original.
+        UserError: there are earlier results, or a drawn picture would replace an original or another one.
     """
     record = out / FORMATS["json"]
     if record.exists() and not overwrite:
         raise UserError(f"{out} already holds predictions.", "Add --overwrite, or write elsewhere with --out DIR.")
     originals = {source.path.resolve() for source in sources if source.path is not None}
-    for source in sources:
-        picture = out / picture_name(source.name)
-        if picture.resolve() in originals:
-            raise UserError(f"The drawn picture would replace the original {picture}.", "Choose another --out DIR.")
+    drawn: dict[str, Source] = {}
+    for source in sources if pictures else ():
+        name = picture_name(source.name)
+        if (out / name).resolve() in originals:
+            raise UserError(f"The drawn picture would replace the original {out / name}.", "Choose another --out DIR.")
+        first = drawn.setdefault(name.lower(), source)
+        if first is not source:
+            raise UserError(f"{first.name} and {source.name} would both be drawn as {name}.", "Rename one of them.")
     if record.exists():
         _delete_results(out, originals)
 
 
 def _delete_results(out: Path, originals: set[Path]) -> None:
     try:
-        names = [entry["file"] for entry in json.loads((out / FORMATS["json"]).read_text())["images"]]
+        names = [str(entry["file"]) for entry in json.loads((out / FORMATS["json"]).read_text())["images"]]
     except (ValueError, KeyError, TypeError):
         names = []
-    for name in {picture_name(str(name)) for name in names}:
+    drawn = {
+        drawn for name in names for drawn in (picture_name(name), *video_names([name]), *video_names([name, name]))
+    }
+    for name in drawn:
         path = (out / name).resolve()
         if path.is_relative_to(out.resolve()) and path not in originals:
             path.unlink(missing_ok=True)
@@ -162,12 +174,14 @@ def _delete_results(out: Path, originals: set[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _writers(detector: Any, model_name: str, videos: dict[Source, Video], options: PredictOptions) -> list[Writer]:
+def _writers(
+    detector: Any, model_name: str, sources: Sequence[Source], videos: dict[Source, Video], options: PredictOptions
+) -> list[Writer]:
     names = detector.class_names
     header = {"checkpoint": model_name, "class_names": list(names), "score_threshold": detector.score_threshold}
     makers: dict[str, Callable[[], Writer]] = {
         "csv": lambda: CsvWriter(options.out),
-        "coco": lambda: CocoWriter(options.out, options.annotations, names),
+        "coco": lambda: _coco_writer(sources, names, options),
         "yolo": lambda: YoloWriter(options.out, names),
     }
     writers: list[Writer] = [JsonWriter(options.out, header)]
@@ -184,12 +198,23 @@ def _writers(detector: Any, model_name: str, videos: dict[Source, Video], option
     return writers
 
 
+def _coco_writer(sources: Sequence[Source], class_names: Sequence[str], options: PredictOptions) -> CocoWriter:
+    known = options.annotations
+    if known is None:
+        return CocoWriter(options.out, None, {name: number for number, name in enumerate(class_names, start=1)})
+    category_ids = find_category_ids(class_names, known["categories"])
+    return CocoWriter(options.out, find_image_ids(sources, known["images"], options.image_dir), category_ids)
+
+
 class _Pictures:
     """A `PictureWriter` for the images, and one for each video."""
 
     def __init__(self, out: Path, videos: dict[Source, Video], every: int) -> None:
         self._images = PictureWriter(out)
-        self._videos = {source.name: PictureWriter(out, video.fps / every) for source, video in videos.items()}
+        names = dict(zip(videos, video_names([source.name for source in videos]), strict=True))
+        self._videos = {
+            source.name: PictureWriter(out, video.fps / every, names[source]) for source, video in videos.items()
+        }
 
     def add(self, frame: Frame, found: Detections) -> None:
         """Draw one frame."""
@@ -241,13 +266,6 @@ def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
         yield batch
 
 
-def _labels(classes: Sequence[str], known: Sequence[str]) -> np.ndarray | None:
-    for name in classes:
-        if name not in known:
-            raise UserError(f"The model knows no class {name!r}.", did_you_mean(name, known))
-    return np.array([known.index(name) for name in classes]) if classes else None
-
-
-def _only(found: Detections, labels: np.ndarray) -> Detections:
+def _only(found: Detections, labels: list[int]) -> Detections:
     kept = np.isin(found.labels, labels)
     return Detections(found.boxes_xyxy[kept], found.scores[kept], found.labels[kept], found.class_names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 from collections import Counter
@@ -47,7 +48,9 @@ def find_sources(texts: Sequence[str], recursive: bool, downloads: Path) -> list
     Raises:
         UserError: a path does not exist, nothing fits, or an address cannot be fetched.
     """
-    sources = [source for text in texts for source in _find(text, recursive, downloads)]
+    sources: list[Source] = []
+    for number, text in enumerate(texts, start=1):  # of two addresses files may have one name
+        sources += _find(text, recursive, downloads / str(number))
     return _with_names_of_their_own(sources)
 
 
@@ -81,7 +84,10 @@ def _find(text: str, recursive: bool, downloads: Path) -> list[Source]:
 
 
 def _file(path: Path) -> Source:
-    return Source(path.name, path, path.suffix.lower() in VIDEO_SUFFIXES)
+    is_video = path.suffix.lower() in VIDEO_SUFFIXES
+    if not is_video and not path.exists():
+        raise UserError(f"Cannot read {path}: there is no such file.", "Check the path.")
+    return Source(path.name, path, is_video)
 
 
 def _folder(folder: Path, recursive: bool) -> list[Source]:
@@ -96,7 +102,10 @@ def _folder(folder: Path, recursive: bool) -> list[Source]:
 def _pattern(pattern: str) -> list[Source]:
     known = [path for path in _fitting(pattern) if path.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES]
     if not known:
-        raise UserError(f"Nothing that can be read fits {pattern}.", f"Known suffixes: {_known()}.")
+        raise UserError(
+            f"Nothing that can be read fits {pattern}, and there is no file of this name.",
+            f"Known suffixes: {_known()}.",
+        )
     return [_file(path) for path in known]
 
 
@@ -105,26 +114,49 @@ def _files(folder: Path, recursive: bool) -> list[Path]:
 
 
 def _is_pattern(text: str) -> bool:
-    return not _ADDRESS.match(text) and not Path(text).exists() and any(sign in text for sign in "*?[")
+    """Whether a path has a sign of a pattern behind the folders that are there under this very name."""
+    if _ADDRESS.match(text):
+        return False
+    parts = Path(text).parts
+    num_there = next((count for count in range(len(parts), 0, -1) if Path(*parts[:count]).exists()), 0)
+    return any(sign in part for part in parts[num_there:] for sign in "*?[")
 
 
 def _fitting(pattern: str) -> list[Path]:
-    start = Path(pattern).anchor
-    return sorted(path for path in Path(start).glob(str(Path(pattern).relative_to(start))) if path.is_file())
+    """Files that fit a pattern. A part of it that is there under this very name means that file or folder alone."""
+    found = [Path(Path(pattern).anchor)]
+    for part in Path(pattern).relative_to(found[0]).parts:
+        found = [path for folder in found if folder.is_dir() for path in _fitting_part(folder, part)]
+    return sorted({path for path in found if path.is_file()})
+
+
+def _fitting_part(folder: Path, part: str) -> list[Path]:
+    if part == "**":
+        return [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+    if (folder / part).exists():
+        return [folder / part]
+    return [path for path in folder.iterdir() if fnmatch.fnmatchcase(path.name, part)]
 
 
 def _known() -> str:
     return ", ".join(sorted(SUFFIXES))
 
 
-def _with_names_of_their_own(sources: list[Source]) -> list[Source]:
-    """Where two have one name, call all files by their path from the folder that they have in common."""
-    counts = Counter(source.name for source in sources)
-    paths = {source.path.resolve() for source in sources if source.path is not None}
-    if max(counts.values(), default=0) < 2 or len(paths) < len(sources):
-        return list(dict.fromkeys(sources))
-    root = Path(os.path.commonpath([path.parent for path in paths]))
+def _with_names_of_their_own(sources: Sequence[Source]) -> list[Source]:
+    """Each file once. Where two have one name, call all files by their path from the folder they have in common."""
+    unique: dict[object, Source] = {}
+    for source in sources:
+        unique.setdefault(_place(source) or source.name, source)
+    names = Counter(source.name.lower() for source in unique.values())
+    if max(names.values(), default=0) < 2:
+        return list(unique.values())
+    root = os.path.commonpath([place.parent for source in sources if (place := _place(source)) is not None])
     return [
-        source if source.path is None else replace(source, name=source.path.resolve().relative_to(root).as_posix())
-        for source in sources
+        source if (place := _place(source)) is None else replace(source, name=place.relative_to(root).as_posix())
+        for source in unique.values()
     ]
+
+
+def _place(source: Source) -> Path | None:
+    """The path that tells a file from all others; links are not followed, since each has a name of its own."""
+    return None if source.path is None else Path(os.path.normpath(source.path.absolute()))

@@ -6,10 +6,9 @@ import csv
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 
-from brs_detr.errors import UserError
 from brs_detr.prediction.frame import Frame
 from brs_detr.runtime.detections import Detections
 
@@ -92,24 +91,12 @@ class CocoWriter(_Growing):
 
     Args:
         out: folder.
-        annotations: COCO object whose images and categories are meant; without one, images are numbered from 1 in the
-            order in which they come, and categories are labels plus 1.
-
-    Raises:
-        UserError: at `add`, an image that the annotations do not know; here, a class that they do not know.
+        image_ids: by the names of the images; without them, images are numbered from 1 in the order in which they come.
+        category_ids: by the names of the classes.
     """
 
-    def __init__(self, out: Path, annotations: Mapping[str, Any] | None, class_names: tuple[str, ...]) -> None:
-        self._image_ids: dict[str, Any] | None = None
-        self._category_ids = {name: label + 1 for label, name in enumerate(class_names)}
-        if annotations is not None:
-            self._image_ids = {image["file_name"]: image["id"] for image in annotations["images"]}
-            self._image_ids |= {PurePosixPath(name).name: number for name, number in self._image_ids.items()}
-            known = {category["name"]: category["id"] for category in annotations["categories"]}
-            missing = sorted(set(class_names) - set(known))
-            if missing:
-                raise UserError(f"The annotations know no class {', '.join(missing)}.", "Give those of the data set.")
-            self._category_ids = {name: known[name] for name in class_names}
+    def __init__(self, out: Path, image_ids: Mapping[str, Any] | None, category_ids: Mapping[str, Any]) -> None:
+        self._image_ids, self._category_ids = image_ids, category_ids
         super().__init__(out / FORMATS["coco"])
         self.file.write("[")
         self._separator, self._count = "\n", 0
@@ -117,11 +104,7 @@ class CocoWriter(_Growing):
     def add(self, frame: Frame, found: Detections) -> None:
         """Write one frame's objects."""
         self._count += 1
-        image_id: Any = self._count
-        if self._image_ids is not None:
-            image_id = self._image_ids.get(frame.name, self._image_ids.get(PurePosixPath(frame.name).name))
-            if image_id is None:
-                raise UserError(f"The annotations know no image {frame.name}.", "Give those of these images.")
+        image_id = self._count if self._image_ids is None else self._image_ids[frame.name]
         for entry in found.to_coco(image_id):
             entry["category_id"] = self._category_ids[entry["category_name"]]
             self.file.write(self._separator + json.dumps(entry))
@@ -143,7 +126,7 @@ class YoloWriter:
 
     def __init__(self, out: Path, class_names: tuple[str, ...]) -> None:
         self.folder, self.class_names = out / FORMATS["yolo"], class_names
-        self._written: set[str] = set()
+        self._written = {"classes"}
 
     def add(self, frame: Frame, found: Detections) -> None:
         """Write one frame's objects."""
@@ -153,8 +136,8 @@ class YoloWriter:
             x1, y1, x2, y2 = one.box_xyxy
             numbers = ((x1 + x2) / 2 / w, (y1 + y2) / 2 / h, (x2 - x1) / w, (y2 - y1) / h, one.score)
             lines.append(f"{one.label} {' '.join(f'{number:.6f}' for number in numbers)}\n")
-        name = frame.name if frame.stem in self._written else frame.stem  # a.jpg and a.png
-        self._written.add(name)
+        name = frame.long_stem if frame.stem.lower() in self._written else frame.stem  # a.jpg and a.png
+        self._written.add(name.lower())
         path = self.folder / f"{name}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(lines), encoding="utf-8")

@@ -22,6 +22,13 @@ def test_images_of_lvis_find_their_files(tmp_path: Path) -> None:
     assert read["file_name"] == "train2017/000000391895.jpg"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_marks_do_not_matter_and_names_of_classes_have_one_normal_form(tmp_path: Path, encoding: str) -> None:
+    text = '{"images": [],\r\n "annotations": [], "categories": [{"id": 1, "name": "Lo\u0308we"}]}'
+    (tmp_path / "a.json").write_bytes(text.encode(encoding))
+    assert read_class_names(tmp_path / "a.json") == ["L\u00f6we"]
+
+
 def test_a_nan_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         write_annotations(tmp_path / "train.json", {"annotations": [{"bbox": [float("nan")]}]})

@@ -159,3 +159,19 @@ def test_two_names_that_would_become_one_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"two images that would both be called a\.jpg"):
         convert(source, tmp_path / "coco")
     assert not (tmp_path / "coco").exists()
+
+
+def test_a_file_that_is_listed_twice_is_written_once(tmp_path: Path) -> None:
+    write_images(tmp_path / "set" / "images", "a")
+    dataset = coco_object("a", {"ant": 1, "dog": 3})
+    dataset["images"].append({**dataset["images"][0], "id": 7, "file_name": "./a.jpg"})
+    write_json(tmp_path / "set" / "all.json", dataset)
+    assert convert(tmp_path / "set", tmp_path / "coco", link=True).splits["all"].num_images == 2
+    assert [image["file_name"] for image in annotations(tmp_path / "coco", "all")["images"]] == ["a.jpg", "a.jpg"]
+
+
+def test_boxes_that_all_lack_an_area_are_not_converted_to_none(voc: Path, tmp_path: Path) -> None:
+    for stem in ("one", "two", "three"):
+        write_voc(voc, stem, voc_object("dog", (9, 9, 9, 9)))
+    with pytest.raises(UserError, match="without any usable box, since none has an area: 3 of 3"):
+        convert(voc, tmp_path / "coco")

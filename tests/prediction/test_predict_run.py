@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -78,6 +79,40 @@ def test_coco_ids_come_from_annotations(photos: Path, tmp_path: Path, console: C
     assert files(tmp_path / "other") == []
 
 
+def test_no_file_replaces_another(photos: Path, video: Path, tmp_path: Path, console: Console) -> None:
+    class Twins(PlantedDetector):
+        class_names = ("a/dog", "a dog")
+
+    for name in ("classes.jpg", "a.png"):
+        shutil.copy(photos / "a.jpg", photos / name)
+    shutil.copy(video, video.with_suffix(".avi"))
+    out = tmp_path / "out"
+    sources = find_sources([str(photos), str(video), str(video.with_suffix(".avi"))], False, tmp_path)
+    predict(Twins(), "m", sources, PredictOptions(out, formats=("yolo",), crops=True, most_frames=2), console)
+    written = files(out)
+    labels = [
+        "a",
+        "a.png",
+        "b",
+        "classes",
+        "classes.jpg",
+        *(f"clip{end}_00000{n}" for end in ("", ".avi") for n in (0, 1)),
+    ]
+    assert [name for name in written if name.startswith("labels")] == sorted(f"labels/{name}.txt" for name in labels)
+    assert (out / "labels" / "classes.txt").read_text() == "a/dog\na dog\n"
+    assert [name for name in written if name.endswith(".mp4")] == ["clip.avi_found.mp4", "clip.mp4_found.mp4"]
+    assert {name.split("/")[1] for name in written if name.startswith("crops")} == {"a_dog", "a_dog_1"}
+    require_room([], out, overwrite=True)
+    assert files(out) == []
+
+
+def test_two_pictures_that_would_be_drawn_as_one_are_refused(photos: Path, tmp_path: Path) -> None:
+    sources = [Source(name, photos / name) for name in ("a.tif", "a.tif.png")]
+    with pytest.raises(UserError, match=r"a.tif and a.tif.png would both be drawn as a.tif.png"):
+        require_room(sources, tmp_path / "out", overwrite=False)
+    require_room(sources, tmp_path / "out", overwrite=False, pictures=False)
+
+
 @pytest.mark.parametrize(("batch_size", "batches"), [(1, [1, 1, 1]), (2, [2, 1]), (5, [3])])
 def test_batches(photos: Path, tmp_path: Path, console: Console, batch_size: int, batches: list[int]) -> None:
     _, detector = run(tmp_path / "out", console, photos, recursive=True, batch_size=batch_size)
@@ -85,11 +120,11 @@ def test_batches(photos: Path, tmp_path: Path, console: Console, batch_size: int
 
 
 def test_only_some_classes(photos: Path, tmp_path: Path, console: Console) -> None:
-    result, _ = run(tmp_path / "out", console, photos, classes=("cat",), pictures=False)
+    result, _ = run(tmp_path / "out", console, photos, classes="cat", pictures=False)
     assert result.num_objects == 2
     assert files(tmp_path / "out") == ["predictions.json"]
     with pytest.raises(UserError, match=r"no class 'cats'.\s+Did you mean 'cat'"):
-        run(tmp_path / "other", console, photos, classes=("cats",))
+        run(tmp_path / "other", console, photos, classes="cats")
 
 
 def test_what_cannot_be_decoded_is_told_and_left_out(photos: Path, tmp_path: Path, console: Console) -> None:

@@ -49,9 +49,30 @@ def test_what_a_folder_holds_besides_is_named(photos: Path, tmp_path: Path) -> N
     assert left_out(["http://host/a.jpg?b=1", "webcam"], False) == []
 
 
+def test_a_folder_with_signs_of_a_pattern_in_its_name_means_itself(photos: Path, tmp_path: Path) -> None:
+    folder = photos.rename(tmp_path / "set [v1] (2)")
+    assert names(tmp_path, folder) == ["a.jpg", "b.png"]
+    assert names(tmp_path, folder / "*.jpg") == ["a.jpg"]
+    assert names(tmp_path, tmp_path / "s*" / "m*" / "*") == ["a.jpg"]
+    assert names(tmp_path, tmp_path / "*" / "[ab].*") == ["a.jpg", "b.png"]
+    with pytest.raises(UserError, match=r"nope.jpg: there is no such file.\s+Check the path"):
+        names(tmp_path, folder / "nope.jpg")
+    with pytest.raises(UserError, match=r"fits .*none \[v1\]/a.jpg, and there is no file of this name"):
+        names(tmp_path, tmp_path / "none [v1]" / "a.jpg")
+    assert names(tmp_path, folder / "a**") == ["a.jpg"]
+
+
 def test_files_of_one_name_are_told_apart(photos: Path, tmp_path: Path) -> None:
     assert names(tmp_path, photos / "a.jpg", photos / "more" / "a.jpg") == ["a.jpg", "more/a.jpg"]
     assert names(tmp_path, photos, photos / "more") == ["a.jpg", "b.png", "more/a.jpg"]
+
+
+def test_files_of_one_name_are_told_apart_beside_a_camera_or_one_given_twice(photos: Path, tmp_path: Path) -> None:
+    both = (photos / "a.jpg", photos / "more" / "a.jpg")
+    assert names(tmp_path, *both, photos / "more" / ".." / "a.jpg") == ["a.jpg", "more/a.jpg"]
+    assert names(tmp_path, "webcam", *both) == ["webcam0", "a.jpg", "more/a.jpg"]
+    both[1].rename(photos / "more" / "A.JPG")
+    assert names(tmp_path, both[0], photos / "more") == ["a.jpg", "more/A.JPG"]
 
 
 def test_the_same_twice_is_once(photos: Path, tmp_path: Path) -> None:

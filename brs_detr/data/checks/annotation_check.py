@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from brs_detr.data.boxes import judge_boxes, xyxy_from_xywh
+from brs_detr.data.checks.reading_check import fitting_readings, shared_mistake, shifted_ids
 from brs_detr.data.findings import (
     DUPLICATE_FILE,
     DUPLICATE_ID,
@@ -19,7 +20,9 @@ from brs_detr.data.findings import (
     MALFORMED,
     NO_BOX,
     NOT_FINITE_BOX,
+    OTHER_READING,
     OUTSIDE_BOX,
+    SHIFTED_IDS,
     UNKNOWN_CATEGORY,
     UNKNOWN_IMAGE,
     ZERO_AREA_BOX,
@@ -45,14 +48,17 @@ def find_annotation_faults(dataset: dict[str, list[Entry]], file: Path) -> Findi
     malformed = list(_malformed_entries(dataset))
     if malformed:
         return Findings(file, (Finding.of(MALFORMED, malformed),))
+    used, listed = ([entry[key] for entry in dataset[part]] for part, key in _CATEGORY_IDS)
     faults: dict[FaultKind, Sequence[str | Example]] = {
         DUPLICATE_ID: list(_duplicate_ids(dataset)),
         DUPLICATE_NAME: _repeated(category["name"] for category in dataset["categories"]),
         DUPLICATE_FILE: list(_duplicate_files(dataset["images"])),
         **_broken_references(dataset),
-        **_box_faults(dataset),
+        SHIFTED_IDS: shifted_ids(used, listed),
+        NO_BOX: [] if used else [Example("nothing to learn from or to measure with")],
     }
-    return Findings(file, tuple(Finding.of(kind, examples) for kind, examples in faults.items() if examples))
+    found = [Finding.of(kind, examples) for kind, examples in faults.items() if examples]
+    return Findings(file, (*found, *_box_faults(dataset)))
 
 
 def _is_id(value: Any) -> bool:
@@ -66,6 +72,8 @@ def _is_length(value: Any) -> bool:
 def _is_box(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 4 and all(isinstance(number, int | float) for number in value)
 
+
+_CATEGORY_IDS = (("annotations", "category_id"), ("categories", "id"))
 
 _FIELDS: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {
     "images": {
@@ -130,24 +138,25 @@ def _broken_references(dataset: dict[str, list[Entry]]) -> dict[FaultKind, list[
     return {UNKNOWN_IMAGE: examples("image_id", image_ids), UNKNOWN_CATEGORY: examples("category_id", category_ids)}
 
 
-def _box_faults(dataset: dict[str, list[Entry]]) -> dict[FaultKind, list[Example]]:
+def _box_faults(dataset: dict[str, list[Entry]]) -> Iterator[Finding]:
     images = {image["id"]: image for image in dataset["images"]}
     known = [annotation for annotation in dataset["annotations"] if annotation["image_id"] in images]
     boxes_xywh = np.array([annotation["bbox"] for annotation in known], dtype=np.float64).reshape(-1, 4)
-    sizes = [
-        (images[annotation["image_id"]]["height"], images[annotation["image_id"]]["width"]) for annotation in known
-    ]
-    verdict = judge_boxes(xyxy_from_xywh(boxes_xywh), np.reshape(sizes, (-1, 2)))
-
-    def examples(mask: np.ndarray) -> list[Example]:
-        return [box_example(known[index], images[known[index]["image_id"]]) for index in np.flatnonzero(mask)]
-
-    return {
-        NOT_FINITE_BOX: examples(verdict.not_finite),
-        OUTSIDE_BOX: examples(verdict.outside),
-        ZERO_AREA_BOX: examples(verdict.empty),
-        NO_BOX: [] if (~verdict.empty).any() else [Example("nothing to learn from or to measure with")],
-    }
+    owners = [images[annotation["image_id"]] for annotation in known]
+    sizes = np.reshape([(image["height"], image["width"]) for image in owners], (-1, 2))
+    verdict = judge_boxes(xyxy_from_xywh(boxes_xywh), sizes)
+    masks = {NOT_FINITE_BOX: verdict.not_finite, OUTSIDE_BOX: verdict.outside, ZERO_AREA_BOX: verdict.empty}
+    mistake = shared_mistake(boxes_xywh)
+    if mistake is not None:
+        masks[ZERO_AREA_BOX] = verdict.empty & ~mistake[1]
+        masks[mistake[0]] = mistake[1]
+    for kind, mask in masks.items():
+        if mask.any():
+            examples = [box_example(known[at], owners[at]) for at in np.flatnonzero(mask)]
+            yield Finding.of(kind, examples, None if kind.severity == "warning" else len(known))
+    readings = fitting_readings(boxes_xywh, sizes)
+    if readings:
+        yield Finding.of(OTHER_READING, readings)
 
 
 def annotation_text(annotation: Entry) -> str:

@@ -25,11 +25,25 @@ NARROW_BOX = FaultKind(
 OVERHANGING_BOX = FaultKind("box that sticks out of the image by a pixel or less", "Clipped to the image.", "note")
 WHOLE_IMAGE_BOX = FaultKind("box over the whole image", "Look whether it is a label of the picture instead.", "note")
 
+WHOLE_IMAGE_BOXES = FaultKind(
+    "box over the whole image, as nearly all are",
+    "The model will learn to frame pictures. Draw boxes around the objects, unless each picture is one.",
+    "warning",
+)
+CORNER_BOXES = FaultKind(
+    "boxes that all lie in the upper left part of the images",
+    "Look at the drawn samples: they may be in percent, or drawn on smaller copies of the images.",
+    "warning",
+)
+
 MIN_SIDE = 4.0
 """Shorter side in pixels, after resizing, below which a box is called tiny."""
 
 _SAME_IOU = 0.95
 _WHOLE = 0.995  # of width and of height
+_NEARLY_ALL = 0.9
+_CORNER = 0.6  # of width and of height
+_MIN_FOR_ALL = 20  # boxes below which it says nothing that all have something in common
 _MIN_OVERHANG = 0.01  # pixels: less is arithmetic
 
 
@@ -43,16 +57,24 @@ def find_odd_boxes(boxes: BoxTable, resized_to: tuple[int, int], min_side: float
     """
     repeated, conflicting = find_repeats(boxes)
     resized = boxes.sides * resize_scales(boxes.sizes, resized_to)[:, None]
-    whole = (boxes.sides >= _WHOLE * boxes.sizes[:, ::-1]).all(axis=1)
-    faults = {
+    is_whole = (boxes.sides >= _WHOLE * boxes.sizes[:, ::-1]).all(axis=1) & ~boxes.is_crowd
+    are_whole = len(boxes) >= _MIN_FOR_ALL and is_whole.mean() >= _NEARLY_ALL
+    ends = (boxes.boxes_xyxy[:, 2:] / boxes.sizes[:, ::-1]).max(initial=0)
+    faults: dict[FaultKind, list[Example]] = {
         REPEATED_BOX: _pair_examples(boxes, repeated),
         CONFLICTING_BOX: _pair_examples(boxes, conflicting),
         TINY_BOX: _examples(boxes, (resized < min_side).any(axis=1), lambda at: _resized_text(resized[at])),
         NARROW_BOX: _examples(boxes, (boxes.sides < 1).any(axis=1)),
         OVERHANGING_BOX: _examples(boxes, _overhang(boxes) > _MIN_OVERHANG),
-        WHOLE_IMAGE_BOX: _examples(boxes, whole & ~boxes.is_crowd),
+        WHOLE_IMAGE_BOXES if are_whole else WHOLE_IMAGE_BOX: _examples(boxes, is_whole),
     }
-    return (Finding.of(kind, examples, len(boxes)) for kind, examples in faults.items() if examples)
+    if len(boxes) >= _MIN_FOR_ALL and ends <= _CORNER:
+        faults[CORNER_BOXES] = [Example(f"none reaches beyond {ends:.0%} of the width or the height")]
+    return (
+        Finding.of(kind, examples, None if kind == CORNER_BOXES else len(boxes))
+        for kind, examples in faults.items()
+        if examples
+    )
 
 
 def find_repeats(boxes: BoxTable) -> tuple[dict[int, int], dict[int, int]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from brs_detr.data.annotations import read_annotations
 from brs_detr.data.checks.annotation_check import find_annotation_faults
 from brs_detr.data.checks.image_check import Progress, image_faults, look_at_images
-from brs_detr.data.findings import MALFORMED, FaultKind, Finding, Findings
+from brs_detr.data.findings import MALFORMED, NO_BOX, FaultKind, Finding, Findings
 from brs_detr.data.formats.coco_folder import CocoSplit
 from brs_detr.data.formats.source_split import SourceSplit, SplitContent
 
@@ -59,7 +59,10 @@ def content_faults(file: Path, content: SplitContent) -> Findings:
         file: what the messages call the split.
         content: what its reader gave.
     """
-    return merged(file, content.findings, find_annotation_faults(content.dataset, file).found)
+    faults = find_annotation_faults(content.dataset, file).found
+    if any(finding.kind.is_fatal for finding in content.findings):  # then that is why there is no box
+        faults = tuple(finding for finding in faults if finding.kind != NO_BOX)
+    return merged(file, content.findings, faults)
 
 
 def merged(file: Path, *parts: Iterable[Finding]) -> Findings:

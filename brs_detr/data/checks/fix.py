@@ -16,8 +16,18 @@ from brs_detr.data.checks.data_report import DataReport
 from brs_detr.data.checks.mend import MendedSplit, mend_split
 from brs_detr.data.checks.split_check import find_odd_splits
 from brs_detr.data.checks.twins import decoded_pictures, same_pictures
-from brs_detr.data.findings import DUPLICATE_ID, MALFORMED, Finding
+from brs_detr.data.findings import (
+    DUPLICATE_ID,
+    FRACTION_BOXES,
+    MALFORMED,
+    NEGATIVE_BOXES,
+    OTHER_READING,
+    OUTSIDE_BOX,
+    SHIFTED_IDS,
+    Finding,
+)
 from brs_detr.data.formats.source import open_source
+from brs_detr.data.formats.voc import WIDTH_FOR_CORNER
 from brs_detr.data.fresh_folder import fresh_folder
 from brs_detr.data.placing import place_file, require_apart
 from brs_detr.errors import UserError
@@ -32,6 +42,9 @@ _BACK = {
     8: Image.Transpose.ROTATE_270,
 }
 """By the orientation that exchanges width and height, what undoes it."""
+
+_STUBBORN = (MALFORMED, FRACTION_BOXES, NEGATIVE_BOXES, OTHER_READING, SHIFTED_IDS, WIDTH_FOR_CORNER)
+_MANY, _SHARE = 4, 0.25  # boxes outside of their images from which on they are no slips
 
 
 def fix_source(report: DataReport, folder: str | Path, link: bool = False) -> Changes:
@@ -58,7 +71,9 @@ def fix_source(report: DataReport, folder: str | Path, link: bool = False) -> Ch
     _require_mendable(report)
     leaked = _leaked_ids(report)
     mended = {name: mend_split(part, leaked[name], report.class_names) for name, part in report.splits.items()}
-    with fresh_folder(folder) as partial:
+    for name, split in mended.items():
+        _require_boxes(report, name, split, bool(leaked[name]))
+    with fresh_folder(folder, overwrite=None) as partial:
         for name, split in mended.items():
             _write(split, partial, name, link)
         _require_good(partial, folder)
@@ -72,10 +87,27 @@ def _require_mendable(report: DataReport) -> None:
 
 
 def _is_stubborn(finding: Finding) -> bool:
-    """Whether nobody but the user knows what was meant."""
+    """Whether nobody but the user knows what was meant, or boxes are wrong in a way that all may have in common."""
     if finding.kind == DUPLICATE_ID:
         return any(example.text.startswith("categories") for example in finding.shown)
-    return finding.kind == MALFORMED or finding.kind.what == UNREADABLE_SPLIT
+    if finding.kind == OUTSIDE_BOX:
+        return finding.count >= _MANY and finding.count >= _SHARE * (finding.total or finding.count)
+    return finding.kind in _STUBBORN or finding.kind.what == UNREADABLE_SPLIT
+
+
+def _require_boxes(report: DataReport, name: str, split: MendedSplit, is_leaked: bool) -> None:
+    """Refuse to mend a split until nothing is left of it."""
+    if split.dataset["annotations"] or not split.changes:
+        return
+    changes = ", ".join(f"{count} {what}" for what, count in split.changes.items())
+    cure = (
+        "Put every picture into one split alone, or leave a split out: 20 % of the others are then held out."
+        if is_leaked
+        else "Mend by yourself what takes most away."
+    )
+    raise UserError(
+        f"{report.source.folder} cannot be mended without you: no box would be left of {name}; {changes}.", cure
+    )
 
 
 def _refusal(folder: Path, findings: list[Finding]) -> UserError:

@@ -13,6 +13,7 @@ from brs_detr.data.findings import (
     LARGE_IMAGE,
     MISSING_IMAGE,
     SIDEWAYS_SIZE,
+    SWAPPED_SIZE,
     UNREADABLE_IMAGE,
     WRONG_SIZE,
     Example,
@@ -45,7 +46,7 @@ UNLISTED_IMAGE = FaultKind(
     "note",
 )
 
-IMAGE_FAULTS = (MISSING_IMAGE, UNREADABLE_IMAGE, LARGE_IMAGE, DAMAGED_IMAGE, WRONG_SIZE, SIDEWAYS_SIZE)
+IMAGE_FAULTS = (MISSING_IMAGE, UNREADABLE_IMAGE, LARGE_IMAGE, DAMAGED_IMAGE, WRONG_SIZE, SWAPPED_SIZE, SIDEWAYS_SIZE)
 """What makes an image unusable."""
 
 _NUM_THREADS = 8
@@ -128,7 +129,8 @@ def _look(image: Entry, image_dir: Path, is_thorough: bool) -> ImageLook:
         return ImageLook(path, (kind_of(error), _example(image, path, f": {error.reason}")))
     stated, (height, width) = (image["height"], image["width"]), header.size
     if header.size != stated:
-        kind = SIDEWAYS_SIZE if header.stored_size == stated else WRONG_SIZE
+        kind = SWAPPED_SIZE if header.size == stated[::-1] else WRONG_SIZE
+        kind = SIDEWAYS_SIZE if header.stored_size == stated else kind
         remark = f": {width} x {height} instead of {image['width']} x {image['height']}"
         return ImageLook(path, (kind, _example(image, path, remark)), header)
     if not is_thorough:

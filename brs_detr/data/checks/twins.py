@@ -22,6 +22,11 @@ LEAKED_IMAGE = FaultKind(
     "Keep it in one of them: what was trained on cannot measure how well a model does on new pictures.",
     "warning",
 )
+SAME_SPLITS = FaultKind(
+    "split whose pictures are all in another one",
+    "Divide the pictures, or leave one of the two splits out: for training 20 % of the others are held out.",
+    "warning",
+)
 SIMILAR_IMAGE = FaultKind(
     "picture that is nearly the same in two splits",
     "Keep copies, crops and neighbouring frames of one scene in one split, or the measured AP will be too high.",
@@ -65,11 +70,20 @@ def find_leaks(splits: Iterable[Sequence[Picture]]) -> Iterator[Finding]:
         splits: the pictures of each split.
     """
     found: dict[FaultKind, list[Pair]] = {LEAKED_IMAGE: [], SIMILAR_IMAGE: []}
+    contained: list[str] = []
     for first, second in itertools.combinations(splits, 2):
         same = same_pictures(first, second)
+        contained += _contained(second, first, same) or _contained(first, second, same_pictures(second, first))
         found[LEAKED_IMAGE] += same
         found[SIMILAR_IMAGE] += _similar_pictures(first, second, {other.entry["id"] for _, other in same})
-    return (Finding.of(kind, [_example(pair) for pair in pairs]) for kind, pairs in found.items() if pairs)
+    if contained:
+        yield Finding.of(SAME_SPLITS, contained)
+    yield from (Finding.of(kind, [_example(pair) for pair in pairs]) for kind, pairs in found.items() if pairs)
+
+
+def _contained(inner: Sequence[Picture], outer: Sequence[Picture], same: Sequence[Pair]) -> list[str]:
+    is_all = same and len(same) == len(inner)
+    return [f"every picture of {inner[0].split}, {len(inner)}, is in {outer[0].split} too"] if is_all else []
 
 
 def same_pictures(first: Sequence[Picture], second: Sequence[Picture]) -> list[Pair]:

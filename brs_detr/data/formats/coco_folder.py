@@ -75,6 +75,17 @@ def split_of_file(file: Path) -> CocoSplit:
     return CocoSplit(name, file, _image_dir(root, file, name))
 
 
+def annotation_files(folder: Path) -> list[Path]:
+    """JSON files in the folder of a data set and in its `annotations`."""
+    below = [path for path in folder.iterdir() if path.name.lower() == "annotations" and path.is_dir()]
+    return [file for place in (*below, folder) for file in json_files(place)]
+
+
+def json_files(folder: Path) -> list[Path]:
+    """JSON files right in a folder."""
+    return [path for path in folder.iterdir() if path.suffix.lower() == ".json"]
+
+
 def shared_class_names(splits: Mapping[str, CocoSplit]) -> list[str]:
     """Class names that all splits agree on, in the order of the first split's category ids.
 
@@ -106,12 +117,12 @@ def _named_folders(folder: Path) -> Iterator[tuple[str, Path]]:
         name = split_name(split_folder.name)
         if name is not None:
             roboflow = split_folder / _ROBOFLOW_FILE
-            files = [roboflow] if roboflow.is_file() else _coco_files(split_folder.glob("*.json"))
+            files = [roboflow] if roboflow.is_file() else _coco_files(json_files(split_folder))
             yield from ((name, file) for file in files)
 
 
 def _named_files(folder: Path) -> Iterator[tuple[str, Path]]:
-    for file in sorted([*folder.glob("annotations/*.json"), *folder.glob("*.json")]):
+    for file in sorted(annotation_files(folder)):
         name = split_name(file.stem)
         if name is not None:
             yield name, file
@@ -119,8 +130,10 @@ def _named_files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def _lone_file(folder: Path) -> list[tuple[str, Path]]:
     """The annotation file of a data set without splits, whatever its name."""
-    files = _coco_files([*folder.glob("annotations/*.json"), *folder.glob("*.json")])
-    files = [file for file in files if file.stem.startswith("instances_")] or files  # CVAT: not person_keypoints_
+    files = _coco_files(annotation_files(folder))
+    files = [
+        file for file in files if file.stem.lower().startswith("instances_")
+    ] or files  # CVAT: not person_keypoints_
     if len(files) > 1:
         listed = ", ".join(file.relative_to(folder).as_posix() for file in files)
         raise UserError(

@@ -10,7 +10,7 @@ from typing import Any
 from brs_detr.data.findings import FaultKind
 from brs_detr.data.formats.coco_folder_peek import first_image_names
 from brs_detr.data.formats.source_faults import Fault
-from brs_detr.data.formats.source_files import is_image, is_there, list_files
+from brs_detr.data.formats.source_files import DiskNames, folded, is_image, is_there, list_files
 from brs_detr.errors import UserError
 
 MOVED_IMAGE = FaultKind(
@@ -36,7 +36,8 @@ def find_image_dir(file: Path, root: Path, places: Sequence[str], otherwise: Pat
     Raises:
         UserError: none of the places exists, or it is `root` and holds no image.
     """
-    folders = [folder for folder in (root / place for place in places) if folder.is_dir()]
+    disk = DiskNames()
+    folders = [folder for place in places for folder in disk.find(root / place) if folder.is_dir()]
     names = first_image_names(file)
     holding = [folder for folder in folders if any(is_there(folder / name) for name in names)]
     holding = holding or [folder for folder in folders if _holds_deeper(folder, names)]
@@ -80,15 +81,17 @@ def with_found_names(dataset: dict[str, Any], image_dir: Path) -> tuple[dict[str
 
 
 def index_names(folder: Path) -> dict[str, list[Path]]:
-    """Relative paths of the images below a folder by their last part."""
+    """Relative paths of the images below a folder by their last part, whatever its case and Unicode normal form."""
     index: dict[str, list[Path]] = {}
     for path in list_files(folder).images:
-        index.setdefault(path.name, []).append(path)
+        index.setdefault(folded(path.name), []).append(path)
     return index
 
 
 def closest_name(stated: str, index: dict[str, list[Path]], is_strict: bool = False) -> Path | None:
     """The one file that shares the longest end of its path with a stated path, None where there is none or are several.
+
+    Case and Unicode normal form count only between files that are alike otherwise.
 
     Args:
         stated: path with slashes or backslashes.
@@ -96,12 +99,18 @@ def closest_name(stated: str, index: dict[str, list[Path]], is_strict: bool = Fa
         is_strict: for a plain relative path, take only a file whose path ends with all of it.
     """
     parts = tuple(stated.replace("\\", "/").split("/"))
-    paths = index.get(parts[-1], [])
+    loose = tuple(map(folded, parts))
+    paths = index.get(loose[-1], [])
     if is_strict and not _is_foreign(stated):
-        paths = [path for path in paths if path.parts[-len(parts) :] == parts]
+        paths = [path for path in paths if _end(path, len(parts)) == loose]
     for length in range(2, len(parts) + 1):
-        paths = [path for path in paths if path.parts[-length:] == parts[-length:]] or paths
+        paths = [path for path in paths if _end(path, length) == loose[-length:]] or paths
+    paths = [path for path in paths if path.name == parts[-1]] or paths
     return paths[0] if len(paths) == 1 else None
+
+
+def _end(path: Path, length: int) -> tuple[str, ...]:
+    return tuple(map(folded, path.parts[-length:]))
 
 
 def _is_foreign(stated: str) -> bool:

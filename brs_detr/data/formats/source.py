@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from brs_detr.data.annotations import read_annotations
-from brs_detr.data.formats.coco_folder import split_of_file, splits_below
+from brs_detr.data.formats.coco_folder import annotation_files, split_of_file, splits_below
 from brs_detr.data.formats.coco_folder_reader import coco_source
 from brs_detr.data.formats.source_files import FolderFiles, describe_folder, list_files
 from brs_detr.data.formats.source_split import DataSource, SourceSplit, SplitContent, split_name
@@ -62,7 +62,7 @@ def open_source(folder: str | Path) -> DataSource:
 
 def _odd_json(folder: Path) -> str:
     """Why the one JSON file of a folder is no annotation file; nothing where there is none, or are several."""
-    files = [*folder.glob("*.json"), *folder.glob("annotations/*.json")]
+    files = annotation_files(folder)
     try:
         for file in files[: len(files) == 1]:
             read_annotations(file)
@@ -77,9 +77,9 @@ def _open_file(file: Path) -> DataSource:
         split = split_of_file(file)
         return DataSource(file.parent, "COCO", coco_source({split.name: split}))
     if suffix in (".yaml", ".yml"):
-        return open_data_yaml(file)
-    root = file.parent.parent if file.parent.name.lower() == "labels" else file.parent
-    source = open_yolo(list_files(root)) if is_names_file(file) else None
+        return open_data_yaml(file, is_chosen=True)
+    root = next((folder.parent for folder in file.parents if folder.name.lower() == "labels"), file.parent)
+    source = open_yolo(list_files(root), file) if is_names_file(file) else None
     if source is None:
         raise UserError(f"{file} does not describe a data set.", _FORMATS)
     return source
@@ -116,7 +116,12 @@ def _open_coco(folder: Path) -> DataSource | None:
 
 
 def _open_voc(files: FolderFiles) -> DataSource | None:
-    roots = {Path(*path.parts[: path.parts.index("JPEGImages")]) for path in files.images if "JPEGImages" in path.parts}
+    lower = [[part.lower() for part in path.parts] for path in files.images]
+    roots = {
+        Path(*path.parts[: parts.index("jpegimages")])
+        for path, parts in zip(files.images, lower, strict=True)
+        if "jpegimages" in parts
+    }
     if Path() in roots or not roots:
         return open_voc(files)
     return open_voc(list_files(_only(files.root, roots, "Pascal VOC data set")))

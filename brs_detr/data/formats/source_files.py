@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from brs_detr.errors import shortened
+from brs_detr.errors import UserError, shortened
 from brs_detr.runtime.images import SUFFIXES
 
 _MAX_NAMES = 8
@@ -37,6 +38,47 @@ class FolderFiles:
     def ending(self, *suffixes: str) -> tuple[Path, ...]:
         """Paths with one of the suffixes, which are given in lower case with a dot."""
         return tuple(path for path in self.paths if path.suffix.lower() in suffixes)
+
+
+class DiskNames:
+    """Finds files whatever the case and the Unicode normal form of their names; lists each folder once."""
+
+    def __init__(self) -> None:
+        self._entries: dict[Path, dict[str, list[str]]] = {}
+        self._folders: dict[Path, list[Path]] = {}
+
+    def find(self, path: Path) -> list[Path]:
+        """The file or folder of a path: as it is written, else all whose names differ in nothing but that.
+
+        Raises:
+            UserError: a folder may not be listed.
+        """
+        if os.path.exists(path):  # noqa: PTH110  (Path.exists raises an error at names that the disk does not allow)
+            return [path]
+        if path.parent not in self._folders:
+            self._folders[path.parent] = [] if path.parent == path else self.find(path.parent)
+        return [match for folder in self._folders[path.parent] for match in self.named(folder, path.name)]
+
+    def named(self, folder: Path, name: str) -> list[Path]:
+        """The entry of a folder that is called so, else all whose names differ in nothing but case and normal form."""
+        if folder not in self._entries:
+            self._entries[folder] = {}
+            for entry in _names_in(folder):
+                self._entries[folder].setdefault(folded(entry), []).append(entry)
+        names = self._entries[folder].get(folded(name), [])
+        return [folder / entry for entry in ([name] if name in names else names)]
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise UserError(f"Cannot list the folder {folder}: {error.strerror}.", "Check its permissions.") from None
+
+
+def folded(name: str) -> str:
+    """What the spellings of a file name have in common that differ in case or Unicode normal form alone."""
+    return unicodedata.normalize("NFC", name).lower()
 
 
 def list_files(root: Path) -> FolderFiles:

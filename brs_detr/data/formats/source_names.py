@@ -17,6 +17,11 @@ SIMILAR_NAMES = FaultKind(
 )
 
 
+def class_name(text: str) -> str:
+    """A class name as it is kept: in Unicode normal form C, without space around it."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
 def make_categories(names: Mapping[int, str]) -> list[dict[str, Any]]:
     """COCO categories of classes that are numbered from 0: their ids are one higher, so that they begin with 1.
 

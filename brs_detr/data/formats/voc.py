@@ -17,12 +17,24 @@ from brs_detr.data.formats.source_sizes import ImageSize, read_sizes
 from brs_detr.data.formats.source_split import DataSource, SourceSplit, SplitContent, split_of_path
 from brs_detr.data.formats.voc_file import VocImage, VocObject, read_voc_file
 from brs_detr.data.formats.voc_folder import VocFolder, VocSplit, find_voc
+from brs_detr.data.formats.voc_pairs import likely_images, pair_images
+from brs_detr.errors import shortened
 from brs_detr.runtime.images import UnreadableImage
 
 COUNTS_FROM_ZERO = FaultKind(
     "box that begins below 1, so that pixels are taken as counted from 0",
     "All boxes of the data set are kept as they are. If its tool counts from 1, as Pascal VOC does, mend these.",
     "note",
+)
+
+NO_IMAGE_FOUND = FaultKind(
+    "split in which no annotation file has its image",
+    "Give images the names of their annotation files, or put them where the folders of these are.",
+)
+WIDTH_FOR_CORNER = FaultKind(
+    "box that may have its width and height where xmax and ymax belong",
+    "Look at one. If it is right when read so, write xmax = xmin + width and ymax = ymin + height; otherwise exchange "
+    "xmin and xmax, or ymin and ymax, where the first is greater.",
 )
 
 
@@ -45,10 +57,10 @@ def open_voc(files: FolderFiles) -> DataSource | None:
 
 @dataclass(frozen=True)
 class _Located:
-    """An annotation file, read, and the image that it belongs to, if there is one."""
+    """An annotation file, read, and the image that it belongs to, or why there is none."""
 
     said: VocImage
-    image: Path | None
+    image: Path | Fault
 
 
 class _VocReader:
@@ -58,8 +70,8 @@ class _VocReader:
         self.folder, self.root = folder, folder.files.root
 
     def source_split(self, name: str, split: VocSplit) -> SourceSplit:
-        images = [self.folder.image_of(path) for path in split.annotations]
-        image_dir = common_folder((self.root / image for image in images if image is not None), otherwise=self.root)
+        images = likely_images(split.annotations, self.folder.files.images)
+        image_dir = common_folder((self.root / image for image in images), otherwise=self.root)
         return SourceSplit(name, split.file, image_dir, cache(partial(self._read, name, image_dir)))
 
     @property
@@ -69,7 +81,16 @@ class _VocReader:
 
     @cached_property
     def _located(self) -> dict[str, list[_Located]]:
-        return {name: [self._locate(path) for path in split.annotations] for name, split in self.folder.splits.items()}
+        paths = dict.fromkeys(itertools.chain(*(split.annotations for split in self.folder.splits.values())))
+        said = {path: read_voc_file(self.root / path, path.as_posix()) for path in paths}
+        files = self.folder.files
+        images = pair_images(said, files.images, (path for path in files.ending(".xml") if path not in said))
+        return {
+            name: [
+                _Located(said[path], images.get(path, (self._no_image, said[path].where))) for path in split.annotations
+            ]
+            for name, split in self.folder.splits.items()
+        }
 
     @cached_property
     def _class_numbers(self) -> dict[str, int]:
@@ -85,10 +106,6 @@ class _VocReader:
             if min(thing.corners[:2]) < 1
         ]
 
-    def _locate(self, path: Path) -> _Located:
-        said = read_voc_file(self.root / path, path.as_posix())
-        return _Located(said, self.folder.image_of(path, said.image_name))
-
     def _objects(self) -> Iterator[tuple[str, VocObject]]:
         for entry in itertools.chain(*self._located.values()):
             for thing in entry.said.objects:
@@ -101,7 +118,8 @@ class _VocReader:
         faults = itertools.chain(
             self.folder.splits[name].faults,
             *(entry.said.faults for entry in entries),
-            ((self._no_image, entry.said.where) for entry in entries if entry.image is None),
+            dict.fromkeys(entry.image for entry in entries if not isinstance(entry.image, Path)),
+            self._all_lost(entries),
             ((UNANNOTATED_IMAGE, path.as_posix()) for path in self._unannotated(name)),
             unreadable,
             self._faults_of_all(names.values()) if name == next(iter(self.folder.splits)) else (),
@@ -111,10 +129,30 @@ class _VocReader:
     def _faults_of_all(self, names: Iterable[str]) -> Iterator[Fault]:
         """What concerns the data set as a whole; the first split says it."""
         yield from ((COUNTS_FROM_ZERO, text) for text in self._from_zero)
+        yield from self._widths()
         yield from name_faults(names, self.root.name)
 
+    def _all_lost(self, entries: list[_Located]) -> Iterator[Fault]:
+        """Both sides, where there are annotation files and none finds its image."""
+        images = shortened([path.as_posix() for path in self.folder.files.images], 3)
+        if entries and all(entry.image == (LABEL_WITHOUT_IMAGE, entry.said.where) for entry in entries):
+            yield NO_IMAGE_FOUND, f"{entries[0].said.where} and the others; the images are {images or 'nowhere'}"
+
+    def _widths(self) -> Iterator[Fault]:
+        """Corners out of order, where the far one is a width and a height for all that the boxes say."""
+        entries = [entry.said for entry in itertools.chain(*self._located.values()) if entry.said.objects]
+        swapped = [
+            f"{said.where}, object {thing.number}" for said in entries for thing in said.objects if thing.is_swapped
+        ]
+        if swapped and all(_fits_as_width(thing, said.size) for said in entries for thing in said.objects):
+            yield from ((WIDTH_FOR_CORNER, text) for text in swapped)
+
     def _images(self, entries: list[_Located]) -> tuple[list[SourceImage], list[Fault]]:
-        usable = [(entry.said, self.root / entry.image) for entry in entries if entry.image and entry.said.is_readable]
+        usable = [
+            (entry.said, self.root / entry.image)
+            for entry in entries
+            if isinstance(entry.image, Path) and entry.said.is_readable
+        ]
         unstated = [path for said, path in usable if said.size is None]
         measured = dict(zip(unstated, read_sizes(unstated), strict=True))
         images: list[SourceImage] = []
@@ -147,6 +185,12 @@ class _VocReader:
         used = {entry.image for entry in itertools.chain(*self._located.values())}
         wanted = None if name == "all" else name
         return [path for path in self.folder.files.images if path not in used and split_of_path(path) == wanted]
+
+
+def _fits_as_width(thing: VocObject, size: ImageSize | None) -> bool:
+    """Whether a box is on its image when xmax and ymax are read as its width and height."""
+    xmin, ymin, xmax, ymax = thing.corners
+    return size is None or (xmin + xmax <= size[1] + 1 and ymin + ymax <= size[0] + 1)
 
 
 def box_xywh(corners: tuple[float, float, float, float], origin: int) -> tuple[float, float, float, float]:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 
+from brs_detr.data.findings import FaultKind
 from brs_detr.data.formats.source_faults import MISSING_LABEL_FILE, OUTSIDE_OF_SPLITS, Fault
-from brs_detr.data.formats.source_files import FolderFiles
+from brs_detr.data.formats.source_files import FolderFiles, folded
 from brs_detr.data.formats.source_split import SPLITS, split_name, split_of_path
+from brs_detr.data.text import read_text
+from brs_detr.errors import UserError
+from brs_detr.runtime.images import SUFFIXES
 
 _NUM_PEEKED = 20
 _HEAD = 4096  # bytes in which the root element must begin
 _ROOT = re.compile(rb"<annotation[\s>]")
+_SUFFIXES = {".xml", *SUFFIXES}
 _COLUMN = re.compile(r"\s+-?[01]$")  # in the list of one class: absent, difficult, present
+
+UNCLEAR_LINE = FaultKind(
+    "name in the list of a split that several annotation files have", "Write the path below Annotations, as a/1."
+)
 
 
 @dataclass(frozen=True)
@@ -41,24 +49,6 @@ class VocFolder:
     splits: dict[str, VocSplit]
     is_listed: bool
 
-    @cached_property
-    def images_by_stem(self) -> dict[str, list[Path]]:
-        """Images by their name without suffix."""
-        images: dict[str, list[Path]] = {}
-        for path in self.files.images:
-            images.setdefault(path.stem, []).append(path)
-        return images
-
-    def image_of(self, annotation: Path, image_name: str = "") -> Path | None:
-        """The image of an annotation file: of its own name, else of the name that it states.
-
-        Of several, the one beside the file is taken, else one in the same split.
-        """
-        paths = self.images_by_stem.get(annotation.stem) or self.images_by_stem.get(Path(image_name).stem, [])
-        split = split_of_path(annotation)
-        ranked = sorted(paths, key=lambda path: (path.parent != annotation.parent, split_of_path(path) != split, path))
-        return ranked[0] if ranked else None
-
 
 def find_voc(files: FolderFiles) -> VocFolder | None:
     """Recognise a data set in Pascal VOC format.
@@ -69,9 +59,12 @@ def find_voc(files: FolderFiles) -> VocFolder | None:
     Returns:
         Its splits: those of `ImageSets/Main/{train,val,test}.txt`, else those whose folders the files lie in, else
         `all`. None when it holds no VOC annotation.
+
+    Raises:
+        UserError: a list is not text in UTF-8, or there are two for one split.
     """
     annotations = files.ending(".xml")
-    is_classic = {"JPEGImages", "Annotations"} <= {path.parts[0] for path in files.paths}
+    is_classic = {"jpegimages", "annotations"} <= {path.parts[0].lower() for path in files.paths}
     if not annotations or not (is_classic or any(_is_voc(files.root / path) for path in annotations[:_NUM_PEEKED])):
         return None
     listed = _listed_splits(files, annotations)
@@ -81,16 +74,14 @@ def find_voc(files: FolderFiles) -> VocFolder | None:
 def _is_voc(file: Path) -> bool:
     try:
         with file.open("rb") as stream:
-            return _ROOT.search(stream.read(_HEAD)) is not None
+            return _ROOT.search(stream.read(_HEAD).replace(b"\0", b"")) is not None  # as of UTF-16
     except OSError:  # reading it says why
         return False
 
 
 def _listed_splits(files: FolderFiles, annotations: Iterable[Path]) -> dict[str, VocSplit]:
-    lists = {path.stem: files.root / path for path in files.ending(".txt") if path.parts[:-1] == ("ImageSets", "Main")}
-    known = {path.stem: path for path in annotations}
-    known |= {"/".join((*path.parts[1:-1], path.stem)): path for path in annotations}  # as written below Annotations
-    splits = {name: _read_list(file, known) for name, file in lists.items() if name in (*SPLITS, "trainval")}
+    known = _by_name(annotations)
+    splits = {name: _read_list(file, known) for name, file in _lists(files).items()}
     both = splits.pop("trainval", None)
     if both is not None and "train" not in splits:
         held_out = set(splits["val"].annotations) if "val" in splits else set()
@@ -100,13 +91,52 @@ def _listed_splits(files: FolderFiles, annotations: Iterable[Path]) -> dict[str,
     }
 
 
-def _read_list(file: Path, known: dict[str, Path]) -> VocSplit:
-    names = [line.strip().strip('"') for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
-    names = [name if name in known else _COLUMN.sub("", name).strip('"') for name in names if name]
-    names = list(dict.fromkeys(names))
-    missing = [f"{name}.xml, named in ImageSets/Main/{file.name}" for name in names if name not in known]
-    paths = tuple(dict.fromkeys(known[name] for name in names if name in known))
-    return VocSplit(file, paths, tuple((MISSING_LABEL_FILE, text) for text in missing))
+def _lists(files: FolderFiles) -> dict[str, Path]:
+    """The lists in `ImageSets/Main` by the split that they are of, or `trainval`."""
+    lists: dict[str, Path] = {}
+    for path in files.ending(".txt"):
+        name = path.stem.lower() if path.stem.lower() in ("trainval", "all") else split_name(path.stem)
+        if name is not None and [part.lower() for part in path.parts[:-1]] == ["imagesets", "main"]:
+            if name in lists:
+                raise UserError(f"Two lists for the split {name}: {lists[name]} and {path}.", "Keep one of them.")
+            lists[name] = files.root / path
+    return lists
+
+
+def _by_name(annotations: Iterable[Path]) -> dict[str, list[Path]]:
+    """Annotation files by their stem, by their path below `Annotations`, and by both in other capitals."""
+    known: dict[str, list[Path]] = {}
+    for path in annotations:
+        known.setdefault(path.stem, []).append(path)
+    known |= {"/".join((*path.parts[1:-1], path.stem)): [path] for path in annotations}
+    loose: dict[str, list[Path]] = {}
+    for name, paths in known.items():
+        loose.setdefault(folded(name), []).extend(paths)
+    return loose | known
+
+
+def _read_list(file: Path, known: dict[str, list[Path]]) -> VocSplit:
+    lines = dict.fromkeys(line.strip().strip('"') for line in read_text(file).split("\n"))
+    paths: dict[Path, None] = {}
+    faults: list[Fault] = []
+    for line in filter(None, lines):
+        name = _name_of(line, known)
+        match known.get(name) or known.get(folded(name), []):
+            case [path]:
+                paths[path] = None
+            case []:
+                faults.append((MISSING_LABEL_FILE, f"{name}.xml, named in ImageSets/Main/{file.name}"))
+            case several:
+                text = " or ".join(path.as_posix() for path in several)
+                faults.append((UNCLEAR_LINE, f"{name}, named in ImageSets/Main/{file.name}: {text}"))
+    return VocSplit(file, tuple(paths), tuple(faults))
+
+
+def _name_of(line: str, known: Container[str]) -> str:
+    """The name that a line says: the line itself, or the line without the column or the suffix of a file behind it."""
+    name = _COLUMN.sub("", line).strip('"')
+    bare = name[: -len(PurePath(name).suffix)] if PurePath(name).suffix.lower() in _SUFFIXES else name
+    return next((name for name in (line, name) if name in known or folded(name) in known), bare)
 
 
 def _splits_by_folder(files: FolderFiles, annotations: Iterable[Path]) -> dict[str, VocSplit]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from brs_detr.data.findings import FaultKind, kind_of
 from brs_detr.data.formats.source_dataset import SourceImage, SourceObject, make_dataset
-from brs_detr.data.formats.source_faults import BROKEN_LABEL_FILE, LABEL_WITHOUT_IMAGE, Fault, findings_of
+from brs_detr.data.formats.source_faults import BROKEN_LABEL_FILE, Fault, findings_of
 from brs_detr.data.formats.source_files import FolderFiles, common_folder, list_files, name_below
 from brs_detr.data.formats.source_names import name_faults
 from brs_detr.data.formats.source_sizes import ImageSize, read_sizes
@@ -18,42 +18,51 @@ from brs_detr.data.formats.source_split import DataSource, SourceSplit, SplitCon
 from brs_detr.data.formats.yolo_folder import YoloFolder, find_yolo, follow_yaml
 from brs_detr.data.formats.yolo_labels import YoloRow, box_xywh, read_label_file
 from brs_detr.data.formats.yolo_names import NUMBERED_NAMES, numbered_names
-from brs_detr.data.formats.yolo_pairs import label_of, lone_labels
+from brs_detr.data.formats.yolo_pairs import LabelPairs, pair_labels
+from brs_detr.data.formats.yolo_polygons import POLYGON_ROW, UNCLEAR_ROW, is_unclear
 from brs_detr.data.formats.yolo_yaml import read_data_yaml
 from brs_detr.runtime.images import UnreadableImage
 
 UNKNOWN_CLASS = FaultKind("class number without a name", "Add the name to the list of names, or mend the number.")
 
 
-def open_yolo(files: FolderFiles) -> DataSource | None:
-    """Open a data set in YOLO format that no YAML file describes; None when the folder is in another format."""
-    folder = find_yolo(files)
+def open_yolo(files: FolderFiles, names_file: Path | None = None) -> DataSource | None:
+    """Open a data set in YOLO format that no YAML file describes; None when the folder is in another format.
+
+    Args:
+        files: the folder.
+        names_file: file with the class names, where it was chosen among several.
+
+    Raises:
+        UserError: a list or a file with class names cannot be used.
+    """
+    folder = find_yolo(files, names_file)
     return None if folder is None else _source(folder)
 
 
-def open_data_yaml(file: Path, files: FolderFiles | None = None) -> DataSource:
+def open_data_yaml(file: Path, files: FolderFiles | None = None, is_chosen: bool = False) -> DataSource:
     """Open the data set in YOLO format that a YAML file describes.
 
     Args:
         file: the YAML file.
         files: its folder, when that has been listed already.
+        is_chosen: whether the user gave this file, so that its class names count, whatever others lie beside it.
 
     Raises:
         UserError: the file cannot be used, or there are no images where it says they are.
     """
-    return _source(follow_yaml(read_data_yaml(file), files or list_files(file.parent)))
+    return _source(follow_yaml(read_data_yaml(file), files or list_files(file.parent), is_chosen))
 
 
 def _source(folder: YoloFolder) -> DataSource:
     reader = _YoloReader(folder)
-    return DataSource(folder.root, "YOLO", {name: reader.source_split(name) for name in folder.splits})
+    return DataSource(folder.files.root, "YOLO", {name: reader.source_split(name) for name in folder.splits})
 
 
 class _Labelled(NamedTuple):
-    """An image and its label file, read; `where` is what a message calls the file."""
+    """An image and its label file, read; `where` is what a message calls the file, or the image where it has none."""
 
     image: Path
-    label: Path | None
     where: str
     rows: list[YoloRow]
     faults: list[Fault]
@@ -68,11 +77,11 @@ class _YoloReader:
     """Reads the labels of all splits, because names that are missing are made up for the whole data set."""
 
     def __init__(self, folder: YoloFolder) -> None:
-        self.folder = folder
+        self.folder, self.root = folder, folder.files.root
 
     def source_split(self, name: str) -> SourceSplit:
         split = self.folder.splits[name]
-        image_dir = common_folder(split.images, self.folder.root)
+        image_dir = common_folder(split.images, self.root)
         return SourceSplit(name, split.file, image_dir, cache(partial(self._read, name, image_dir)))
 
     @cached_property
@@ -86,26 +95,31 @@ class _YoloReader:
         return self.folder.names or numbered_names(numbers, self.folder.num_classes)
 
     @cached_property
-    def _lone_labels(self) -> list[Path]:
-        entries = list(itertools.chain(*self._labelled.values()))
-        labels = [entry.label for entry in entries if entry.label is not None]
-        return lone_labels(labels, (entry.image for entry in entries))
+    def _pairs(self) -> LabelPairs:
+        return pair_labels((split.images for split in self.folder.splits.values()), self.folder.files)
+
+    @cached_property
+    def _are_rows_unclear(self) -> bool:
+        return is_unclear(row.shape for entry in itertools.chain(*self._labelled.values()) for row in entry.rows)
 
     def _look_up(self, image: Path) -> _Labelled:
-        label = label_of(image)
+        label = self._pairs.labels.get(image)
         if label is None:
-            return _Labelled(image, None, name_below(image, self.folder.root), [], [])
-        where = name_below(label, self.folder.root)
-        return _Labelled(image, label, where, *read_label_file(label, where, self.folder.has_keypoints))
+            return _Labelled(image, name_below(image, self.root), [], [])
+        where = name_below(label, self.root)
+        return _Labelled(image, where, *read_label_file(label, where, self.folder.num_keypoint_columns))
 
     def _read(self, name: str, image_dir: Path) -> SplitContent:
         entries = self._labelled[name]
+        own = {entry.image for entry in entries}
         images, unreadable = self._images([entry for entry in entries if entry.is_readable])
         faults = itertools.chain(
             self._faults_of_all() if name == next(iter(self.folder.splits)) else (),
             self.folder.splits[name].faults,
+            (fault for image, fault in self._pairs.faults if image in own),
             *(entry.faults for entry in entries),
             *(self._unknown_classes(entry) for entry in entries),
+            *(self._polygons(entry) for entry in entries),
             unreadable,
         )
         return SplitContent(make_dataset(images, self._names, image_dir), findings_of(faults))
@@ -117,14 +131,19 @@ class _YoloReader:
         yield from name_faults(self._names.values(), names_file)
         if not self.folder.names:
             yield NUMBERED_NAMES, f"{len(self._names)} classes"
-        for label in self._lone_labels:
-            yield LABEL_WITHOUT_IMAGE, name_below(label, self.folder.root)
+        yield from (fault for image, fault in self._pairs.faults if image is None)
 
     def _unknown_classes(self, entry: _Labelled) -> Iterator[Fault]:
         for row in entry.rows:
             if row.number not in self._names:
                 known = f"{self.folder.names_file.name} has {len(self._names)} names, numbered from {min(self._names)}"
                 yield UNKNOWN_CLASS, f"{entry.where}, line {row.line}: class {row.number}, but {known}"
+
+    def _polygons(self, entry: _Labelled) -> Iterator[Fault]:
+        """Rows with more than four numbers, which may mean two things where `data.yaml` does not say which."""
+        for row in entry.rows:
+            if row.shape != "box" and self.folder.num_keypoint_columns is None:
+                yield UNCLEAR_ROW if self._are_rows_unclear else POLYGON_ROW, f"{entry.where}, line {row.line}"
 
     def _images(self, entries: list[_Labelled]) -> tuple[list[SourceImage], list[Fault]]:
         images: list[SourceImage] = []

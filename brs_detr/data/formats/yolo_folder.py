@@ -11,9 +11,9 @@ from brs_detr.data.findings import MISSING_IMAGE, FaultKind
 from brs_detr.data.formats.source_faults import MISSING_SPLIT, OUTSIDE_OF_SPLITS, Fault
 from brs_detr.data.formats.source_files import FolderFiles, common_folder, is_image
 from brs_detr.data.formats.source_split import SPLITS, split_name, split_of_path
-from brs_detr.data.formats.yolo_labels import read_label_file
-from brs_detr.data.formats.yolo_names import find_names_file, read_names_file
-from brs_detr.data.formats.yolo_pairs import IMAGE_FOLDERS, is_other_text
+from brs_detr.data.formats.yolo_labels import looks_like_labels
+from brs_detr.data.formats.yolo_names import find_names_files, read_names_files, require_same_names
+from brs_detr.data.formats.yolo_pairs import IMAGE_FOLDERS, label_texts
 from brs_detr.data.formats.yolo_yaml import DataYaml, find_images, longest_end
 from brs_detr.errors import UserError
 
@@ -42,54 +42,58 @@ class YoloFolder:
     """A data set in YOLO format: where everything is, no label read.
 
     Args:
-        root: its folder.
+        files: its folder.
         splits: at least one, with at least one image each.
         names: class name by number; empty where they are nowhere to be found.
         names_file: where they stand.
         num_classes: how many there are where only that is said.
-        has_keypoints: whether rows carry key points.
+        num_keypoint_columns: how many numbers of key points follow a box, None where that is not said.
         faults: what is wrong with the data set as a whole.
     """
 
-    root: Path
+    files: FolderFiles
     splits: dict[str, YoloSplit]
     names: dict[int, str]
     names_file: Path
     num_classes: int | None = None
-    has_keypoints: bool = False
+    num_keypoint_columns: int | None = None
     faults: tuple[Fault, ...] = ()
 
 
-def find_yolo(files: FolderFiles) -> YoloFolder | None:
+def find_yolo(files: FolderFiles, names_file: Path | None = None) -> YoloFolder | None:
     """Recognise a data set in YOLO format that no YAML file describes.
 
     Args:
         files: the folder.
+        names_file: file with the class names, where it was chosen among several.
 
     Returns:
         Its splits: those of `train.txt`, `val.txt` and `test.txt`, else those whose folders the images lie in, else
         `all`. None when it holds no label file.
+
+    Raises:
+        UserError: a list cannot be read, or files with class names, among which none was chosen, do not agree.
     """
     if not _holds_labels(files):
         return None
     splits = _splits_by_list(files) or _splits_by_folder(files)
-    names_file = find_names_file(files)
-    names = read_names_file(names_file) if names_file else {}
-    return YoloFolder(files.root, splits, names, names_file or files.root) if splits else None
+    names, source = read_names_files(find_names_files(files) if names_file is None else [names_file])
+    return YoloFolder(files, splits, names, source or files.root) if splits else None
 
 
-def follow_yaml(data: DataYaml, files: FolderFiles) -> YoloFolder:
+def follow_yaml(data: DataYaml, files: FolderFiles, is_chosen: bool = False) -> YoloFolder:
     """Find what a YAML file describes.
 
     Args:
         data: the file.
         files: the folder that it lies in, where splits and names are looked for that it does not mention.
+        is_chosen: whether its names count, whatever other files say.
 
     Returns:
         Its splits, those left out that have no image.
 
     Raises:
-        UserError: there are no images to train with.
+        UserError: there are no images to train with, or other class names lie beside the file.
     """
     found = {name: _named_split(data, data.splits[name]) for name in SPLITS if name in data.splits}
     splits = {name: split for name, split in found.items() if split.images}
@@ -100,28 +104,27 @@ def follow_yaml(data: DataYaml, files: FolderFiles) -> YoloFolder:
         named = f", {'; '.join(lost)}" if lost else ""
         looked = ", ".join(map(str, data.folders))
         raise UserError(f"No images where {data.file} says they are{named}; looked in {looked}.", "Mend its paths.")
-    names_file = None if data.names else find_names_file(files)
-    names = read_names_file(names_file) if names_file else data.names
+    names, names_file = _names_of(data, files, is_chosen)
     faults = [(MISSING_SPLIT, f"{data.file.name}, {text}") for text in lost]
     if names and data.num_classes not in (None, len(names)):
         faults.append((WRONG_COUNT, f"{data.file.name}: nc is {data.num_classes}, but there are {len(names)} names"))
-    return YoloFolder(
-        data.file.parent, splits, names, names_file or data.file, data.num_classes, data.has_keypoints, tuple(faults)
-    )
+    return YoloFolder(files, splits, names, names_file, data.num_classes, data.num_keypoint_columns, tuple(faults))
+
+
+def _names_of(data: DataYaml, files: FolderFiles, is_chosen: bool) -> tuple[dict[int, str], Path]:
+    if data.names and is_chosen:
+        return data.names, data.file
+    names, file = read_names_files(find_names_files(files))
+    if data.names and file is not None:
+        require_same_names(data.file, data.names, file, names)
+    return (data.names, data.file) if data.names or file is None else (names, file)
 
 
 def _holds_labels(files: FolderFiles) -> bool:
-    """Whether a text file of the name of an image, or in a folder `labels`, holds rows of numbers."""
-    stems = {path.stem for path in files.images}
-    texts = [path for path in files.ending(".txt") if not is_other_text(path)]
-    labels = [path for path in texts if path.stem in stems] or [path for path in texts if "labels" in path.parts[:-1]]
-    num_broken = 0
-    for path in labels:
-        rows, faults = read_label_file(files.root / path, path.name)
-        num_broken += bool(faults)
-        if rows or num_broken == _NUM_PEEKED:
-            return bool(rows)
-    return False
+    """Whether one of the first text files that may be label files and are not empty looks like one."""
+    labels = label_texts(files) if files.images else []
+    looks = (looks_like_labels(files.root / path) for path in labels)
+    return any(itertools.islice((look for look in looks if look is not None), _NUM_PEEKED))
 
 
 def _named_split(data: DataYaml, stated: Sequence[str]) -> YoloSplit:
@@ -138,6 +141,8 @@ def _splits_by_list(files: FolderFiles) -> dict[str, YoloSplit]:
     for path in files.ending(".txt"):
         name = split_name(path.stem)
         if name is not None and len(path.parts) == 1:
+            if name in splits:
+                raise UserError(f"Two lists for the split {name}: {splits[name].file} and {path}.", "Keep one of them.")
             images, missing = find_images(path.name, [files.root]) or ([], [])
             if any(is_image(image) for image in images):
                 splits[name] = _split(files.root / path, images, ((MISSING_IMAGE, text) for text in missing))

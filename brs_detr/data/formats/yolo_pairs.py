@@ -3,51 +3,189 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from brs_detr.data.formats.source_files import is_image
+from brs_detr.data.findings import FaultKind
+from brs_detr.data.formats.source_faults import LABEL_WITHOUT_IMAGE, Fault
+from brs_detr.data.formats.source_files import DiskNames, FolderFiles, folded, is_image, name_below
 from brs_detr.data.formats.source_split import split_name
+from brs_detr.data.formats.yolo_labels import looks_like_labels
 from brs_detr.data.formats.yolo_names import is_names_file
+
+SHARED_LABEL = FaultKind(
+    "label file of several images", "Call it by the full name of its image, as in a.jpg.txt, or rename the images."
+)
+RIVAL_LABELS = FaultKind("image with several label files that differ", "Keep the right one of them.")
+MISPLACED_LABEL = FaultKind(
+    "label file where no image looks for it", "Move or rename label files or images, so that they fit."
+)
 
 IMAGE_FOLDERS = ("images", "jpegimages")
 """Names, in lower case, of folders beside which `labels` is expected."""
 
 
-def label_places(image: Path) -> Iterator[Path]:
-    """Where the label file of an image may be, the likeliest place first."""
-    name = f"{image.stem}.txt"
-    folder = image.parent
+def label_folders(folder: Path) -> Iterator[Path]:
+    """Where the label files of the images in a folder may be, the likeliest place first."""
+    flat: list[Path] = []
     for place in reversed(range(len(folder.parts))):
         if folder.parts[place].lower() in IMAGE_FOLDERS:
-            yield Path(*folder.parts[:place], "labels", *folder.parts[place + 1 :], name)
+            flat = [Path(*folder.parts[:place], "labels")]
+            yield flat[0].joinpath(*folder.parts[place + 1 :])
             break
-    yield folder / name
-    yield folder / "labels" / name
-    yield folder.parent / "labels" / folder.name / name
-    yield folder.parent / "labels" / name
+    yield folder
+    yield folder / "labels"
+    yield folder.parent / "labels" / folder.name
+    yield folder.parent / "labels"
+    yield from flat
 
 
-def label_of(image: Path) -> Path | None:
-    """The label file of an image, None when it has none and so no object."""
-    return next((place for place in label_places(image) if place.is_file()), None)
-
-
-def lone_labels(labels: Iterable[Path], images: Iterable[Path]) -> list[Path]:
-    """Label files without an image, in the folders that hold labels of a data set.
+class LabelPairs(NamedTuple):
+    """What `pair_labels` found.
 
     Args:
-        labels: label files of the data set.
-        images: its images.
+        labels: label file by image, without the images that have none.
+        faults: what is wrong with label files as such, each with the image that it concerns, None where it is none.
     """
-    images = list(images)
-    stems = {path.stem for folder in {image.parent for image in images} for path in folder.iterdir() if is_image(path)}
-    likeliest = {next(label_places(image)).parent for image in images}
-    folders = likeliest | {label.parent for label in labels}
-    files = itertools.chain(*(folder.glob("*.txt") for folder in folders))
-    return sorted(file for file in files if file.stem not in stems and not is_other_text(file))
+
+    labels: dict[Path, Path]
+    faults: list[tuple[Path | None, Fault]]
+
+
+def pair_labels(splits: Iterable[Sequence[Path]], files: FolderFiles) -> LabelPairs:
+    """Find the label file of each image, whatever the case and the Unicode normal form of its name.
+
+    Args:
+        splits: the images of each split.
+        files: the folder of the data set, which may hold other images and labels as well.
+    """
+    splits = list(splits)
+    finder = _LabelFinder()
+    found = {image: finder.labels_of(image) for image in itertools.chain(*splits)}
+    labels = {image: own[0] for image, own in found.items() if own}
+    unused = _unused_labels(finder, found, files)
+    bare = {folded(name): image for image in found if image not in labels for name in (image.stem, image.name)}
+    faults = itertools.chain(
+        _shared(labels, files.root),
+        _rivals(labels, found, files.root),
+        _unused(unused, bare, files.root),
+        _unlabelled([images for images in splits if labels.keys().isdisjoint(images)], unused, bare, files.root),
+    )
+    return LabelPairs(labels, list(faults))
 
 
 def is_other_text(path: Path) -> bool:
     """Whether a text file is known to hold something else than labels: names, a list of images, words."""
     return is_names_file(path) or path.name.lower().startswith("readme") or split_name(path.stem) is not None
+
+
+class _LabelFinder:
+    """Looks for label files in folders that are listed once."""
+
+    def __init__(self) -> None:
+        self._names = DiskNames()
+        self._folders: dict[Path, list[Path]] = {}
+
+    def labels_of(self, image: Path) -> list[Path]:
+        """All label files that an image may have, the likeliest first: of `a.jpg` `a.jpg.txt`, else `a.txt`."""
+        if image.parent not in self._folders:
+            found = (path for place in label_folders(image.parent) for path in self._names.find(place))
+            self._folders[image.parent] = list(dict.fromkeys(found))
+        names = (f"{image.name}.txt", f"{image.stem}.txt")
+        return [
+            label
+            for folder in self._folders[image.parent]
+            for name in names
+            for label in self._names.named(folder, name)
+        ]
+
+    def likeliest_folders(self, folder: Path) -> list[Path]:
+        """The likeliest place of the label files of the images in a folder, as it is called on the disk."""
+        return self._names.find(next(label_folders(folder)))
+
+
+def _unused_labels(finder: _LabelFinder, found: dict[Path, list[Path]], files: FolderFiles) -> list[Path]:
+    """Label files that no image looks for: in a folder of labels, or of the name of an image and with numbers in it."""
+    image_folders = {image.parent for image in found}
+    others = {path for folder in image_folders for path in folder.iterdir() if is_image(path)}
+    others |= {files.root / path for path in files.images}
+    looked_for = {label for labels in found.values() for label in labels}
+    looked_for |= {label for image in others - found.keys() for label in finder.labels_of(image)}
+    label_dirs = {path for folder in image_folders for path in finder.likeliest_folders(folder)}
+    label_dirs |= {labels[0].parent for labels in found.values() if labels}
+    beside = {path for folder in label_dirs for path in folder.iterdir() if path.suffix.lower() == ".txt"}
+    known = looked_for | beside
+    below = [path for path in label_texts(files) if files.root / path not in known]
+    return sorted(
+        itertools.chain(
+            (path for path in beside - looked_for if not path.name.startswith(".") and not is_other_text(path)),
+            (files.root / path for path in below if _is_below_labels(path) or looks_like_labels(files.root / path)),
+        )
+    )
+
+
+def label_texts(files: FolderFiles) -> list[Path]:
+    """Text files that may be label files: in a folder `labels`, or of the name of an image."""
+    stems = {folded(name) for path in files.images for name in (path.stem, path.name)}
+    return [
+        path
+        for path in files.ending(".txt")
+        if not is_other_text(path) and (folded(path.stem) in stems or _is_below_labels(path))
+    ]
+
+
+def _is_below_labels(path: Path) -> bool:
+    return any(part.lower() == "labels" for part in path.parts[:-1])
+
+
+def _shared(labels: dict[Path, Path], root: Path) -> Iterator[tuple[Path, Fault]]:
+    owners: dict[Path, list[Path]] = {}
+    for image, label in labels.items():
+        owners.setdefault(label, []).append(image)
+    for label, images in owners.items():
+        if len(images) > 1:
+            listed = " and ".join(name_below(image, root) for image in images)
+            yield images[0], (SHARED_LABEL, f"{name_below(label, root)}: {listed}")
+
+
+def _rivals(labels: dict[Path, Path], found: dict[Path, list[Path]], root: Path) -> Iterator[tuple[Path, Fault]]:
+    used = set(labels.values())
+    for image, label in labels.items():
+        others = [other for other in found[image] if other not in used and _content(other) != _content(label)]
+        if others:
+            listed = " and ".join(name_below(each, root) for each in (label, *others))
+            yield image, (RIVAL_LABELS, f"{name_below(image, root)}: {listed}")
+
+
+def _unused(labels: list[Path], bare: dict[str, Path], root: Path) -> Iterator[tuple[Path | None, Fault]]:
+    """Label files that no image looks for. `bare` are the images without one by their names."""
+    for label in labels:
+        image = bare.get(folded(label.stem))
+        if image is None:
+            yield None, (LABEL_WITHOUT_IMAGE, name_below(label, root))
+        else:
+            yield image, (MISPLACED_LABEL, _looked_for(label, image, root))
+
+
+def _unlabelled(
+    splits: list[Sequence[Path]], unused: list[Path], bare: dict[str, Path], root: Path
+) -> Iterator[tuple[Path, Fault]]:
+    """The splits of which no label is found, although there are label files, of whatever names."""
+    meant = {bare[folded(label.stem)] for label in unused if folded(label.stem) in bare}
+    for images in splits:
+        if unused and images and meant.isdisjoint(images):
+            yield images[0], (MISPLACED_LABEL, _looked_for(unused[0], images[0], root))
+
+
+def _looked_for(label: Path, image: Path, root: Path) -> str:
+    expected = next(label_folders(image.parent)) / f"{image.stem}.txt"
+    looked_for = f"that of {name_below(image, root)} is looked for as {name_below(expected, root)}"
+    return f"{name_below(label, root)}, but {looked_for}"
+
+
+def _content(label: Path) -> bytes | None:
+    try:
+        return label.read_bytes()
+    except OSError:  # reading it says why
+        return None

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from brs_detr.data.formats.source_files import is_image, list_files
+from brs_detr.data.formats.source_files import DiskNames, is_image, list_files
+from brs_detr.data.formats.source_names import class_name
 from brs_detr.data.formats.source_split import split_name
+from brs_detr.data.text import NotUtf8, read_text
 from brs_detr.errors import UserError
 
 _KEYS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -29,7 +32,7 @@ class DataYaml:
         splits: by split name, the folders, lists or images that it names.
         names: class name by number; empty where it has none.
         num_classes: its `nc`.
-        has_keypoints: whether rows carry key points behind the box.
+        num_keypoint_columns: how many numbers of key points its `kpt_shape` puts behind a box, None without that.
     """
 
     file: Path
@@ -37,7 +40,7 @@ class DataYaml:
     splits: dict[str, tuple[str, ...]]
     names: dict[int, str]
     num_classes: int | None
-    has_keypoints: bool
+    num_keypoint_columns: int | None
 
     @property
     def folders(self) -> list[Path]:
@@ -56,7 +59,10 @@ def read_data_yaml(file: Path) -> DataYaml:
     fields = _load(file)
     if not isinstance(fields, dict):
         raise UserError(f"{file} does not describe a data set.", _CURE)
-    splits = {_KEYS[key]: _texts(file, key, value) for key, value in fields.items() if key in _KEYS}
+    splits: dict[str, tuple[str, ...]] = {}
+    for key, value in fields.items():
+        if key in _KEYS and (texts := _texts(file, key, value)) != splits.setdefault(_KEYS[key], texts):
+            raise UserError(f"{file} names the split {_KEYS[key]} twice, with other images.", "Keep one of them.")
     count = fields.get("nc")
     return DataYaml(
         file,
@@ -64,7 +70,7 @@ def read_data_yaml(file: Path) -> DataYaml:
         {name: texts for name, texts in splits.items() if texts},
         _read_names(file, fields.get("names")),
         int(count) if isinstance(count, str) and count.isdecimal() else None,
-        "kpt_shape" in fields,
+        _num_keypoint_columns(file, fields.get("kpt_shape")),
     )
 
 
@@ -72,6 +78,8 @@ def is_data_yaml(file: Path) -> bool:
     """Whether a YAML file names classes or splits; a broken one does when it is called `data` or `dataset`."""
     try:
         fields = _load(file)
+    except NotUtf8:
+        return b"names" in file.read_bytes().replace(b"\0", b"")
     except UserError:
         return file.stem.lower() in ("data", "dataset")
     return isinstance(fields, dict) and ("names" in fields or ("nc" in fields and not _KEYS.keys().isdisjoint(fields)))
@@ -98,27 +106,39 @@ def find_images(stated: str, folders: Iterable[Path]) -> tuple[list[Path], list[
     return _listed_images(path, [path.parent, *folders])
 
 
-def longest_end(stated: str, folders: Iterable[Path]) -> Path | None:
+def longest_end(stated: str, folders: Iterable[Path], names: DiskNames | None = None) -> Path | None:
     """The file or folder that a path names, also where its beginning belongs to another machine or folder.
 
     Roboflow writes `../train/images` for a folder beside the YAML file; other tools write absolute paths. So parts are
-    taken off the front until something is there. A last part on its own counts only when it names a split or a file.
+    taken off the front until something is there, whatever the case and the Unicode normal form of its name. A last part
+    on its own counts only when it names a split or a file.
     """
+    names = names or DiskNames()
+    for path in _ends(stated, list(folders)):
+        found = names.find(path)
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
+def _ends(stated: str, folders: list[Path]) -> Iterator[Path]:
     parts = stated.replace("\\", "/").rstrip("/").split("/")
     ends = ["/".join(parts[start:]) for start in range(len(parts))]
     if not (split_name(parts[-1]) or Path(parts[-1]).suffix):
         ends = ends[:-1] or ends
-    for end, folder in itertools.product(filter(None, ends), list(folders)):
-        path = Path(os.path.normpath(folder / end))
-        if path.exists():
-            return path
-    return None
+    for end, folder in itertools.product(filter(None, ends), folders):
+        yield Path(os.path.normpath(folder / end))
 
 
 def _listed_images(file: Path, folders: list[Path]) -> tuple[list[Path], list[str]]:
-    lines = [line.strip() for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines()]
-    lines = list(dict.fromkeys(line for line in lines if line))
-    found = {line: longest_end(line, folders) for line in lines}
+    """The images of a list, and the lines that lead nowhere or, shortened, to one file with other lines."""
+    names = DiskNames()
+    lines = dict.fromkeys(filter(None, map(str.strip, read_text(file).split("\n"))))
+    found = {line: longest_end(line, folders, names) for line in lines}
+    claims = Counter(found.values())
+    for line, path in found.items():
+        if path is not None and claims[path] > 1 and path not in itertools.islice(_ends(line, folders), len(folders)):
+            found[line] = None
     images = [path for path in found.values() if path is not None]
     return images, [f"{line}, named in {file.name}" for line, path in found.items() if path is None]
 
@@ -126,10 +146,7 @@ def _listed_images(file: Path, folders: list[Path]) -> tuple[list[Path], list[st
 def _load(file: Path) -> Any:
     """Every scalar stays the text that it is: `names: [no, 1]` are two names, not a truth value and a number."""
     try:
-        with file.open(encoding="utf-8-sig") as stream:
-            return yaml.load(stream, Loader=yaml.BaseLoader)  # as safe as SafeLoader
-    except OSError as error:
-        raise UserError(f"Cannot open {file}: {error.strerror}.", "Check the path.") from None
+        return yaml.load(read_text(file), Loader=_OneOfAKey)  # as safe as SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -137,8 +154,17 @@ def _load(file: Path) -> Any:
         raise UserError(f"{file} is not valid YAML: {reason}{where}.", "Mend the file.") from None
     except RecursionError:
         raise UserError(f"{file} is not valid YAML: it has lists in lists without end.", "Mend the file.") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not text in UTF-8 (byte {error.start}).", "Save the file as UTF-8.") from None
+
+
+class _OneOfAKey(yaml.BaseLoader):
+    """Refuses a key that is there twice, of which YAML readers take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for place, (key, _) in enumerate(node.value):
+            if key.value in keys[:place]:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def _texts(file: Path, key: str, value: Any) -> tuple[str, ...]:
@@ -161,7 +187,15 @@ def _read_names(file: Path, names: Any) -> dict[int, str]:
         raise UserError(f"'names' in {file} is neither a list nor numbers with names.", _CURE)
     if not all(isinstance(name, str) for name in names.values()):
         raise UserError(f"'names' in {file} holds something that is not a name.", _CURE)
-    return {int(key): name for key, name in names.items()}
+    return {int(key): class_name(name) for key, name in names.items()}
+
+
+def _num_keypoint_columns(file: Path, shape: Any) -> int | None:
+    if shape is None:
+        return None
+    if not isinstance(shape, list) or len(shape) != 2 or not _is_number(shape[0]) or shape[1] not in ("2", "3"):
+        raise UserError(f"'kpt_shape' in {file} is not a count of key points and 2 or 3.", "Example: [17, 3].")
+    return int(shape[0]) * int(shape[1])
 
 
 def _is_number(key: Any) -> bool:

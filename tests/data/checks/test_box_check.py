@@ -5,11 +5,13 @@ import pytest
 from brs_detr.data.boxes import iou_matrix, resize_scales
 from brs_detr.data.checks.box_check import (
     CONFLICTING_BOX,
+    CORNER_BOXES,
     NARROW_BOX,
     OVERHANGING_BOX,
     REPEATED_BOX,
     TINY_BOX,
     WHOLE_IMAGE_BOX,
+    WHOLE_IMAGE_BOXES,
     find_odd_boxes,
     find_repeats,
 )
@@ -79,6 +81,16 @@ def test_odd_shapes() -> None:
     assert kinds(table((1, [150, 10, 50.000001, 30]))) == {}
     assert kinds(table((1, [0, 0, 199.5, 100]))) == {WHOLE_IMAGE_BOX: 1}
     assert kinds(table((1, [0, 0, 200, 100]), iscrowd=1)) == {}
+
+
+def test_what_nearly_all_boxes_have_in_common_is_a_warning() -> None:
+    whole, other = (1, [0, 0, 200, 100]), (1, [60, 40, 140, 60])
+    assert kinds(table(*[whole] * 18, *[other] * 2))[WHOLE_IMAGE_BOXES] == 18
+    assert WHOLE_IMAGE_BOX in kinds(table(*[whole] * 17, *[other] * 3))
+    corner = [(1, [5 * at, 2 * at, 20, 10]) for at in range(20)]
+    assert kinds(table(*corner))[CORNER_BOXES] == 1 and CORNER_BOXES.severity == "warning"
+    assert CORNER_BOXES not in kinds(table(*corner[:-1], other))
+    assert CORNER_BOXES not in kinds(table(*corner[:-1]))
 
 
 def test_iou_matrix_and_scales() -> None:

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from brs_detr.data.checks.check import check_split, find_faults
+from brs_detr.data.checks.check import check_split, content_faults, find_faults
 from brs_detr.data.findings import (
     DUPLICATE_ID,
     DUPLICATE_NAME,
@@ -21,7 +22,10 @@ from brs_detr.data.findings import (
     WRONG_SIZE,
     ZERO_AREA_BOX,
     FaultKind,
+    Finding,
 )
+from brs_detr.data.formats.source_faults import BROKEN_OBJECT
+from brs_detr.data.formats.source_split import SplitContent
 from brs_detr.errors import UserError
 
 
@@ -119,6 +123,20 @@ def test_a_zero_area_box_is_a_counted_warning(coco, box: list[float]) -> None:
     (warning,) = check_split(coco.split).warnings
     assert (warning.kind, warning.count) == (ZERO_AREA_BOX, 1)
     assert "annotation 2, image 10 (a.jpg" in str(warning)
+
+
+def test_boxes_in_fractions_are_refused(coco) -> None:
+    for place, box in enumerate(([0, 0, 1, 1], [0.2, 0.3, 0.25, 0.25], [0.5, 0.1, 0.4, 0.2])):
+        set_box(place, box)(coco)
+    coco.write()
+    with pytest.raises(UserError, match=r"box in fractions of the image instead of pixels: 3 of 3 \(annotation 1"):
+        check_split(coco.split)
+
+
+def test_labels_that_cannot_be_read_are_not_called_missing(tmp_path: Path) -> None:
+    fault = Finding.of(BROKEN_OBJECT, ["a.txt, line 1"])
+    content = SplitContent({"images": [], "annotations": [], "categories": []}, (fault,))
+    assert content_faults(tmp_path, content).found == (fault,)
 
 
 def test_a_split_with_nothing_but_zero_area_boxes_is_refused(coco) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from brs_detr.errors import UserError
 
 STUBBORN = (  # nobody but the user knows what was meant
     "category id twice",
+    "ids off by one",
     "class without a name",
     "no box at all",
     "no size",
@@ -70,6 +72,35 @@ def test_what_only_the_user_can_mend_is_refused_and_nothing_is_written(tmp_path:
     with pytest.raises(UserError, match="cannot be mended without you"):
         fix(tmp_path / "set")
     assert names(tmp_path) == ["set"]
+
+
+ALL_WRONG: dict[str, Callable[[dict], object]] = {
+    "fractions": lambda thing: [value / side for value, side in zip(thing["bbox"], (64, 48, 64, 48), strict=True)],
+    "negative": lambda thing: [*thing["bbox"][:2], -thing["bbox"][2], thing["bbox"][3]],
+    "outside": lambda thing: [3 * value for value in thing["bbox"]],
+    "without an area": lambda thing: [*thing["bbox"][:2], 0, 0],
+    "NaN": lambda thing: [float("nan")] * 4,
+}
+
+
+@pytest.mark.parametrize("name", ALL_WRONG)
+def test_boxes_that_are_all_wrong_are_not_mended_by_halves(good: Path, name: str) -> None:
+    edit_coco(good, lambda data: [thing.update(bbox=ALL_WRONG[name](thing)) for thing in data["annotations"]])
+    with pytest.raises(UserError, match="cannot be mended without you") as caught:
+        fix(good)
+    assert "Annotate at least one object" not in str(caught.value)
+    assert names(good.parent) == ["set"]
+
+
+def test_splits_of_the_same_pictures_are_refused_in_these_words(good: Path) -> None:
+    shutil.rmtree(good / "val")
+    shutil.copytree(good / "train", good / "val")
+    shutil.copy(good / "annotations" / "train.json", good / "annotations" / "val.json")
+    words = (
+        r"no box would be left of train; 12 images left out: they are in another split too.*\s+Put every picture into"
+    )
+    with pytest.raises(UserError, match=words):
+        fix(good)
 
 
 @pytest.mark.parametrize("form", WRITERS)
@@ -252,6 +283,6 @@ def test_the_copy_must_lie_beside_the_original_in_a_free_folder(good: Path) -> N
     taken = good.parent / "taken"
     taken.mkdir()
     (taken / "mine.txt").write_text("")
-    with pytest.raises(UserError, match="not empty"):
+    with pytest.raises(UserError, match=r"not empty.\s+Choose another name.$"):
         fix_source(report, taken)
     assert names(taken) == ["mine.txt"]

@@ -9,6 +9,7 @@ from brs_detr.data.checks.image_check import ImageLook
 from brs_detr.data.checks.twins import (
     LEAKED_IMAGE,
     REPEATED_IMAGE,
+    SAME_SPLITS,
     SIMILAR_IMAGE,
     Picture,
     decoded_pictures,
@@ -46,6 +47,15 @@ def test_leaks_are_found_between_all_splits() -> None:
     assert leaked.examples[1] == "test image 1 (test1.jpg), as val image 2 (val2.jpg)"
     assert (similar.kind, similar.count) == (SIMILAR_IMAGE, 1)
     assert similar.examples == ("test image 2 (test2.jpg), as train image 2 (train2.jpg)",)
+
+
+def test_a_split_that_lies_in_another_one_is_named() -> None:
+    train = [picture("train", 1, "p"), picture("train", 2, "q")]
+    val = [picture("val", 1, "q")]
+    same, leaked = find_leaks([train, val])
+    assert (same.kind, same.examples) == (SAME_SPLITS, ("every picture of val, 1, is in train too",))
+    assert leaked.kind == LEAKED_IMAGE
+    assert next(find_leaks([val, train])).examples == ("every picture of val, 1, is in train too",)
 
 
 def test_featureless_pictures_are_not_similar() -> None:

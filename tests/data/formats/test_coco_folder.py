@@ -13,6 +13,7 @@ LAYOUTS = {
     "coco": ({"train2017": "train2017", "val2017": "val2017"}, "annotations/instances_{}.json"),
     "coco, images in one folder": ({"train": "images", "val": "images"}, "annotations/instances_{}.json"),
     "coco, images below one folder": ({"Train": "images/Train", "Val": "images/Val"}, "annotations/instances_{}.json"),
+    "capitals": ({"TRAIN": "Images/Train", "VAL": "Images/Val"}, "Annotations/Instances_{}.JSON"),
     "validation spelt out": ({"training": "train", "validation": "valid"}, "annotations/{}.json"),
     "roboflow": ({"train": "train", "valid": "valid"}, "{}/_annotations.coco.json"),
     "files at the top": ({"train": "train", "val": "val"}, "{}.json"),

@@ -59,11 +59,15 @@ def test_without_any_image_it_is_refused_or_what_is_said_otherwise(tmp_path: Pat
         (["C:/x/1/a.jpg", "C:/x/2/a.jpg"], ["1/a.jpg", "2/a.jpg"], ["1/a.jpg", "2/a.jpg"]),
         (["a.jpg", "b.jpg"], ["deep/a.jpg", "b.jpg"], ["deep/a.jpg", "b.jpg"]),
         (["x/1/a.jpg"], ["1/a.jpg", "2/a.jpg"], ["1/a.jpg"]),
+        (["A.JPG", "lo\u0308we.jpg"], ["a.jpg", "l\u00f6we.jpg"], ["a.jpg", "l\u00f6we.jpg"]),
+        (["x/a.jpg", "b.jpg"], ["X/a.jpg", "y/a.jpg", "b.jpg"], ["X/a.jpg", "b.jpg"]),
+        (["a.jpg"], ["1/a.jpg", "2/A.jpg"], ["1/a.jpg"]),
         # Not to be guessed: missing, in two places, claimed twice, a plain name beside others that are right.
         (["a.jpg"], ["b.jpg"], ["a.jpg"]),
         (["a.jpg"], ["1/a.jpg", "2/a.jpg"], ["a.jpg"]),
         (["/x/a.jpg", "/y/a.jpg"], ["a.jpg"], ["/x/a.jpg", "/y/a.jpg"]),
         (["1/a.jpg", "b.jpg"], ["2/a.jpg", "b.jpg"], ["1/a.jpg", "b.jpg"]),
+        (["A.JPG"], ["A.jpg", "a.jpg"], ["A.JPG"]),
         (["x" * 300], ["b.jpg"], ["x" * 300]),
     ],
 )

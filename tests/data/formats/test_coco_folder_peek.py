@@ -24,6 +24,12 @@ def test_a_large_file_is_looked_into_piece_by_piece(tmp_path: Path, monkeypatch,
     assert first_image_names(file)[0] == 'a "b" \\ é.jpg'
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_byte_order_marks_do_not_matter(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.json").write_bytes(json.dumps(DATASET, ensure_ascii=False).encode(encoding))
+    assert looks_like_coco(tmp_path / "a.json") and first_image_names(tmp_path / "a.json")[0] == 'a "b" \\ é.jpg'
+
+
 def test_the_number_of_names_is_limited(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps({"images": [{"file_name": str(number)} for number in range(9)]}))
     assert first_image_names(tmp_path / "a.json", limit=2) == ["0", "1"]

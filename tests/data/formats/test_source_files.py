@@ -2,7 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from brs_detr.data.formats.source_files import common_folder, describe_folder, list_files, name_below
+import pytest
+
+from brs_detr.data.formats.source_files import DiskNames, common_folder, describe_folder, list_files, name_below
+from brs_detr.errors import UserError
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -54,3 +57,21 @@ def test_the_common_folder_of_mixed_paths_is_absolute(tmp_path: Path, monkeypatc
 def test_a_name_outside_of_the_folder_is_told_in_full() -> None:
     assert name_below(Path("set/a/b.jpg"), Path("set")) == "a/b.jpg"
     assert name_below(Path("/other/b.jpg"), Path("set")) == "/other/b.jpg"
+
+
+def test_names_are_found_whatever_their_case_and_normal_form(tmp_path: Path) -> None:
+    touch(tmp_path, "A/\u00fc.txt", "A/b.txt", "A/B.txt", "A/B.TXT")
+    names = DiskNames()
+    assert names.find(tmp_path / "a" / "U\u0308.TXT") == [tmp_path / "A" / "\u00fc.txt"]
+    assert names.find(tmp_path / "a" / "b.txt") == [tmp_path / "A" / "b.txt"]  # the spelling that is asked for
+    assert names.find(tmp_path / "a" / "b.Txt") == [tmp_path / "A" / name for name in ("B.TXT", "B.txt", "b.txt")]
+    assert names.find(tmp_path / "b" / "c") == names.find(tmp_path / "A" / ("x" * 300)) == []
+
+
+def test_a_folder_that_may_not_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(UserError, match=r"Cannot list the folder .*: Permission denied\.\n  Check"):
+        DiskNames().find(tmp_path / "a")

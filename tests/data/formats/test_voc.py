@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from same_data import write_texts
 from voc_folders import make_voc, voc_object, write_list, write_voc, write_xml
 
 from brs_detr.data.findings import MISSING_IMAGE, UNREADABLE_IMAGE, FaultKind
@@ -19,7 +21,11 @@ from brs_detr.data.formats.source_faults import (
     UNANNOTATED_IMAGE,
 )
 from brs_detr.data.formats.source_split import SplitContent
-from brs_detr.data.formats.voc import COUNTS_FROM_ZERO
+from brs_detr.data.formats.voc import COUNTS_FROM_ZERO, NO_IMAGE_FOUND, WIDTH_FOR_CORNER
+from brs_detr.data.formats.voc_file import SWAPPED_CORNERS
+from brs_detr.data.formats.voc_folder import UNCLEAR_LINE
+from brs_detr.data.formats.voc_pairs import AMBIGUOUS_IMAGE, MISNAMED_IMAGE, SHARED_IMAGE
+from brs_detr.errors import UserError
 
 
 @pytest.fixture
@@ -70,9 +76,33 @@ def test_zero_based_boxes_are_kept_when_any_box_begins_at_zero(voc: Path) -> Non
 
 
 def test_zero_area_and_outside_boxes_are_kept_for_the_check(voc: Path) -> None:
-    write_voc(voc, "three", *(voc_object("dog", box) for box in ((9, 9, 9, 9), (8, 3, 3, 8), (30, 20, 90, 31))))
-    assert boxes(voc, "val") == [[8, 8, 0, 0], [7, 2, -5, 6], [29, 19, 61, 12]]
-    assert [annotation["area"] for annotation in read(voc, "val").dataset["annotations"]] == [0, 0, 732]
+    write_voc(voc, "three", *(voc_object("dog", box) for box in ((9, 9, 9, 9), (30, 20, 90, 31))))
+    assert boxes(voc, "val") == [[8, 8, 0, 0], [29, 19, 61, 12]]
+    assert [annotation["area"] for annotation in read(voc, "val").dataset["annotations"]] == [0, 732]
+
+
+def test_swapped_corners_are_put_in_order_and_named(voc: Path) -> None:
+    write_voc(voc, "three", *(voc_object("dog", box) for box in ((38, 3, 33, 8), (38, 8, 33, 3), (33, 3, 38, 8))))
+    assert boxes(voc, "val") == [[32, 2, 6, 6]] * 3
+    content = read(voc, "val")
+    assert found(content, SWAPPED_CORNERS) == [f"Annotations/three.xml, object {number}" for number in (1, 2)]
+    assert not any(finding.kind.is_fatal for finding in (*content.findings, *read(voc).findings))
+    write_voc(voc, "three", voc_object("dog", (38, 9, 33, 0)))
+    assert boxes(voc, "val") == [[33, 0, 5, 9]]  # counted from 0, as the lower end shows
+
+
+def test_corners_out_of_order_that_may_be_width_and_height_are_refused(tmp_path: Path) -> None:
+    for stem in ("a", "b"):
+        put(tmp_path, f"{stem}.jpg")
+        write_xml(tmp_path / f"{stem}.xml", voc_object("dog", (21, 10, 9, 15)), voc_object("dog", (5, 5, 30, 20)))
+    assert found(read(tmp_path, "all"), WIDTH_FOR_CORNER) == ["a.xml, object 1", "b.xml, object 1"]
+
+
+def test_annotations_of_which_none_has_its_image_are_refused_with_both_sides(tmp_path: Path) -> None:
+    put(tmp_path, "images/x.jpg")
+    annotate(tmp_path, labels__a="a.jpg", labels__b="b.jpg")
+    content = read(tmp_path, "all")
+    assert found(content, NO_IMAGE_FOUND) == ["labels/a.xml and the others; the images are images/x.jpg"]
 
 
 def test_trainval_stands_in_for_a_missing_train(voc: Path) -> None:
@@ -217,9 +247,165 @@ def test_images_may_lie_in_another_folder_and_under_the_stated_name(tmp_path: Pa
     assert all((split.image_dir / name).is_file() for name in names) and names == ["deep/b.jpg", "a.jpg"]
 
 
+def put(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30)).save(folder / name)
+
+
+def annotate(folder: Path, **names: str) -> None:
+    """An annotation file by its stem, with what it states as name of its image."""
+    for stem, name in names.items():
+        file = folder / f"{stem.replace('__', '/')}.xml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_xml(file, voc_object("dog", (1, 1, 9, 9)), name=name)
+
+
+def pairs(folder: Path, split: str = "all") -> dict[str, str]:
+    content = read(folder, split)
+    names = {image["source"]: image["file_name"] for image in content.dataset["images"]}
+    kinds = (AMBIGUOUS_IMAGE, SHARED_IMAGE, MISNAMED_IMAGE, LABEL_WITHOUT_IMAGE, UNCLEAR_LINE)
+    return {**names, **{text: kind.what for kind in kinds for text in found(content, kind)}}
+
+
+def test_of_images_with_one_stem_the_stated_one_is_taken(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "a.png", "b.jpg")
+    annotate(tmp_path, a="a.png", b="elsewhere.png")
+    assert pairs(tmp_path) == {"a.xml": "a.png", "b.xml": "b.jpg"}
+    annotate(tmp_path, a="")
+    assert pairs(tmp_path) == {"a.xml: a.jpg or a.png": AMBIGUOUS_IMAGE.what, "b.xml": "b.jpg"}
+
+
+def test_the_nearest_image_of_a_name_is_taken(tmp_path: Path) -> None:
+    put(tmp_path, *(f"JPEGImages/{name}.jpg" for name in ("a/1", "b/1", "1")))
+    annotate(tmp_path, Annotations__b__1="1.jpg", Annotations__1="1.jpg")
+    assert pairs(tmp_path) == {"Annotations/1.xml": "1.jpg", "Annotations/b/1.xml": "b/1.jpg"}
+    (tmp_path / "JPEGImages/1.jpg").unlink()
+    text = "Annotations/1.xml: JPEGImages/a/1.jpg or JPEGImages/b/1.jpg"
+    assert pairs(tmp_path) == {text: AMBIGUOUS_IMAGE.what, "Annotations/b/1.xml": "b/1.jpg"}
+    annotate(tmp_path, Annotations__1="a\\1.jpg")
+    assert pairs(tmp_path) == {"Annotations/1.xml": "a/1.jpg", "Annotations/b/1.xml": "b/1.jpg"}
+
+
+def test_segmentation_masks_are_no_images(voc: Path) -> None:
+    put(voc, "SegmentationClass/one.png", "Depth/one.jpg")
+    assert pairs(voc, "train") == {"Annotations/one.xml": "one.jpg", "Annotations/two.xml": "two.jpg"}
+
+
+def test_an_image_belongs_to_one_annotation_file(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "c.jpg")
+    annotate(tmp_path, a="a.jpg", a_flipped="a.jpg", old__a="a.jpg")
+    assert pairs(tmp_path) == {
+        "a.xml": "a.jpg",
+        "a_flipped.xml": LABEL_WITHOUT_IMAGE.what,
+        "old/a.xml": LABEL_WITHOUT_IMAGE.what,
+    }
+    annotate(tmp_path, x="c.jpg", y="c.jpg")
+    assert pairs(tmp_path)["c.jpg: x.xml, y.xml"] == SHARED_IMAGE.what
+
+
+def test_an_image_of_another_split_is_not_taken(loose: Path) -> None:
+    (loose / "train" / "a.jpg").unlink()
+    assert pairs(loose, "train") == {"train/a.xml": LABEL_WITHOUT_IMAGE.what}
+
+
+def test_a_name_that_speaks_of_another_image_is_refused_unless_that_has_a_file(tmp_path: Path) -> None:
+    put(tmp_path, "1.jpg", "2.jpg", "3.jpg", "2_copy.jpg")
+    annotate(tmp_path, **{"1": "2.jpg", "2": "3.jpg", "2_copy": "2.jpg"})
+    assert pairs(tmp_path) == {
+        "1.xml: 1.jpg, or 2.jpg as <filename> says": MISNAMED_IMAGE.what,
+        "2.xml: 2.jpg, or 3.jpg as <filename> says": MISNAMED_IMAGE.what,
+        "2_copy.xml: 2_copy.jpg, or 2.jpg as <filename> says": MISNAMED_IMAGE.what,
+    }
+    annotate(tmp_path, **{"1": "1.jpg", "2": "2.jpg", "2_copy": "2.jpg"})
+    assert pairs(tmp_path) == {f"{stem}.xml": f"{stem}.jpg" for stem in ("1", "2", "2_copy")}
+
+
+def test_names_that_differ_in_capitals_or_in_how_letters_are_composed_are_alike(tmp_path: Path) -> None:
+    put(tmp_path, "ma\u0308h.JPG", "Dog.jpg")
+    annotate(tmp_path, **{"m\u00e4h": "", "dog": ""})
+    assert pairs(tmp_path) == {"m\u00e4h.xml": "ma\u0308h.JPG", "dog.xml": "Dog.jpg"}
+
+
+def test_a_listed_name_that_two_files_have_is_refused(voc: Path) -> None:
+    for folder in ("a", "b"):
+        put(voc, f"JPEGImages/{folder}/1.jpg")
+        annotate(voc, **{f"Annotations__{folder}__1": "1.jpg"})
+    write_list(voc, "val", "1", "b/1", "two.jpg", "three.xml 1")
+    assert pairs(voc, "val") == {
+        "1, named in ImageSets/Main/val.txt: Annotations/a/1.xml or Annotations/b/1.xml": UNCLEAR_LINE.what,
+        **{f"Annotations/{stem}.xml": f"{stem}.jpg" for stem in ("b/1", "two", "three")},
+    }
+
+
 def test_xml_of_another_kind_is_no_voc(tmp_path: Path) -> None:
     from brs_detr.data.formats.source_files import list_files
     from brs_detr.data.formats.voc import open_voc
 
     (tmp_path / "annotations.xml").write_text("<annotations><version>1.1</version></annotations>")
     assert open_voc(list_files(tmp_path)) is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lists_may_have_any_mark_and_line_end(voc: Path, encoding: str, end: str) -> None:
+    (voc / "ImageSets/Main/train.txt").write_bytes(f"two{end}one{end}".encode(encoding))
+    content = read(voc)
+    assert [image["file_name"] for image in content.dataset["images"]] == ["two.jpg", "one.jpg"]
+    assert content.findings == ()
+
+
+def test_a_list_in_another_encoding_is_refused(voc: Path) -> None:
+    (voc / "ImageSets/Main/train.txt").write_bytes("one\nLöwe\n".encode("cp1252"))
+    with pytest.raises(UserError, match=r"train\.txt is not text in UTF-8 \(byte 6, line 2\)"):
+        open_source(voc)
+
+
+def test_folders_lists_and_names_need_no_case(voc: Path) -> None:
+    expected = {name: split.read().dataset for name, split in open_source(voc).splits.items()}
+    (voc / "ImageSets/Main/val.txt").rename(voc / "ImageSets/Main/Valid.TXT")
+    (voc / "ImageSets/Main").rename(voc / "ImageSets/MAIN")
+    write_texts(voc / "ImageSets/MAIN", {"train.txt": "TWO\nOne\n"})
+    for old, new in (("ImageSets", "imagesets"), ("JPEGImages", "jpegimages"), ("Annotations", "annotations")):
+        (voc / old).rename(voc / new)
+    (voc / "annotations/one.xml").rename(voc / "annotations/one.XML")
+    got = {name: split.read().dataset for name, split in open_source(voc).splits.items()}
+    for name, dataset in expected.items():
+        assert [image["file_name"] for image in got[name]["images"]] == [i["file_name"] for i in dataset["images"]]
+        assert [thing["bbox"] for thing in got[name]["annotations"]] == [t["bbox"] for t in dataset["annotations"]]
+
+
+def test_two_lists_of_one_split_are_refused(voc: Path) -> None:
+    write_list(voc, "valid", "one")
+    with pytest.raises(UserError, match=r"Two lists for the split val: .*val\.txt and .*valid\.txt"):
+        open_source(voc)
+
+
+def test_normal_forms_of_file_and_class_names_do_not_matter(voc: Path) -> None:
+    nfc, nfd = (unicodedata.normalize(form, "Löwe") for form in ("NFC", "NFD"))
+    write_voc(voc, nfc, voc_object(nfc, (1, 1, 9, 9)), voc_object(nfd, (11, 11, 19, 19)))
+    (voc / f"Annotations/{nfc}.xml").rename(voc / f"Annotations/{nfd}.xml")
+    write_list(voc, "train", nfc)
+    content = read(voc)
+    assert content.findings == () and len(content.dataset["annotations"]) == 2
+    assert [category["name"] for category in content.dataset["categories"]] == [nfc]
+
+
+def test_xml_is_read_in_utf16_and_in_the_encoding_that_it_states(voc: Path) -> None:
+    text = (voc / "Annotations/two.xml").read_text().replace("<name>ant", "<name>Löwe")
+    for head, encoding in (("", "utf-16"), ('<?xml version="1.0" encoding="utf-8"?>', "utf-16"), ("", "utf-8-sig")):
+        (voc / "Annotations/two.xml").write_bytes(f"{head}{text}".encode(encoding))
+        assert "Löwe" in [category["name"] for category in read(voc).dataset["categories"]]
+    head = '<?xml version="1.0" encoding="windows-1252"?>'
+    (voc / "Annotations/two.xml").write_bytes(f"{head}{text}".encode("cp1252"))
+    assert "Löwe" in [category["name"] for category in read(voc).dataset["categories"]]
+    (voc / "Annotations/two.xml").write_bytes(text.encode("cp1252"))
+    (told,) = found(read(voc), BROKEN_LABEL_FILE)
+    assert told.startswith("Annotations/two.xml is not text in UTF-8 (byte ")
+
+
+def test_xml_in_utf16_beside_the_images_is_recognised(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg")
+    write_xml(tmp_path / "a.xml", voc_object("ant", (1, 1, 9, 9)))
+    (tmp_path / "a.xml").write_bytes((tmp_path / "a.xml").read_text().encode("utf-16"))
+    assert boxes(tmp_path, "all") == [[0, 0, 9, 9]]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 from same_data import write_json, write_texts
 
+from brs_detr.data.checks.check import find_faults
 from brs_detr.data.findings import MISSING_IMAGE, UNREADABLE_IMAGE, FaultKind
 from brs_detr.data.formats.source import open_source
 from brs_detr.data.formats.source_faults import (
@@ -23,10 +25,13 @@ from brs_detr.data.formats.source_split import SplitContent
 from brs_detr.data.formats.yolo import UNKNOWN_CLASS
 from brs_detr.data.formats.yolo_folder import WRONG_COUNT
 from brs_detr.data.formats.yolo_names import NUMBERED_NAMES
+from brs_detr.data.formats.yolo_pairs import SHARED_LABEL
+from brs_detr.data.formats.yolo_polygons import POLYGON_ROW, UNCLEAR_ROW
 from brs_detr.errors import UserError
 
 ROW = "0 0.5 0.5 0.5 0.4\n"
 BOX = [10, 9, 20, 12]
+FACE = "0 0.5 0.4 0.2 0.3 0.45 0.35 0.55 0.35\n"
 YAML = "train: images/train\nval: images/val\nnames: [ant, bee]\n"
 
 
@@ -121,6 +126,26 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], FaultKind, str]] = {
         lambda yolo: write_texts(yolo, {"data.yaml": YAML.replace("bee", "' '")}),
         EMPTY_NAME,
         "data.yaml, class 2 of the list",
+    ),
+    "box with a confidence": (
+        lambda yolo: (yolo / LABEL).write_text(f"0 0.9{ROW[1:]}"),
+        BROKEN_OBJECT,
+        "labels/train/a.txt, line 1: 5 numbers behind the class, but a box has 4; if one is a confidence",
+    ),
+    "landmarks": (
+        lambda yolo: (yolo / LABEL).write_text(FACE),
+        UNCLEAR_ROW,
+        "labels/train/a.txt, line 1",
+    ),
+    "polygon": (
+        lambda yolo: (yolo / LABEL).write_text("0 0.25 0.5 0.75 0.125 0.5 0.875"),
+        POLYGON_ROW,
+        "labels/train/a.txt, line 1",
+    ),
+    "one label, two images": (
+        lambda yolo: write_pictures(yolo, "images/train/a.png"),
+        SHARED_LABEL,
+        "labels/train/a.txt: images/train/a.jpg and images/train/a.png",
     ),
     "names alike": (
         lambda yolo: write_texts(yolo, {"data.yaml": YAML.replace("bee", "Ant")}),
@@ -276,6 +301,12 @@ def test_pictures_with_captions_are_no_yolo(tmp_path: Path) -> None:
         open_source(tmp_path)
 
 
+def test_labels_behind_many_empty_ones_are_found(tmp_path: Path) -> None:
+    write_pictures(tmp_path, *(f"{number:02d}.jpg" for number in range(25)))
+    write_texts(tmp_path, {f"{number:02d}.txt": ROW if number == 24 else "" for number in range(25)})
+    assert len(read(tmp_path, "all").dataset["annotations"]) == 1
+
+
 def test_empty_labels_alone_are_no_data_set(tmp_path: Path) -> None:
     write_pictures(tmp_path, "a.jpg")
     write_texts(tmp_path, {"a.txt": ""})
@@ -295,3 +326,146 @@ def test_labels_of_other_names_than_the_images_are_found(tmp_path: Path) -> None
     content = read(tmp_path, "all")
     assert content.dataset["annotations"] == [] and files(content) == ["a.jpg"]
     assert found(content, LABEL_WITHOUT_IMAGE) == ["labels/b.txt"]
+
+
+def test_kpt_shape_says_what_longer_rows_are(yolo: Path) -> None:
+    write_texts(yolo / "labels" / "train", {"a.txt": FACE})
+    write_texts(yolo, {"data.yaml": f"{YAML}kpt_shape: [2, 2]\n"})
+    content = read(yolo)
+    assert content.findings == () and content.dataset["annotations"][0]["bbox"] == [16, 7.5, 8, 9]
+    write_texts(yolo, {"data.yaml": f"{YAML}kpt_shape: [0, 2]\n"})
+    content = read(yolo)
+    assert content.findings == () and content.dataset["annotations"][0]["bbox"] == [8, 9, 14, 3]
+    write_texts(yolo, {"data.yaml": f"{YAML}kpt_shape: [5, 2]\n"})
+    (text,) = found(read(yolo), BROKEN_OBJECT)
+    assert text == "labels/train/a.txt, line 1: 8 numbers behind the class, but the kpt_shape of data.yaml asks for 14"
+
+
+@pytest.mark.parametrize(
+    ("label", "kind", "words"),
+    [
+        (b"0 0.5 0.5 0.5 0.4 0.9\n", BROKEN_OBJECT, "a.txt, line 1: 5 numbers behind the class"),
+        (b"0,0.5,0.5,0.5,0.4\n", BROKEN_OBJECT, "a.txt, line 1: '0,0.5,0.5,0.5,0.4' are not numbers"),
+        (b"ant 0.5 0.5 0.5 0.4\n", BROKEN_OBJECT, "a.txt, line 1: 'ant 0.5 0.5 0.5 0.4' are not numbers"),
+        (ROW.encode("utf-16-le"), BROKEN_LABEL_FILE, "a.txt is not text in UTF-8 (byte 2, line 1)"),
+    ],
+)
+@pytest.mark.parametrize("place", ["images/a.jpg labels/a.txt", "a.jpg a.txt"])
+def test_labels_that_all_are_broken_are_named_without_a_yaml(
+    tmp_path: Path, place: str, label: bytes, kind: FaultKind, words: str
+) -> None:
+    image, text = place.split()
+    write_pictures(tmp_path, image)
+    (tmp_path / text).parent.mkdir(exist_ok=True)
+    (tmp_path / text).write_bytes(label)
+    assert words in found(read(tmp_path, "all"), kind)[0]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_every_text_file_may_have_any_mark_and_line_end(tmp_path: Path, encoding: str, end: str) -> None:
+    write_pictures(tmp_path, "data/a.jpg", "data/b.jpg")
+    texts = {"train.txt": "data/a.jpg\n", "val.txt": "data/b.jpg\n", "obj.names": "Löwe\nBär\n", "data/a.txt": ROW * 2}
+    for name, text in texts.items():
+        (tmp_path / name).write_bytes(text.replace("\n", end).encode(encoding))
+    content = read(tmp_path)
+    assert (files(content), names(content), content.findings) == (["a.jpg"], ["Löwe", "Bär"], ())
+    assert [entry["bbox"] for entry in content.dataset["annotations"]] == [BOX, BOX]
+    (tmp_path / "data.yaml").write_bytes(f"names: [Löwe, Bär]{end}".encode(encoding))
+    assert names(read(tmp_path)) == ["Löwe", "Bär"]
+
+
+@pytest.mark.parametrize("name", ["classes.txt", "train.txt", "my.yaml", "data.yaml"])
+def test_a_text_file_in_another_encoding_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    write_pictures(tmp_path, "Löwe.jpg")
+    write_texts(tmp_path, {"Löwe.txt": ROW})
+    (tmp_path / name).write_bytes("names: [Löwe]".encode("cp1252"))
+    with pytest.raises(UserError, match=rf"{name} is not text in UTF-8 \(byte 10, line 1\)"):
+        open_source(tmp_path)
+
+
+def test_names_are_kept_in_one_normal_form(yolo: Path) -> None:
+    for form in ("NFC", "NFD"):
+        write_texts(yolo, {"data.yaml": YAML.replace("ant", unicodedata.normalize(form, "Löwe"))})
+        assert names(read(yolo)) == [unicodedata.normalize("NFC", "Löwe"), "bee"]
+
+
+def test_two_files_that_number_classes_otherwise_are_refused(tmp_path: Path) -> None:
+    write_pictures(tmp_path, "train/a.jpg", "val/b.jpg")
+    write_texts(tmp_path / "train", {"a.txt": ROW, "classes.txt": "ant\nbee\n"})
+    write_texts(tmp_path / "val", {"b.txt": ROW, "classes.txt": "ant\n"})
+    assert names(read(tmp_path, "val")) == ["ant", "bee"]  # one of them may go on
+    write_texts(tmp_path / "val", {"classes.txt": "bee\nant\n"})
+    with pytest.raises(UserError, match=r"train/classes\.txt calls class 0 'ant', .*val/classes\.txt calls it 'bee'"):
+        open_source(tmp_path)
+    assert names(open_source(tmp_path / "val/classes.txt").splits["all"].read()) == ["bee", "ant"]
+
+
+def test_a_file_with_class_names_can_be_given_wherever_it_lies(yolo: Path) -> None:
+    (yolo / "data.yaml").unlink()
+    write_texts(yolo, {"classes.txt": "ant\nbee\n"})
+    write_texts(yolo / "labels" / "train", {"classes.txt": "bee\nant\n"})
+    assert names(open_source(yolo / "labels/train/classes.txt").splits["val"].read()) == ["bee", "ant"]
+    assert names(open_source(yolo / "classes.txt").splits["val"].read()) == ["ant", "bee"]
+
+
+def test_an_empty_file_names_no_class(yolo: Path) -> None:
+    (yolo / "data.yaml").unlink()
+    write_texts(yolo, {"classes.txt": "\n"})
+    assert names(read(yolo)) == ["class_0", "class_1"]
+
+
+def test_names_of_the_yaml_and_of_another_file_must_agree_unless_one_is_given(yolo: Path) -> None:
+    write_texts(yolo / "labels", {"classes.txt": "bee\nant\n"})
+    with pytest.raises(UserError, match=r"data\.yaml calls class 0 'ant', .*labels/classes\.txt calls it 'bee'"):
+        open_source(yolo)
+    assert names(open_source(yolo / "data.yaml").splits["train"].read()) == ["ant", "bee"]
+    write_texts(yolo / "labels", {"classes.txt": "ant\nbee\n"})
+    assert names(read(yolo)) == ["ant", "bee"]
+
+
+def test_two_lists_of_one_split_are_refused(tmp_path: Path) -> None:
+    write_pictures(tmp_path, "a.jpg")
+    write_texts(tmp_path, {"a.txt": ROW, "val.txt": "a.jpg", "valid.txt": "a.jpg"})
+    with pytest.raises(UserError, match=r"Two lists for the split val: .*val\.txt and valid\.txt"):
+        open_source(tmp_path)
+
+
+def test_paths_in_yaml_and_lists_need_not_have_the_case_and_normal_form_of_the_disk(yolo: Path) -> None:
+    write_pictures(yolo, f"images/train/{unicodedata.normalize('NFC', 'ä')}.JPG")
+    (yolo / "images/train").rename(yolo / "images/Train")
+    write_texts(yolo, {"List.txt": f"images/train/{unicodedata.normalize('NFD', 'ä')}.jpg\nimages/TRAIN/a.jpg\n"})
+    write_texts(yolo, {"data.yaml": YAML.replace("train: images/train", "train: list.txt")})
+    content = read(yolo)
+    assert files(content) == [f"{unicodedata.normalize('NFC', 'ä')}.JPG", "a.jpg"] and content.findings == ()
+    assert len(content.dataset["annotations"]) == 2
+    write_texts(yolo, {"data.yaml": YAML.replace("images/train", "Images\\train")})
+    assert len(read(yolo).dataset["images"]) == 3
+
+
+def test_lines_that_can_only_mean_one_file_together_lead_nowhere(yolo: Path) -> None:
+    write_texts(yolo, {"train.txt": "/x/1/a.jpg\n/x/2/a.jpg\n", "data.yaml": YAML.replace("images/train", "train.txt")})
+    shutil.copy(yolo / "images/train/a.jpg", yolo / "a.jpg")
+    with pytest.raises(UserError, match="No images where"):
+        open_source(yolo)
+    write_texts(yolo, {"train.txt": "/x/1/a.jpg\n/x/2/a.jpg\nimages/train/b.jpg\n"})
+    told = [f"/x/{number}/a.jpg, named in train.txt" for number in (1, 2)]
+    assert found(read(yolo), MISSING_IMAGE) == told
+
+
+def test_a_label_where_no_image_looks_is_named_by_the_check(tmp_path: Path) -> None:
+    write_pictures(tmp_path, "images/val/a.jpg")
+    write_texts(tmp_path / "labels/valid", {"a.txt": ROW})
+    write_pictures(tmp_path, "images/train/b.jpg")
+    write_texts(tmp_path / "labels/train", {"b.txt": ROW, "classes.txt": "ant\n"})
+    assert read(tmp_path).findings == ()
+    (fault,) = find_faults(open_source(tmp_path).splits["val"]).fatal  # and not: annotate at least one object
+    assert fault.kind.what == "label file where no image looks for it"
+    assert fault.examples == ("labels/valid/a.txt, but that of images/val/a.jpg is looked for as labels/val/a.txt",)
+
+
+def test_an_absolute_path_in_the_yaml_means_the_same_files(yolo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_texts(yolo, {"data.yaml": f"path: {yolo}\n{YAML}"})
+    monkeypatch.chdir(yolo.parent)
+    content = read(Path(yolo.name))
+    assert content.findings == () and len(content.dataset["annotations"]) == 2

@@ -55,7 +55,7 @@ def test_blank_lines_and_byte_order_marks_do_not_matter(tmp_path: Path) -> None:
 
 def test_key_points_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("0 0.5 0.5 0.25 0.5 0.1 0.1 2 0 0 0\n")
-    ((row,), _) = read_label_file(tmp_path / "a.txt", "a.txt", has_keypoints=True)
+    ((row,), _) = read_label_file(tmp_path / "a.txt", "a.txt", num_keypoint_columns=6)
     assert row.box_xyxy_norm == (0.375, 0.25, 0.625, 0.75)
 
 
@@ -84,6 +84,7 @@ def test_a_row_that_cannot_be_read_is_named_by_its_line(tmp_path: Path, text: st
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"0 \xff\xfe")
-    assert read_label_file(tmp_path / "a.txt", "a.txt") == ([], [(BROKEN_LABEL_FILE, "a.txt is not text in UTF-8")])
+    told = (BROKEN_LABEL_FILE, "a.txt is not text in UTF-8 (byte 3, line 1)")
+    assert read_label_file(tmp_path / "a.txt", "a.txt") == ([], [told])
     (_, ((kind, text),)) = read_label_file(tmp_path / "b.txt", "b.txt")
     assert (kind, text) == (BROKEN_LABEL_FILE, "b.txt: No such file or directory")

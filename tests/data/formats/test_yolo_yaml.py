@@ -17,7 +17,7 @@ def test_everything_it_says_is_read(tmp_path: Path) -> None:
     text = "path: ..\ntrain: [a, b.txt]\nvalid: c\ntest:  # none\nnc: 2\nnames: {0: ant, 7: bee}\nkpt_shape: [17, 3]\n"
     data = read_data_yaml(write(tmp_path, text))
     assert data.splits == {"train": ("a", "b.txt"), "val": ("c",)}
-    assert (data.names, data.num_classes, data.has_keypoints) == ({0: "ant", 7: "bee"}, 2, True)
+    assert (data.names, data.num_classes, data.num_keypoint_columns) == ({0: "ant", 7: "bee"}, 2, 51)
     assert data.folders == [tmp_path / "..", Path(".."), tmp_path]
 
 
@@ -37,6 +37,12 @@ def test_names_stay_as_they_are_written(tmp_path: Path) -> None:
         ("names: ant", "'names' in .* is neither a list nor numbers with names"),
         ("names: {ant: 0}", "'names' in .* is neither a list nor numbers"),
         ("names: [[a], b]", "'names' in .* holds something that is not a name"),
+        ("names: {0: a, 0: b}", "is not valid YAML: '0' is there twice at line 1, column 15"),
+        ("names: [a]\nnames: [b]", "is not valid YAML: 'names' is there twice at line 2, column 1"),
+        ("val: a\nvalid: b\nnames: [c]", "names the split val twice, with other images"),
+        ("names: [a]\nkpt_shape: 17", "'kpt_shape' in .* is not a count of key points and 2 or 3"),
+        ("names: [a]\nkpt_shape: [17]", "'kpt_shape' in .* is not a count"),
+        ("names: [a]\nkpt_shape: [17, 4]", "'kpt_shape' in .* is not a count"),
         ("train: {a: b}\nnames: [a]", "'train' in .* is neither a path nor a list"),
     ],
 )
