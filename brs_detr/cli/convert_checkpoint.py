@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import click
@@ -10,7 +11,11 @@ import click
 @click.command("convert-checkpoint", short_help="Bring official weights into a checkpoint of this package.")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--class-names", metavar="A,B,...", help="In the order of the labels. [default: the file's, or COCO's]")
+@click.option(
+    "--class-names",
+    metavar="A,B,...",
+    help="In the order of the labels; in quotation marks, if they hold a comma. [default: the file's, or COCO's]",
+)
 @click.option("--config", help="That the weights belong to. [default: recognised by their shapes]")
 @click.option("--dry-run", is_flag=True, help="Print the account and write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
@@ -43,7 +48,9 @@ def command(
     conversion = convert_checkpoint(
         source,
         out,
-        class_names=tuple(name.strip() for name in class_names.split(",")) if class_names else (),
+        class_names=tuple(map(str.strip, next(csv.reader([class_names], skipinitialspace=True))))
+        if class_names
+        else (),
         config=config,
         overwrite=overwrite,
         dry_run=dry_run,

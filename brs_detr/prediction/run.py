@@ -136,8 +136,10 @@ def require_room(sources: Sequence[Source], out: Path, overwrite: bool, pictures
         pictures: whether the sources will be drawn.
 
     Raises:
-        UserError: there are earlier results, or a drawn picture would replace an original or another one.
+        UserError: it is a file, there are earlier results, or a drawn picture would replace an original or another one.
     """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file, not a folder.", "Choose another --out DIR.")
     record = out / FORMATS["json"]
     if record.exists() and not overwrite:
         raise UserError(f"{out} already holds predictions.", "Add --overwrite, or write elsewhere with --out DIR.")

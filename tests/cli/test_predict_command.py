@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from brs_detr.cli import main
+from brs_detr.data.synthetic.outlines import SHAPE_NAMES
 from brs_detr.engine.training.train import TrainedRun
 
 
@@ -88,6 +89,50 @@ def test_nothing_is_written_for_a_bad_source(
     assert message in result.stderr
     assert "Traceback" not in result.output
     assert not (tmp_path / "out").exists()
+
+
+def annotations_of(folder: Path, *names: str) -> Path:
+    """A COCO file, and images under these names in `images/`."""
+    images = [
+        {"id": number, "file_name": name, "width": 8, "height": 8} for number, name in enumerate(names, start=101)
+    ]
+    for name in names:
+        (folder / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(folder / "images" / name)
+    categories = [{"id": number, "name": name} for number, name in enumerate(SHAPE_NAMES)]
+    (folder / "all.json").write_text(json.dumps({"images": images, "annotations": [], "categories": categories}))
+    return folder / "all.json"
+
+
+def test_ids_are_those_of_the_whole_path(trained: TrainedRun, tmp_path: Path) -> None:
+    file = annotations_of(tmp_path, "1.jpg", "a/1.jpg")
+    coco = ("--format", "coco", "--annotations", file, "--threshold", 0, "--no-pictures")
+    for source, image_id in (("1.jpg", 101), ("a", 102)):
+        result = invoke(trained.best_checkpoint, tmp_path / "images" / source, *coco, "--out", tmp_path / source)
+        assert result.exit_code == 0, result.output
+        found = json.loads((tmp_path / source / "predictions.coco.json").read_text())
+        assert {entry["image_id"] for entry in found} == {image_id}
+    (tmp_path / "images" / "b").mkdir()
+    (tmp_path / "images" / "1.jpg").rename(tmp_path / "images" / "b" / "1.jpg")
+    result = invoke(trained.best_checkpoint, tmp_path / "images" / "b", *coco, "--out", tmp_path / "b")
+    assert result.exit_code == 2 and "The annotations know no image 1.jpg" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({"id": "x"}, ["--format", "coco"], "malformed entry"),
+        ({"id": 102}, ["--format", "coco"], "duplicate id"),
+        ({}, ["--format", "csv"], "--annotations says which ids --format coco uses"),
+    ],
+)
+def test_annotations_that_cannot_be_used(change: dict, options: list, message: str, tmp_path: Path) -> None:
+    file = annotations_of(tmp_path, "1.jpg", "2.jpg")
+    dataset = json.loads(file.read_text())
+    dataset["images"][0].update(change)
+    file.write_text(json.dumps(dataset))
+    result = invoke("best.pth", tmp_path / "images", "--annotations", file, *options)
+    assert result.exit_code == 2 and message in result.stderr
 
 
 def test_originals_are_never_replaced(trained: TrainedRun, shapes: Path) -> None:

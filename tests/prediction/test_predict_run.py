@@ -106,6 +106,11 @@ def test_no_file_replaces_another(photos: Path, video: Path, tmp_path: Path, con
     assert files(out) == []
 
 
+def test_the_results_need_a_folder(photos: Path) -> None:
+    with pytest.raises(UserError, match=r"a.jpg is a file, not a folder"):
+        require_room([], photos / "a.jpg", overwrite=True)
+
+
 def test_two_pictures_that_would_be_drawn_as_one_are_refused(photos: Path, tmp_path: Path) -> None:
     sources = [Source(name, photos / name) for name in ("a.tif", "a.tif.png")]
     with pytest.raises(UserError, match=r"a.tif and a.tif.png would both be drawn as a.tif.png"):

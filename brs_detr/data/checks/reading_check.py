@@ -31,7 +31,9 @@ _READINGS: dict[str, Callable[[Boxes], Boxes]] = {
     "they begin with the upper left corner in place of the middle": lambda boxes: xyxy_from_xywh(
         np.hstack([_middle(boxes), boxes[:, 2:]])
     ),
-    "x and y are exchanged in them": lambda boxes: xyxy_from_xywh(boxes[:, [1, 0, 3, 2]]),
+    "x and y are exchanged in them, or width and height of the images": lambda boxes: xyxy_from_xywh(
+        boxes[:, [1, 0, 3, 2]]
+    ),
 }
 """Mistakes, each with the corners (x1, y1, x2, y2) that were meant by what is read as (x, y, width, height)."""
 

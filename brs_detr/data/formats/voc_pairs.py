@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path, PurePath, PureWindowsPath
 
 from brs_detr.data.findings import FaultKind
@@ -77,7 +78,8 @@ class _Pairing:
         if not own:
             named = named or _same_stem(self.by_stem, PurePath(said.image_name).stem)
             own = named = [image for image in named if not self._is_owned(image)]
-        best = _nearest(path, [image for image in own if image in named] or own, said.image_paths)
+        chosen = set(named)
+        best = _nearest(path, [image for image in own if image in chosen] or own, said.image_paths)
         if len(best) > 1:
             return AMBIGUOUS_IMAGE, f"{said.where}: {_listed(best)}"
         return best[0] if best else None
@@ -92,20 +94,9 @@ class _Pairing:
 
 
 def _nearest(annotation: Path, images: Iterable[Path], stated: Iterable[str]) -> list[Path]:
-    """Of the images in no other split those in the nearest folder, and of these those whose path ends most as stated.
-
-    `JPEGImages` is nearer than any other folder: `SegmentationClass` beside it has pictures of the same names.
-    """
-    split = split_of_path(annotation)
-    images = [image for image in images if split is None or split_of_path(image) in (split, None)]
-    best = _least(
-        images,
-        lambda image: (
-            split_of_path(image) != split,
-            not any(part.lower() == "jpegimages" for part in image.parts),
-            _distance(annotation.parent, image.parent),
-        ),
-    )
+    """Of images in no other split those in the nearest folder, and of these those whose path ends most as stated."""
+    ranks = {image: _rank(annotation.parent, image.parent) for image in images}
+    best = _least([image for image, rank in ranks.items() if rank], lambda image: ranks[image])
     for text in stated:
         parts = PureWindowsPath(text).parts[::-1]
         best = _least(best, lambda image, parts=parts: (-_num_shared(image.parts[::-1], parts),))
@@ -113,8 +104,24 @@ def _nearest(annotation: Path, images: Iterable[Path], stated: Iterable[str]) ->
 
 
 def _least(paths: Sequence[Path], measure: Callable[..., tuple[int, ...]]) -> list[Path]:
+    if len(paths) < 2:
+        return list(paths)
     measured = [measure(path) for path in paths]
-    return [path for path, value in zip(paths, measured, strict=True) if value == min(measured)]
+    least = min(measured)
+    return [path for path, value in zip(paths, measured, strict=True) if value == least]
+
+
+@lru_cache(1 << 20)
+def _rank(folder: Path, image_folder: Path) -> tuple[int, ...]:
+    """How far the images of a folder are from the annotation files of another, empty where they are in another split.
+
+    `JPEGImages` is nearer than any other folder: `SegmentationClass` beside it has pictures of the same names.
+    """
+    split, image_split = split_of_path(folder / "x"), split_of_path(image_folder / "x")
+    if split is not None and image_split not in (split, None):
+        return ()
+    is_elsewhere = not any(part.lower() == "jpegimages" for part in image_folder.parts)
+    return (split != image_split, is_elsewhere, _distance(folder, image_folder))
 
 
 def _distance(first: Path, second: Path) -> int:

@@ -58,6 +58,15 @@ def test_findings_come_with_their_split_the_worst_first(good: Path) -> None:
     ]
 
 
+def test_boxes_in_fractions_are_not_called_tiny_as_well(good: Path) -> None:
+    def shrink(data: dict) -> None:
+        for thing in data["annotations"]:
+            thing["bbox"] = [number / side for number, side in zip(thing["bbox"], (*SIZE, *SIZE), strict=True)]
+
+    edit_coco(good, shrink)
+    assert whats(check(good)) == [("train", "box in fractions of the image instead of pixels")]
+
+
 def test_a_split_that_cannot_be_read_does_not_hide_the_others(good: Path) -> None:
     (good / "annotations" / "train.json").write_text("{")
     (good / "val" / "v00.jpg").unlink()
