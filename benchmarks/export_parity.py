@@ -3,14 +3,13 @@
     python benchmarks/export_parity.py --out benchmarks/results/export_parity_cpu.json \\
         --random brs-co-deformable-detr_r50_8xb2-12e_coco --trained demo=demo/run --trained bccd=work_dirs/bccd
 
-Every model is exported in every format and head, without the gate's refusal, and compared on pictures of several sizes,
-alone and in batches of four. Models at random have the config's full size and random weights.
+Every model is exported in every format and head, and compared on pictures of several sizes, alone and in batches of
+four. Models at random have the config's full size and random weights.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import logging
 import tempfile
@@ -59,8 +58,8 @@ def random_checkpoint(name: str, folder: Path) -> Path:
 
 def measure(
     model: str, checkpoint: Path, options: ExportOptions, data: Path | None, folder: Path, sizes: list[tuple[int, int]]
-) -> list[dict[str, Any]]:
-    """Records of one artefact: one for each picture and batch."""
+) -> dict[str, Any]:
+    """Figures of one artefact."""
     content, started = read_checkpoint(checkpoint), time.perf_counter()
     held_out = HeldOut.open(data, None, content.class_names, make_console()) if data else None
     common = {"model": model, "format": options.format, "head": options.head, "precision": options.precision}
@@ -74,28 +73,16 @@ def measure(
             measure_ap=held_out.measure_ap if held_out else None,
         )
     except UserError as error:
-        return [{**common, "refused": error.message}]
+        return {**common, "refused": error.message}
     size = out.stat().st_size
     out.unlink()
-    rows = [
-        {
-            **common,
-            "picture": row.picture,
-            "batch_size": row.batch_size,
-            **dataclasses.asdict(row.comparison),
-            "box_tolerance_px": row.tolerance.box,
-            "is_tied": row.is_tied,
-        }
-        for row in exported.parity.rows
-    ]
-    if exported.parity.ap is not None:
-        rows.append({**common, "AP_model": exported.parity.ap[0], "AP_artefact": exported.parity.ap[1]})
+    figures = exported.parity.summary()
     print(
         f"{model} {options.format} {options.head} {options.precision}: {time.perf_counter() - started:.0f} s, "
-        f"{size / 2**20:.0f} MiB, {exported.parity.summary()}",
+        f"{size / 2**20:.0f} MiB, {figures}",
         flush=True,
     )
-    return rows
+    return {**common, **figures}
 
 
 def parity_markdown(records: list[dict[str, Any]]) -> str:
@@ -116,14 +103,16 @@ def parity_markdown(records: list[dict[str, Any]]) -> str:
 
 
 def _differences(records: list[dict[str, Any]]) -> str:
-    rows = [record for record in records if "picture" in record and not record["is_tied"]]
-    if not rows:
-        return "refused" if any("refused" in record for record in records) else "-"
-    tied = {record["picture"] for record in records if record.get("is_tied")}
-    box, score = (max(row[name] for row in rows) for name in ("max_box_error", "max_score_error"))
-    unmatched = max(-(-row["num_unmatched"] // 2) // row["batch_size"] for row in rows)
-    notes = [f"{unmatched} unmatched"] * bool(unmatched) + [f"{len(tied)} tied"] * bool(tied)
-    return f"{box:.0e} px, {score:.0e}" + (f" ({', '.join(notes)})" if notes else "")
+    if not records:
+        return "-"
+    (record,) = records
+    if "refused" in record:
+        return "refused"
+    notes = [f"{record['unmatched']} of {record['detections']} unmatched"] * bool(record["unmatched"])
+    if "largest_share_of_bound" in record:
+        notes.append(f"{record['largest_share_of_bound']:.0%} of the bound")
+    differences = f"{record['max_box_error_px']:.0e} px, {record['max_score_error']:.0e}"
+    return differences + (f" ({', '.join(notes)})" if notes else "")
 
 
 def main() -> None:
@@ -154,7 +143,7 @@ def main() -> None:
                 for head in arguments.heads:
                     for precision in arguments.precisions:
                         options = ExportOptions(format_name, head, precision=precision)
-                        records += measure(label, checkpoint, options, data, folder, sizes)
+                        records.append(measure(label, checkpoint, options, data, folder, sizes))
                         result = {"environment": describe_environment(torch.device("cpu")), "records": records}
                         write_whole(arguments.out, json.dumps(result, indent=1) + "\n")
 

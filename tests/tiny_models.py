@@ -49,3 +49,30 @@ def official_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return key
 
     return {renamed(key): value for key, value in state_dict.items()}
+
+
+def enliven(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Give a model random weights of which every one matters: no branch is multiplied by 0, as at the start."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(tensor: Tensor) -> Tensor:
+        return torch.randn(tensor.shape, generator=generator).to(tensor)
+
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.03 * normal(parameter)
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.weight.copy_(1 + 0.1 * normal(module.weight))
+                module.running_mean.copy_(0.1 * normal(module.running_mean))
+                module.running_var.copy_(1 + 0.1 * normal(module.running_var))
+    return model
+
+
+def write_checkpoint(model: nn.Module, config: Path, class_names: tuple[str, ...], path: Path) -> Path:
+    """A checkpoint of the model as a training writes it."""
+    loaded = load_config(config)
+    set_num_classes(loaded.model, len(class_names))
+    meta = {"cfg": loaded.pretty_text, "dataset_meta": {"classes": class_names}}
+    torch.save({"state_dict": model.state_dict(), "meta": meta}, path)
+    return path

@@ -64,9 +64,9 @@ def command(
 ) -> None:
     """Export one head of CHECKPOINT, and prove that the file finds what the model finds.
 
-    The file is run on pictures of many sizes, alone and in batches. It stays only if every box and score is that of
-    the model to within rounding; the largest differences are printed and stored in it, with class names, threshold and
-    versions. docs/export.md tells which format is for what.
+    The file is run on pictures of many sizes, alone and in batches. It stays only if every stage computes what the
+    model computes, to within the model's own rounding, and every choice is the best of its candidates; the figures are
+    printed and stored in it, with class names, threshold and versions. docs/export.md tells which format is for what.
 
     \b
     Examples:
@@ -119,18 +119,15 @@ def command(
 def _report(exported: Exported, console: Console) -> None:
     figures = exported.info.parity
     console.print(
-        f"Compared with the model on {figures['pictures']} pictures: {figures['matched']} of {figures['detections']} "
-        f"detections are the same, up to {figures['max_box_error_px']:.1g} px and a score of "
-        f"{figures['max_score_error']:.1g}."
+        f"Compared with the model on {figures['pictures']} pictures: {figures['stages']} stages are the same up to "
+        f"{figures['largest_share_of_bound']:.0%} of what rounding may do, {figures['choices']} choices are right."
     )
-    notes = {
-        "at_edge": "differ in which of equal scores come last",
-        "unmatched": "have no partner, of both sides",
-        "tied_pictures": "pictures were left out: rounding decides there what the model finds",
-    }
-    for name, what in notes.items():
-        if figures[name]:
-            console.print(f"  {figures[name]} {what}.")
+    console.print(
+        f"Of {figures['detections']} detections {figures['matched']} agree, up to {figures['max_box_error_px']:.1g} px "
+        f"and a score of {figures['max_score_error']:.1g}."
+    )
+    if figures["unmatched"]:
+        console.print(f"  {figures['unmatched']} of both sides do not: scores are close there, and rounding decides.")
     if "AP_model" in figures:
         console.print(f"AP {figures['AP_artefact']:.4f}, of the model {figures['AP_model']:.4f}")
     info, size = exported.info, exported.path.stat().st_size / 2**20
