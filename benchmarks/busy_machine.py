@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -26,28 +27,35 @@ from brs_detr.cli.openmp import shorten_spin
 
 CONFIG = "brs-co-deformable-detr_r18_1xb4-4e_shapes"
 NUM_THREADS = NUM_CORES = NUM_LOADERS = 2
-NUM_IMAGES, SIZE, FILE_SIZE = 2, (160, 160), (480, 480)
+NUM_IMAGES, FILE_SIZE = 2, (480, 480)
 NUM_BUSY = (0, 1, 4)
 STEPS, SECONDS = 4, 2.0  # a turn is over with the first of these
 COMMAND_LINE = "brs-detr"
 SETTINGS: dict[str, dict[str, str]] = {
     "default": {},
     "OMP_WAIT_POLICY=PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
-    **{f"GOMP_SPINCOUNT={count}": {"GOMP_SPINCOUNT": str(count)} for count in (200, 2000, 20_000)},
-    COMMAND_LINE: {},
+    **{f"GOMP_SPINCOUNT={count}": {"GOMP_SPINCOUNT": str(count)} for count in (200, 1000, 5000, 20_000)},
+    COMMAND_LINE: {},  # which chooses
 }
 
 
 class Trainer:
     """A process that trains with one setting, and stands still when it is not its turn."""
 
-    def __init__(self, setting: str, data: Path) -> None:
+    def __init__(self, setting: str, data: Path, side: int) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
         environment = {**kept, **SETTINGS[setting], "OMP_NUM_THREADS": str(NUM_THREADS), "CUDA_VISIBLE_DEVICES": ""}
-        command = [sys.executable, __file__, "--train", setting, "--data", str(data)]
+        command = [sys.executable, __file__, "--train", setting, "--data", str(data), "--side", str(side)]
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+
+    def __enter__(self) -> Trainer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
 
     def turn(self, loading: bool) -> list[float]:
         """Seconds of each step of a turn."""
@@ -56,11 +64,11 @@ class Trainer:
         return json.loads(self.process.stdout.readline())
 
 
-def train(setting: str, data: Path) -> None:
+def train(setting: str, data: Path, size: tuple[int, int]) -> None:
     """What such a process does: a turn for every line that it reads."""
     if setting == COMMAND_LINE:
         shorten_spin()
-    step, loaded = training_step(), endless(loader_of(data))
+    step, loaded = training_step(size), endless(loader_of(data, size))
     in_memory = step.batch
     for line in sys.stdin:
         seconds: list[float] = []
@@ -72,17 +80,18 @@ def train(setting: str, data: Path) -> None:
         print(json.dumps(seconds), flush=True)
 
 
-def training_step() -> Any:
+def training_step(size: tuple[int, int]) -> Any:
+    """The model, its optimizer and a random batch; calling it trains a step."""
     import torch
 
     from brs_detr.engine.registry import register
     from brs_detr.reproduce.train_step import Setting, TrainStep
 
     register()
-    return TrainStep(Setting(CONFIG, torch.device("cpu"), NUM_IMAGES, SIZE), "bucketed")
+    return TrainStep(Setting(CONFIG, torch.device("cpu"), NUM_IMAGES, size), "bucketed")
 
 
-def loader_of(data: Path) -> Any:
+def loader_of(data: Path, size: tuple[int, int]) -> Any:
     """Reads, shrinks and flips images in processes of its own."""
     from mmengine.runner import Runner
     from rich.console import Console
@@ -94,11 +103,12 @@ def loader_of(data: Path) -> Any:
     use_folder(config, data, data / "placed", Console(quiet=True))
     config.train_dataloader.update(num_workers=NUM_LOADERS, batch_size=NUM_IMAGES)
     pipeline = config.train_dataloader.dataset.pipeline
-    pipeline.insert(2, {"type": "Resize", "scale": SIZE, "keep_ratio": True})
+    pipeline.insert(2, {"type": "Resize", "scale": size, "keep_ratio": True})
     return Runner.build_dataloader(config.train_dataloader, seed=0)
 
 
 def endless(loader: Any) -> Iterator[Any]:
+    """Its batches, epoch after epoch."""
     while True:
         yield from loader
 
@@ -116,26 +126,23 @@ def busy(number: int) -> Iterator[None]:
 
 
 def measure(trainers: Mapping[str, Trainer], budget_s: float) -> list[dict[str, Any]]:
-    """Rounds of turns for as long as there is time for another one, at least one."""
+    """Turns of all until the time is up, at least one of each kind."""
     records = [
         {"setting": setting, "busy": number, "loading": loading, "seconds": []}
         for setting in trainers
         for number in NUM_BUSY
         for loading in (False, True)
     ]
-    began = time.monotonic()
-    for rounds in range(1, 1000):
+    deadline = time.monotonic() + budget_s
+    while True:
         for number in NUM_BUSY:
             with busy(number):
-                for record in records:
-                    if record["busy"] == number:
-                        record["seconds"] += trainers[record["setting"]].turn(record["loading"])
+                for record in [record for record in records if record["busy"] == number]:
+                    if time.monotonic() > deadline and all(other["seconds"] for other in records):
+                        return records
+                    record["seconds"] += trainers[record["setting"]].turn(record["loading"])
+            print(f"beside {number}: {deadline - time.monotonic():.0f} s are left", flush=True)
         records = records[1:] + records[:1]  # nobody is always the first
-        elapsed = time.monotonic() - began
-        print(f"round {rounds}: {elapsed:.0f} s", flush=True)
-        if elapsed * (rounds + 1) / rounds > budget_s:
-            break
-    return records
 
 
 def busy_markdown(records: Sequence[Mapping[str, Any]]) -> str:
@@ -156,13 +163,14 @@ def busy_markdown(records: Sequence[Mapping[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=9.0, help="for the steps, at most; they begin after one more")
+    parser.add_argument("--minutes", type=float, default=9.0, help="for the steps; they begin after one or two more")
+    parser.add_argument("--side", type=int, default=160, help="of the images in pixels")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/busy_machine_cpu.json"))
     parser.add_argument("--train", choices=list(SETTINGS), help=argparse.SUPPRESS)
     parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.train is not None:
-        train(args.train, args.data)
+        train(args.train, args.data, (args.side, args.side))
         return
     import torch
 
@@ -170,22 +178,17 @@ def main() -> None:
     from brs_detr.data.synthetic.shapes import make_shapes
     from brs_detr.engine.run_folder import write_whole
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which ends the other processes as well
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:NUM_CORES])
-    environment = describe_environment(torch.device("cpu"))
-    with tempfile.TemporaryDirectory() as folder:
+    environment = {**describe_environment(torch.device("cpu")), "load_average": os.getloadavg()[0]}
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         make_shapes(Path(folder), 64, 4, FILE_SIZE, seed=0)
         trainers = {}
         for setting in SETTINGS:
-            trainers[setting] = Trainer(setting, Path(folder))
+            trainers[setting] = stack.enter_context(Trainer(setting, Path(folder), args.side))
             trainers[setting].turn(True)
-        try:
-            records = measure(trainers, 60 * args.minutes)
-        finally:
-            for trainer in trainers.values():
-                trainer.process.stdin.close()
-                trainer.process.wait()
-    result = {"environment": environment, "load_before": os.getloadavg()[0], "records": records}
-    write_whole(args.out, json.dumps(result, indent=1) + "\n")
+        records = measure(trainers, 60 * args.minutes)
+    write_whole(args.out, json.dumps({"environment": environment, "records": records}, indent=1) + "\n")
     print(busy_markdown(records))
 
 

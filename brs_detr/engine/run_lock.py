@@ -80,7 +80,7 @@ def _hold(run: RunFolder, console: Console) -> Iterator[None]:
             before = _read(run.lock)
             if before is not None:
                 _require_gone(before, here, run, has_lock=descriptor is not None)
-                console.print(f"The training before is gone and has not said so: {before}.", markup=False)
+                console.print(f"The training before was ended from outside: {before}.", markup=False)
             run.lock.write_text(json.dumps(asdict(here)) + "\n", encoding="utf-8")
             try:
                 yield

@@ -106,7 +106,7 @@ def test_the_lock_of_a_killed_training(run: RunFolder) -> None:
         console = Console(file=(text := io.StringIO()), width=500)
         with hold_run(run, console):
             assert json.loads(run.lock.read_text())["process"] == os.getpid()
-    assert f"The training before is gone and has not said so: process {first.pid} on " in text.getvalue()
+    assert f"The training before was ended from outside: process {first.pid} on " in text.getvalue()
     assert not run.lock.exists()
 
 
