@@ -45,6 +45,14 @@ class Holder:
         return f"process {self.process} on {self.host}, since {self.started}"
 
 
+def read_holder(lock: Path) -> Holder | None:
+    """Who wrote a lock file; None where that is not readable, as in the moment before it is written."""
+    try:
+        return Holder(**json.loads(lock.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
 @contextmanager
 def hold_run(run: RunFolder, console: Console) -> Iterator[None]:
     """Keep every other training out of the folder of a run.
@@ -77,7 +85,7 @@ def _hold(run: RunFolder, console: Console) -> Iterator[None]:
     here = _this_process()
     try:
         with hold(run.lock, wait=False) as descriptor:
-            before = _read(run.lock)
+            before = read_holder(run.lock)
             if before is not None:
                 _require_gone(before, here, run, has_lock=descriptor is not None)
                 console.print(f"The training before was ended from outside: {before}.", markup=False)
@@ -90,7 +98,7 @@ def _hold(run: RunFolder, console: Console) -> Iterator[None]:
                     with suppress(OSError):  # it is not empty, which is usual
                         path.rmdir()
     except Held:
-        raise _refusal(_read(run.lock), here, run) from None
+        raise _refusal(read_holder(run.lock), here, run) from None
 
 
 def _this_process() -> Holder:
@@ -106,14 +114,6 @@ def _this_process() -> Holder:
         job=os.environ.get("SLURM_JOB_ID", ""),
         restarts=int(os.environ.get("SLURM_RESTART_COUNT") or 0),
     )
-
-
-def _read(lock: Path) -> Holder | None:
-    """Who wrote the lock file; None where that is not readable, as in the moment before it is written."""
-    try:
-        return Holder(**json.loads(lock.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
 
 
 def _require_gone(before: Holder, here: Holder, run: RunFolder, has_lock: bool) -> None:
