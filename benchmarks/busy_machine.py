@@ -163,7 +163,7 @@ def busy_markdown(records: Sequence[Mapping[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=9.0, help="for the steps; they begin after one or two more")
+    parser.add_argument("--minutes", type=float, default=8.0, help="for the steps; they begin after one or two more")
     parser.add_argument("--side", type=int, default=160, help="of the images in pixels")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/busy_machine_cpu.json"))
     parser.add_argument("--train", choices=list(SETTINGS), help=argparse.SUPPRESS)
