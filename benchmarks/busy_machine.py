@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +145,9 @@ def measure(trainers: Mapping[str, Trainer], budget_s: float) -> list[dict[str, 
         records = records[1:] + records[:1]  # nobody is always the first
 
 
-def busy_markdown(records: Sequence[Mapping[str, Any]]) -> str:
+def busy_markdown(result: Mapping[str, Any]) -> str:
     """Median seconds of a step by setting, and how many times those of the default they are."""
-    medians = {(r["setting"], r["busy"], r["loading"]): statistics.median(r["seconds"]) for r in records}
+    medians = {(r["setting"], r["busy"], r["loading"]): statistics.median(r["seconds"]) for r in result["records"]}
     columns = [(number, loading) for loading in (False, True) for number in NUM_BUSY]
     names = {0: "idle", 1: "beside one busy process", 4: "beside four"}
     head = ["", *(f"{names[number]}{', loading' * loading}" for number, loading in columns)]
@@ -158,7 +158,9 @@ def busy_markdown(records: Sequence[Mapping[str, Any]]) -> str:
             seconds, by_default = medians[setting, number, loading], medians["default", number, loading]
             cells.append(f"{seconds:.2f} s ({seconds / by_default:.2f})")
         lines.append(f"| {setting} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    machine = result["environment"]
+    load = f"before, {machine['load_average']:.1f} processes of others ran on the machine"
+    return "\n".join([*lines, "", f"{machine['device_name']}, PyTorch {machine['torch']}; {load}."]) + "\n"
 
 
 def main() -> None:
@@ -188,8 +190,9 @@ def main() -> None:
             trainers[setting] = stack.enter_context(Trainer(setting, Path(folder), args.side))
             trainers[setting].turn(True)
         records = measure(trainers, 60 * args.minutes)
-    write_whole(args.out, json.dumps({"environment": environment, "records": records}, indent=1) + "\n")
-    print(busy_markdown(records))
+    result = {"environment": environment, "side": args.side, "records": records}
+    write_whole(args.out, json.dumps(result, indent=1) + "\n")
+    print(busy_markdown(result))
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def export_page(text: str) -> str:
 def install_page(text: str) -> str:
     """``docs/install.md``, likewise."""
     busy_markdown = runpy.run_path(str(ROOT / "benchmarks" / "busy_machine.py"))["busy_markdown"]
-    return fill(text, {"busy": busy_markdown(records("busy_machine_cpu.json"))})
+    return fill(text, {"busy": busy_markdown(json.loads((RESULTS / "busy_machine_cpu.json").read_text()))})
 
 
 def reliability_page(text: str) -> str:
