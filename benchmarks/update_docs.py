@@ -3,7 +3,7 @@
 ``docs/losses.md`` from a result of `brs-detr bench losses --device cpu`, ``docs/reproduce.md`` from results of
 `bench cost` and `bench train-step`, ``docs/detectors.md`` from the rows of the tables, `bench train-step --suite paper`
 and `compare_losses.py`, ``docs/export.md`` from those of `export_parity.py` and `bench inference`,
-``docs/reliability.md`` from marks of the tests and from `soak.py`.
+``docs/reliability.md`` from marks of the tests and from `soak.py`, ``docs/install.md`` from `busy_machine.py`.
 
 python benchmarks/update_docs.py                 # all of them, from benchmarks/results
 python benchmarks/update_docs.py RESULTS.json    # docs/losses.md alone, from this result
@@ -30,7 +30,7 @@ PAGE, FIGURE = ROOT / "docs" / "losses.md", ROOT / "docs" / "images" / "losses.p
 RESULTS = ROOT / "benchmarks" / "results"
 REPRODUCE, EXPORT = ROOT / "docs" / "reproduce.md", ROOT / "docs" / "export.md"
 RELIABILITY, SOAK = ROOT / "docs" / "reliability.md", RESULTS / "soak_cpu.json"
-DETECTORS = ROOT / "docs" / "detectors.md"
+DETECTORS, INSTALL = ROOT / "docs" / "detectors.md", ROOT / "docs" / "install.md"
 BEGIN, END = "<!-- bench:begin losses_cpu -->", "<!-- bench:end -->"
 QUANTITIES = ("time", "memory", "operations")
 
@@ -102,6 +102,12 @@ def export_page(text: str) -> str:
     return fill(text, {"parity": parity_markdown(parity), "latency": latency_markdown(latency)})
 
 
+def install_page(text: str) -> str:
+    """``docs/install.md``, likewise."""
+    busy_markdown = runpy.run_path(str(ROOT / "benchmarks" / "busy_machine.py"))["busy_markdown"]
+    return fill(text, {"busy": busy_markdown(json.loads((RESULTS / "busy_machine_cpu.json").read_text()))})
+
+
 def reliability_page(text: str) -> str:
     """``docs/reliability.md`` with the faults that tests prove, and what the soak measured."""
     fault_markdown = runpy.run_path(str(ROOT / "benchmarks" / "fault_table.py"))["fault_markdown"]
@@ -141,6 +147,7 @@ def main(paths: list[str]) -> None:
             (DETECTORS, detectors_page),
             (EXPORT, export_page),
             (RELIABILITY, reliability_page),
+            (INSTALL, install_page),
         ):
             page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
     path = Path(paths[0]) if paths else next(reversed(cpu_results()), None)

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 import brs_detr
+from brs_detr.cli.openmp import shorten_spin
 from brs_detr.errors import UserError, did_you_mean
 
 COMMANDS = (
@@ -117,6 +118,7 @@ def run() -> None:
     An interrupt that meets Python inside `exec`, as in the making of a dataclass, is remembered there, and Python ends
     itself by SIGINT however well the interrupt was handled. Leaving at once keeps the exit code.
     """
+    shorten_spin()
     try:
         main(prog_name="brs-detr")
     except SystemExit as end:

@@ -67,15 +67,21 @@ def command(out: Path, seed: int, epochs: int | None, train_images: int, val_ima
 
 
 def _claim(out: Path) -> None:
-    """Empty the output folder of an earlier demo, and nothing else."""
+    """Empty the output folder of an earlier demo, and nothing else; until the command ends, it is nobody else's."""
+    from brs_detr.engine.file_lock import Held, hold
+
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file.", "Choose another folder with --out DIR.")
-    if out.exists() and any(out.iterdir()):
-        if not (out / MARKER).exists():
-            raise UserError(f"{out} holds something that is not a demo.", "Choose another folder with --out DIR.")
-        shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / MARKER).touch()
+    if out.exists() and any(out.iterdir()) and not (out / MARKER).exists():
+        raise UserError(f"{out} holds something that is not a demo.", "Choose another folder with --out DIR.")
+    try:
+        click.get_current_context().with_resource(hold(out / MARKER, wait=False))
+    except Held:
+        raise UserError(
+            f"Another demo is being made in {out}.", "Wait for it, or choose another folder with --out DIR."
+        ) from None
+    for path in set(out.iterdir()) - {out / MARKER}:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _draw(out: Path, run: TrainedRun, evaluation: Evaluation) -> None:

@@ -89,9 +89,18 @@ def read_class_names(file: str | Path) -> list[str]:
     Raises:
         UserError: the file cannot be read, has no category, or has two of one name.
     """
-    categories = read_annotations(file)["categories"]
+    return class_names_of(read_annotations(file), file)
+
+
+def class_names_of(dataset: Mapping[str, Any], file: str | Path) -> list[str]:
+    """The same for annotations that have been read.
+
+    Args:
+        dataset: COCO object.
+        file: what a message calls it.
+    """
     try:
-        names = [str(category["name"]) for category in sorted(categories, key=lambda category: category["id"])]
+        names = [str(entry["name"]) for entry in sorted(dataset["categories"], key=lambda category: category["id"])]
     except (KeyError, TypeError):
         raise UserError(
             f"A category in {file} lacks 'id' or 'name'.", "Give each category a number and a name."

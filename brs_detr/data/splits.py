@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from brs_detr.data.annotations import write_annotations
+from brs_detr.data.annotations import class_names_of, write_annotations
 from brs_detr.data.formats.coco_folder import CocoSplit
 from brs_detr.data.formats.coco_folder_reader import is_as_filed
-from brs_detr.data.formats.source_split import DataSource, SourceSplit, SplitContent
+from brs_detr.data.formats.source_split import SPLITS, DataSource, SourceSplit, SplitContent
 from brs_detr.data.splits_by_image import is_learnt, split_images
-from brs_detr.errors import UserError
+from brs_detr.errors import UserError, shortened
 
 __all__ = ["describe_splits", "place_split", "place_splits", "split_images"]
 
@@ -21,7 +21,11 @@ VAL_FRACTION = 0.2
 
 
 def place_splits(
-    source: DataSource, folder: Path, seed: int, val_fraction: float = VAL_FRACTION
+    source: DataSource,
+    folder: Path,
+    seed: int,
+    val_fraction: float = VAL_FRACTION,
+    class_names: Sequence[str] | None = None,
 ) -> dict[str, CocoSplit]:
     """Bring the splits of a data set into the form that training and evaluation read.
 
@@ -37,25 +41,25 @@ def place_splits(
             may do so at a time: the same data and seed give the same bytes.
         seed: of the choice of images that are held out.
         val_fraction: share of the images that is held out, between 0 and 1.
+        class_names: that a model knows, by label; None for one that is yet to be made.
 
     Returns:
         The splits by name, in the order train, val, test. All have the same class names.
 
     Raises:
-        UserError: a split cannot be read, the splits have different class names, or there are too few images to hold
-            some out.
+        UserError: a split cannot be read, the splits have different class names or others than the model, or there are
+            too few images to hold some out. In the first three cases nothing has been written.
     """
     placed: dict[str, CocoSplit] = {}
-    class_names: dict[Path, set[str]] = {}
     divided = _divided(source)
-    for name, split in source.splits.items():
-        content = split.read()
-        class_names[split.file] = {category["name"] for category in content.dataset["categories"]}
+    contents = {name: source.splits[name].read() for name in SPLITS if name in source.splits}
+    _require_names(source, contents, class_names)
+    for name, content in contents.items():
+        split = source.splits[name]
         if name == divided:
             placed |= _divide(split, content.dataset, folder, seed, val_fraction)
         else:
             placed[name] = _place(split, content, folder)
-    require_same_names(class_names)
     return {name: placed[name] for name in ("train", "val", "test") if name in placed}
 
 
@@ -121,6 +125,42 @@ def _write(name: str, split: SourceSplit, dataset: Mapping[str, Any], folder: Pa
     finally:
         partial.unlink(missing_ok=True)
     return CocoSplit(name, file, split.image_dir)
+
+
+def _require_names(source: DataSource, contents: Mapping[str, SplitContent], expected: Sequence[str] | None) -> None:
+    names = {
+        source.splits[name].file: class_names_of(content.dataset, source.splits[name].file)
+        for name, content in contents.items()
+    }
+    require_same_names({file: set(of_file) for file, of_file in names.items()})
+    if expected is not None:
+        require_known_names(*next(iter(names.items())), expected)
+
+
+def require_known_names(file: Path, names: Sequence[str], expected: Sequence[str]) -> None:
+    """Refuse classes that a model would take for others.
+
+    Args:
+        file: that they are read from.
+        names: by label.
+        expected: those that the model was trained with, by label.
+
+    Raises:
+        UserError: a name is new, missing, or has another label.
+    """
+    if list(names) == list(expected):
+        return
+    new = [name for name in names if name not in expected]
+    missing = [name for name in expected if name not in names]
+    parts = [f"{word}: {shortened(which)}" for word, which in (("new", new), ("missing", missing)) if which]
+    if not parts:
+        moved = [(name, before) for name, before in zip(names, expected, strict=True) if name != before]
+        found, known = map(shortened, zip(*moved, strict=True))
+        parts = [f"in another order: {found}, where the run has {known}"]
+    raise UserError(
+        f"{file} does not have the classes of the run; {'; '.join(parts)}.",
+        "Go on with the classes as they were, or start anew: brs-detr finetune DATA --weights RUN --work-dir NEW.",
+    )
 
 
 def require_same_names(class_names: Mapping[Path, set[str]]) -> None:

@@ -12,7 +12,7 @@ from brs_detr.data.annotations import read_class_names
 from brs_detr.data.checks.check import check_split
 from brs_detr.data.formats.coco_folder import CocoSplit, shared_class_names
 from brs_detr.data.formats.source import SourceSplit, open_source
-from brs_detr.data.splits import describe_splits, place_split, place_splits
+from brs_detr.data.splits import describe_splits, place_split, place_splits, require_known_names
 from brs_detr.engine.bars import counter
 from brs_detr.errors import UserError
 
@@ -25,7 +25,9 @@ SPLIT_SEED = 0
 _PHASES = {"train": ("train",), "val": ("val", "test"), "test": ("test", "val")}
 
 
-def use_folder(config: Config, folder: str | Path, placed: Path, console: Console) -> None:
+def use_folder(
+    config: Config, folder: str | Path, placed: Path, console: Console, class_names: Sequence[str] | None = None
+) -> None:
     """Make a config train on the `train` split of a data set and evaluate on its `val` split.
 
     The `test` split is left for `brs-detr eval`; where there is no `val` split, `test` stands in for it. The splits are
@@ -36,12 +38,13 @@ def use_folder(config: Config, folder: str | Path, placed: Path, console: Consol
         folder: data set in any format that `brs_detr.data.formats.source` knows.
         placed: where annotation files are written that the data set lacks.
         console: where to print.
+        class_names: of the run that is resumed, by label.
 
     Raises:
-        UserError: there is no data set, it has no `train` split, or a split cannot be used; the message lists every
-            fault.
+        UserError: there is no data set, it has no `train` split, its classes are others than those of the run, or a
+            split cannot be used; the message lists every fault.
     """
-    splits = open_splits(folder, placed, console)
+    splits = open_splits(folder, placed, console, class_names)
     chosen = {phase: choose_split(splits, names, folder) for phase, names in _PHASES.items()}
     class_names = shared_class_names(splits)
     for phase, split in chosen.items():
@@ -49,7 +52,9 @@ def use_folder(config: Config, folder: str | Path, placed: Path, console: Consol
     set_num_classes(config.model, len(class_names))
 
 
-def open_splits(folder: str | Path, placed: Path, console: Console) -> dict[str, CocoSplit]:
+def open_splits(
+    folder: str | Path, placed: Path, console: Console, class_names: Sequence[str] | None = None
+) -> dict[str, CocoSplit]:
     """Check the splits of a data set and bring them into the form that training and evaluation read.
 
     Which images are held out, where the data set does not say it, depends on the data alone: runs with different seeds
@@ -59,9 +64,11 @@ def open_splits(folder: str | Path, placed: Path, console: Console) -> dict[str,
         folder: data set in any format that `brs_detr.data.formats.source` knows.
         placed: where annotation files are written that the data set lacks.
         console: where to print what will be dropped, and which splits had to be made.
+        class_names: that a trained model knows, by label.
 
     Raises:
-        UserError: there is no data set in the folder, or a split cannot be used.
+        UserError: there is no data set in the folder, its classes are not those of the model, or a split cannot be
+            used.
     """
     source = open_source(folder)
     for split in source.splits.values():
@@ -69,7 +76,7 @@ def open_splits(folder: str | Path, placed: Path, console: Console) -> dict[str,
     origins = describe_splits(source, SPLIT_SEED)
     if any(origin != "found" for origin in origins.values()):
         console.print("\n".join(f"{name}: {origin}" for name, origin in origins.items()), markup=False)
-    return place_splits(source, placed, SPLIT_SEED)
+    return place_splits(source, placed, SPLIT_SEED, class_names=class_names)
 
 
 def open_split(folder: str | Path, names: Sequence[str], placed: Path, console: Console) -> CocoSplit:
@@ -92,18 +99,30 @@ def open_split(folder: str | Path, names: Sequence[str], placed: Path, console: 
     return place_split(split, placed)
 
 
-def use_config_data(config: Config) -> None:
+def use_config_data(config: Config, class_names: Sequence[str] | None = None) -> None:
     """Fit the model of a config to the classes of the data set that the config itself names.
 
+    Args:
+        config: changed in place.
+        class_names: of the run that is resumed, by label.
+
     Raises:
-        UserError: the annotation file of the data set does not exist.
+        UserError: the annotation file of the data set does not exist, or its classes are not those of the run.
     """
     file = split_of(config, "train").annotation_file
     if not file.is_file():
         raise UserError(
             f"The config reads {file}, which does not exist.", "Give your data with --data DIR, or put COCO there."
         )
+    if class_names is not None:
+        require_known_names(file, config_class_names(config), class_names)
     set_num_classes(config.model, len(read_class_names(file)))
+
+
+def config_class_names(config: Config) -> list[str]:
+    """Class names that the training data of a config have, by label: its own, or those of the annotation file."""
+    own = (inner_dataset(config, "train").get("metainfo") or {}).get("classes")
+    return list(own) if isinstance(own, (list, tuple)) else read_class_names(split_of(config, "train").annotation_file)
 
 
 def check_data(config: Config, phases: Iterable[str], console: Console) -> None:

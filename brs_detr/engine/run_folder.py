@@ -50,6 +50,11 @@ class RunFolder:
         return self.path / "run.json"
 
     @property
+    def lock(self) -> Path:
+        """Names the process that trains here; there is none when nobody does, see `brs_detr.engine.run_lock`."""
+        return self.path / ".lock"
+
+    @property
     def metrics(self) -> Path:
         """Losses and metrics as a table."""
         return self.path / "metrics.csv"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import brs_detr
 from brs_detr.data.annotations import read_annotations
 from brs_detr.data.formats.coco_folder import CocoSplit
-from brs_detr.engine.folder_data import inner_dataset
+from brs_detr.engine.folder_data import config_class_names
 from brs_detr.engine.run_folder import RunFolder, write_whole
 from brs_detr.errors import UserError
 
@@ -62,7 +62,7 @@ def describe_run(
         "config_hash": hashlib.sha256(config.pretty_text.encode()).hexdigest(),
         "data": data,
         "data_hash": data_hash(contents),
-        "class_names": list(inner_dataset(config, "train").get("metainfo", {}).get("classes", ())),
+        "class_names": config_class_names(config),
         "splits": {phase: _count(*content) for phase, content in contents.items()},
         "seed": seed,
         "amp": amp,

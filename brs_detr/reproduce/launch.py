@@ -16,6 +16,7 @@ from rich.console import Console
 
 from brs_detr.engine.file_lock import Held, hold
 from brs_detr.engine.run_folder import RunFolder, write_whole
+from brs_detr.engine.run_lock import read_holder
 from brs_detr.errors import UserError
 
 INTERRUPTED = 130  # exit code
@@ -170,8 +171,10 @@ def _claim(folder: Path, rank: int = 0) -> Iterator[int | None]:
         with hold(folder.with_name(f".{folder.name}.rank{rank}.lock"), wait=False) as descriptor:
             yield descriptor
     except Held:
+        holder = read_holder(RunFolder(folder).lock)
         raise UserError(
-            f"Another process is training in {folder}.", "Wait for it, or end it; then give the command again."
+            f"Another process is training in {folder}{f': {holder}' if holder else ''}.",
+            "Wait for it, or end it; then give the command again.",
         ) from None
 
 

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from brs_detr.cli import demo, main
+from brs_detr.engine.file_lock import hold
 
 
 def invoke(*arguments: object) -> Result:
@@ -33,6 +34,15 @@ def test_demo(tmp_path: Path) -> None:
     assert f"brs-detr predict {out}/run/checkpoints/best.pth {out}/data/val" in result.stdout
     again = invoke("--out", out)  # an earlier demo is replaced
     assert again.exit_code == 0, again.output
+
+
+def test_a_demo_that_is_being_made_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with hold(tmp_path / demo.MARKER, wait=False):
+        result = invoke("--out", tmp_path)
+    assert result.exit_code == 2
+    assert f"Another demo is being made in {tmp_path}." in result.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"data", demo.MARKER}
 
 
 def test_other_folders_are_left_alone(tmp_path: Path) -> None:

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from brs_detr.cli import main
 from brs_detr.cli.training_session import TrainingCommand, conclude, resumable, resume_option, wants_to_resume
 from brs_detr.engine.training.train import TrainedRun
 
@@ -80,3 +85,62 @@ def test_what_follows_resume_is_not_its_value(arguments: list[str], resume: str 
 
     given = ["my.py", *arguments] if is_last else [*arguments, "my.py"]
     assert CliRunner().invoke(command, given).output == f"my.py {resume}\n"
+
+
+def add(categories: list[dict[str, Any]]) -> None:
+    categories.append({"id": 50, "name": "bird"})
+
+
+def remove(categories: list[dict[str, Any]]) -> None:
+    del categories[-1]
+
+
+def rename(categories: list[dict[str, Any]]) -> None:
+    categories[0]["name"] = "bird"
+
+
+def reorder(categories: list[dict[str, Any]]) -> None:
+    first, second = categories[:2]
+    first["name"], second["name"] = second["name"], first["name"]
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        (add, "new: bird."),
+        (remove, "missing: cross."),
+        (rename, "new: bird; missing: circle."),
+        (reorder, "in another order: square, circle, where the run has circle, square."),
+    ],
+)
+@pytest.mark.parametrize("command", ["train --resume", "train --resume auto", "finetune --resume"])
+@pytest.mark.fault(
+    "Checkpoints",
+    "a run goes on with data in which a class was added, removed, renamed or moved",
+    "refused with the names; nothing is written",
+)
+def test_other_classes_are_not_resumed(
+    command: str,
+    change: Callable[[list[dict[str, Any]]], None],
+    difference: str,
+    trained: TrainedRun,
+    tiny_config: Path,
+    shapes: Path,
+    tmp_path: Path,
+) -> None:
+    run, data = (Path(shutil.copytree(path, tmp_path / path.name)) for path in (trained.work_dir, shapes))
+    for file in (data / "annotations").iterdir():
+        content = json.loads(file.read_text())
+        change(content["categories"])
+        known = {category["id"] for category in content["categories"]}
+        content["annotations"] = [box for box in content["annotations"] if box["category_id"] in known]
+        file.write_text(json.dumps(content))
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "tuning": {"start": "nothing", "weights": "none"}}))
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    name, *resume = command.split()
+    given = {"train": [tiny_config, "--data", data], "finetune": [data]}[name]
+    result = CliRunner().invoke(main, list(map(str, [name, *given, "--work-dir", run, *resume])))
+    assert result.exit_code == 2, result.output
+    assert f"does not have the classes of the run; {difference}" in result.stderr
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before

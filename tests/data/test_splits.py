@@ -110,6 +110,27 @@ def test_splits_that_do_not_know_the_same_classes_are_refused(tmp_path: Path) ->
     write_json(folder / "annotations" / "instances_val.json", dataset)
     with pytest.raises(UserError, match=r"instances_train\.json and .*instances_val\.json knows the classes: bee"):
         place_splits(open_source(folder), tmp_path / "run", seed=0)
+    assert names(tmp_path / "run") == []
+
+
+@pytest.mark.parametrize(
+    ("of_the_run", "difference"),
+    [
+        pytest.param(["ant", "cat"], "new: dog", id="added"),
+        pytest.param(["ant", "bee", "cat", "dog"], "missing: bee", id="removed"),
+        pytest.param(["ant", "cat", "wolf"], "new: dog; missing: wolf", id="renamed"),
+        pytest.param(["cat", "ant", "dog"], "in another order: ant, cat, where the run has cat, ant", id="reordered"),
+    ],
+)
+@pytest.mark.parametrize("write", [write_roboflow, write_voc, WITH_SPLITS["YOLO"]])
+def test_classes_that_a_model_takes_for_others_are_refused(
+    write, of_the_run: list[str], difference: str, tmp_path: Path
+) -> None:
+    source = open_source(write(tmp_path / "set"))
+    with pytest.raises(UserError, match=f"does not have the classes of the run; {difference}\\."):
+        place_splits(source, tmp_path / "run", seed=0, class_names=of_the_run)
+    assert names(tmp_path / "run") == []
+    assert list(place_splits(source, tmp_path / "run", seed=0, class_names=["ant", "cat", "dog"])) == ["train", "val"]
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from brs_detr.data.annotations import read_class_names
 from brs_detr.engine.config import load_config
 from brs_detr.engine.folder_data import choose_split, set_num_classes, split_of, use_config_data, use_folder
 from brs_detr.errors import UserError
@@ -76,6 +77,12 @@ def test_own_data_of_a_config(tiny_config: Path, shapes: Path) -> None:
     use_config_data(config)
     assert split_of(config, "train").image_dir == shapes / "train"
     assert config.model.atss_head.num_classes == 6
+    use_config_data(config, read_class_names(shapes / "annotations" / "train.json"))
+    with pytest.raises(UserError, match="classes of the run; new: cross; missing: moon"):
+        use_config_data(config, ["circle", "square", "triangle", "star", "ring", "moon"])
+    config.train_dataloader.dataset.metainfo = {"classes": ("square", "circle")}
+    with pytest.raises(UserError, match="in another order: square, circle, where the run has circle, square"):
+        use_config_data(config, ["circle", "square"])
 
 
 def test_choose_split_takes_the_first_that_exists() -> None:

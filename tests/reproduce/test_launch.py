@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from brs_detr.engine.run_folder import RunFolder
+from brs_detr.engine.run_lock import hold_run
 from brs_detr.errors import UserError
 from brs_detr.reproduce.launch import Machines, Training, _claim, run_training, torchrun_command, write_slurm_script
 
@@ -41,7 +43,8 @@ def test_a_folder_in_which_somebody_trains_is_left_alone(tmp_path: Path) -> None
     training = Training(tmp_path / "recipe.py", tmp_path / "run", seed=0)
     with (
         _claim(tmp_path / "run"),
-        pytest.raises(UserError, match="Another process is training in"),
+        hold_run(RunFolder(tmp_path / "run"), Console(quiet=True)),  # as the training does
+        pytest.raises(UserError, match=rf"Another process is training in .*: process {os.getpid()} on "),
     ):
         run_training(training, Machines(), Console(quiet=True))
 

@@ -21,6 +21,7 @@ from brs_detr.engine.folder_data import check_data, split_of, use_config_data, u
 from brs_detr.engine.loaders import mend_workers
 from brs_detr.engine.registry import explain_unknown_option, explain_unknown_type
 from brs_detr.engine.run_folder import RunFolder
+from brs_detr.engine.run_lock import hold_run
 from brs_detr.engine.run_record import describe_run, end_record, read_record, write_record
 from brs_detr.engine.training.count_unreadable import CountUnreadable
 from brs_detr.engine.training.deterministic import deterministic as fixed_order
@@ -170,16 +171,27 @@ def run_job(job: Job, config: Config, console: Console, preparation: Preparation
     Raises:
         UserError: see `train`.
     """
-    run, preparation = RunFolder(job.work_dir), preparation or Preparation()
-    _require_usable(run, job.resume)
-    start = checkpoint_to_resume(run, console) if job.resume else None
-    with _removed_on_failure(job.work_dir):
-        if job.data is not None:
-            use_folder(config, job.data, run.data, console)
-        else:
-            use_config_data(config)
-            check_data(config, ("train", "val"), console)
-        join_processes(config)
+    run = RunFolder(job.work_dir)
+    join_processes(config)
+    with hold_run(run, console):
+        runner, record = _prepare(job, config, run, console, preparation or Preparation())
+        write_record(run, record)
+        console.print(f"Seed {record['seed']}. Writing to {job.work_dir}/ (log: train.log)")
+        with fixed_order(job.deterministic):
+            best_ap = _fit(runner, run, record, console)
+    if getattr(runner.train_loop, "stop_training", False):
+        console.print(f"Stopped after epoch {runner.epoch}: the AP had not got better for a while.")
+    return TrainedRun(job.work_dir, record["seed"], best_ap)
+
+
+def _prepare(
+    job: Job, config: Config, run: RunFolder, console: Console, preparation: Preparation
+) -> tuple[QuietRunner, dict[str, Any]]:
+    """Everything before the first step: the runner, and what `run.json` tells of the run."""
+    with _removed_on_failure(run):
+        _require_usable(run, job.resume)
+        start = checkpoint_to_resume(run, console) if job.resume else None
+        _find_data(job, config, run, console)
         seed = _choose_seed(job.seed, run if job.resume else None)
         preparation.prepare_config(config)
         mend_workers(config)
@@ -188,13 +200,17 @@ def run_job(job: Job, config: Config, console: Console, preparation: Preparation
         runner = _build_runner(config)
         if not job.resume:
             preparation.prepare_runner(runner)
-    write_record(run, record)
-    console.print(f"Seed {seed}. Writing to {job.work_dir}/ (log: train.log)")
-    with fixed_order(job.deterministic):
-        best_ap = _fit(runner, run, record, console)
-    if getattr(runner.train_loop, "stop_training", False):
-        console.print(f"Stopped after epoch {runner.epoch}: the AP had not got better for a while.")
-    return TrainedRun(job.work_dir, seed, best_ap)
+    return runner, record
+
+
+def _find_data(job: Job, config: Config, run: RunFolder, console: Console) -> None:
+    """Point the config at the data; those of a run that goes on have to know its classes."""
+    class_names = (read_record(run).get("class_names") or None) if job.resume else None
+    if job.data is not None:
+        use_folder(config, job.data, run.data, console, class_names)
+    else:
+        use_config_data(config, class_names)
+        check_data(config, ("train", "val"), console)
 
 
 def _fit(runner: QuietRunner, run: RunFolder, record: dict[str, Any], console: Console) -> float:
@@ -305,15 +321,16 @@ def _prepare_for_runner(config: Config, job: Job, seed: int, start: Path | None)
 
 
 @contextmanager
-def _removed_on_failure(folder: Path) -> Iterator[None]:
-    """Leave no new folder behind when the data or the model cannot be used."""
-    is_new = not folder.exists()
+def _removed_on_failure(run: RunFolder) -> Iterator[None]:
+    """Leave nothing behind in a new folder when the data or the model cannot be used."""
+    is_new = set(run.path.iterdir()) <= {run.lock}
     try:
         yield
     except Exception:
         if is_new:
             _close_loggers()
-            shutil.rmtree(folder, ignore_errors=True)
+            for path in set(run.path.iterdir()) - {run.lock}:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         raise
 
 
