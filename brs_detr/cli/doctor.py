@@ -74,7 +74,7 @@ def check_training() -> Check:
 
     name, start = f"training step ({_devices()[-1]})", time.perf_counter()
     try:
-        train_one_step()
+        train_one_step(CONFIG)
     except UserError as error:
         return Check(name, "fault", error.message, error.cure or _CURE)
     except Exception as error:  # whatever is wrong with an installation is the result, not an accident
@@ -82,7 +82,7 @@ def check_training() -> Check:
     return Check(name, "ok", f"{1000 * (time.perf_counter() - start):.0f} ms")
 
 
-def train_one_step(config: str | Path = CONFIG) -> None:
+def train_one_step(config: str | Path) -> None:
     """Train on a made-up picture and evaluate on another, as `brs-detr train` does it, on the device that it takes.
 
     Raises:
