@@ -13,10 +13,11 @@ import inspect
 import pickle
 import pkgutil
 import re
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from importlib.abc import Loader
 from pathlib import Path
 from types import ModuleType
@@ -48,6 +49,7 @@ def prepare() -> None:
     replace_package_lookup()
     allow_checkpoint_globals()
     drop_log_noise()
+    drop_shell_noise()
     use_differentiable_attention()
     keep_dropout_apart()
     keep_every_pixel()
@@ -114,6 +116,14 @@ def drop_log_noise() -> None:
         module = importlib.import_module(module_name)
         if not isinstance(module.print_log, _QuietLog):
             module.print_log = _QuietLog(module.print_log, noise)  # type: ignore[attr-defined]
+
+
+def drop_shell_noise() -> None:
+    """mmengine asks a C compiler for its version; where there is none, the shell's complaint reaches the console."""
+    module = importlib.import_module("mmengine.utils.dl_utils.collect_env")
+    quiet = ModuleType("subprocess")
+    vars(quiet).update(vars(subprocess), check_output=partial(subprocess.check_output, stderr=subprocess.DEVNULL))
+    module.subprocess = quiet  # type: ignore[attr-defined]
 
 
 def use_differentiable_attention() -> None:

@@ -51,6 +51,19 @@ def test_the_search_for_a_compiled_mmcv_needs_no_function_that_python_3_14_lacks
     assert pkgutil.find_loader("no_such_module") is None
 
 
+def test_a_machine_without_a_compiler_is_not_told_so_by_the_shell(monkeypatch, capfd):
+    import sysconfig
+
+    from mmengine.utils.dl_utils import collect_env
+
+    config_var = sysconfig.get_config_var
+    monkeypatch.setattr(
+        sysconfig, "get_config_var", lambda name: "no-such-compiler" if name == "CC" else config_var(name)
+    )
+    assert collect_env()["GCC"] == "n/a"
+    assert "no-such-compiler" not in capfd.readouterr().err
+
+
 def test_package_lookup():
     import mmcv
     import mmdet
