@@ -76,7 +76,7 @@ def supply_distutils() -> None:
 def supply_find_loader() -> None:
     """mmengine and mmcv look for mmcv's extension with `pkgutil.find_loader`, which left Python in 3.14."""
     if not hasattr(pkgutil, "find_loader"):
-        pkgutil.find_loader = find_loader  # type: ignore[assignment]
+        vars(pkgutil)["find_loader"] = find_loader
 
 
 def find_loader(module: str) -> Loader | None:
