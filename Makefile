@@ -1,4 +1,4 @@
-# `make demo` and `make test` need Python 3.10 to 3.13 and nothing else: they make `.venv` themselves.
+# `make demo` and `make test` need Python 3.10 to 3.14 and nothing else: they make `.venv` themselves.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -12,6 +12,9 @@ install: $(VENV)/.installed  ## make .venv with the package and its test tools
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[lite,test]'
+	@# mmcv asks for opencv-python, which needs an X library: the build without, of the same version, takes its place.
+	$(BIN)/pip freeze | sed -n 's/^opencv-python==/opencv-python-headless==/p' \
+		| xargs -r $(BIN)/pip install --quiet --disable-pip-version-check --force-reinstall --no-deps
 	touch $@
 
 demo: install    ## train, evaluate and draw a small BRS-DETR on synthetic shapes, on the CPU

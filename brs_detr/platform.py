@@ -11,17 +11,21 @@ import importlib.metadata
 import importlib.util
 import inspect
 import pickle
+import pkgutil
 import re
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import cache, partial, wraps
+from importlib.abc import Loader
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from brs_detr import ops
 from brs_detr.errors import UserError
+from brs_detr.extras import add_extra
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,12 +42,14 @@ def prepare() -> None:
     """
     ops.install()
     if importlib.util.find_spec("mmcv") is None:
-        raise UserError("mmcv is not installed.", "Run `pip install 'brs-detr[lite]'`, or compile mmcv 2.1 yourself.")
+        raise UserError("mmcv is not installed.", f"{add_extra('lite')} Or compile mmcv 2.1 yourself.")
     silence_warnings()
     supply_distutils()
+    supply_find_loader()
     replace_package_lookup()
     allow_checkpoint_globals()
     drop_log_noise()
+    drop_shell_noise()
     use_differentiable_attention()
     keep_dropout_apart()
     keep_every_pixel()
@@ -65,6 +71,18 @@ def supply_distutils() -> None:
         package.errors = errors  # type: ignore[attr-defined]
         package.__path__ = []
         sys.modules |= {"distutils": package, "distutils.errors": errors}
+
+
+def supply_find_loader() -> None:
+    """mmengine and mmcv look for mmcv's extension with `pkgutil.find_loader`, which left Python in 3.14."""
+    if not hasattr(pkgutil, "find_loader"):
+        vars(pkgutil)["find_loader"] = find_loader
+
+
+def find_loader(module: str) -> Loader | None:
+    """What loads a module; None if there is no such module."""
+    spec = importlib.util.find_spec(module)
+    return spec.loader if spec else None
 
 
 def replace_package_lookup() -> None:
@@ -98,6 +116,14 @@ def drop_log_noise() -> None:
         module = importlib.import_module(module_name)
         if not isinstance(module.print_log, _QuietLog):
             module.print_log = _QuietLog(module.print_log, noise)  # type: ignore[attr-defined]
+
+
+def drop_shell_noise() -> None:
+    """mmengine asks a C compiler for its version; where there is none, the shell's complaint reaches the console."""
+    module = importlib.import_module("mmengine.utils.dl_utils.collect_env")
+    quiet = ModuleType("subprocess")
+    vars(quiet).update(vars(subprocess), check_output=partial(subprocess.check_output, stderr=subprocess.DEVNULL))
+    module.subprocess = quiet  # type: ignore[attr-defined]
 
 
 def use_differentiable_attention() -> None:

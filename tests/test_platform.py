@@ -39,6 +39,31 @@ def test_hub_and_environment_report():
     assert collect_env()["PyTorch"] == torch.__version__
 
 
+def test_the_search_for_a_compiled_mmcv_needs_no_function_that_python_3_14_lacks(monkeypatch):
+    import pkgutil
+
+    from mmengine.utils.dl_utils import misc
+
+    monkeypatch.delattr(pkgutil, "find_loader", raising=False)
+    platform.supply_find_loader()
+    assert misc.mmcv_full_available()
+    assert pkgutil.find_loader("json").name == "json"
+    assert pkgutil.find_loader("no_such_module") is None
+
+
+def test_a_machine_without_a_compiler_is_not_told_so_by_the_shell(monkeypatch, capfd):
+    import sysconfig
+
+    from mmengine.utils.dl_utils import collect_env
+
+    config_var = sysconfig.get_config_var
+    monkeypatch.setattr(
+        sysconfig, "get_config_var", lambda name: "no-such-compiler" if name == "CC" else config_var(name)
+    )
+    assert collect_env()["GCC"] == "n/a"
+    assert "no-such-compiler" not in capfd.readouterr().err
+
+
 def test_package_lookup():
     import mmcv
     import mmdet
@@ -203,5 +228,5 @@ def test_distutils_is_supplied_only_where_it_is_missing(monkeypatch):
 def test_without_mmcv(monkeypatch):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "mmcv" else find_spec(name))
-    with pytest.raises(UserError, match=r"(?s)mmcv is not installed.*brs-detr\[lite\]"):
+    with pytest.raises(UserError, match=r"(?s)mmcv is not installed.*\[lite\]"):
         platform.prepare.__wrapped__()

@@ -13,6 +13,7 @@ import click
 import brs_detr
 from brs_detr.cli.openmp import shorten_spin
 from brs_detr.errors import UserError, did_you_mean
+from brs_detr.extras import add_extra, extra_of
 
 COMMANDS = (
     "demo",
@@ -35,15 +36,6 @@ COMMANDS = (
     "bench",
 )
 INTERRUPTED = 130
-
-_EXTRAS = {
-    **dict.fromkeys(("torch", "torchvision", "mmdet", "mmengine", "mmcv", "timm", "pycocotools", "scipy"), "lite"),
-    **dict.fromkeys(("matplotlib", "yaml", "safetensors", "tensorboard"), "lite"),
-    **dict.fromkeys(("onnx", "onnxscript", "onnx_ir"), "export"),
-    **dict.fromkeys(("starlette", "uvicorn", "python_multipart", "anyio", "jinja2"), "serve"),
-    **{"sklearn": "paa", "onnxruntime": "runtime", "supervision": "tiles", "cv2": "video"},
-}
-"""Which extra brings a package that the base does without."""
 
 
 class _Refusal(click.ClickException):
@@ -80,10 +72,16 @@ class CommandGroup(click.Group):
         except UserError as error:
             raise _Refusal(str(error)) from error
         except ModuleNotFoundError as error:
-            extra = _EXTRAS.get((error.name or "").partition(".")[0])
+            extra = extra_of(error.name or "")
             if extra is None:
                 raise
-            raise _Refusal(f"This needs {error.name}.\n  pip install 'brs-detr[{extra}]'") from None
+            raise _Refusal(str(UserError(f"This needs the package {error.name}.", add_extra(extra)))) from None
+        except ImportError as error:
+            if "cv2" not in (error.name or str(error)):
+                raise
+            from brs_detr.ops.installation import cure_opencv
+
+            raise _Refusal(str(UserError(f"OpenCV cannot be loaded: {error}.", cure_opencv()))) from None
         except OSError as error:  # a folder that is a file, a full disk, no permission
             if error.filename is None:
                 raise

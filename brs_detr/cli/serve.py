@@ -9,6 +9,7 @@ import click
 
 from brs_detr.cli.number_range import NumberRange
 from brs_detr.errors import UserError
+from brs_detr.extras import add_extra
 
 _NEEDED = ("starlette", "uvicorn", "python_multipart", "jinja2")
 
@@ -87,6 +88,4 @@ def _require_packages() -> None:
         try:
             importlib.import_module(name)
         except ModuleNotFoundError:
-            raise UserError(
-                f"`brs-detr serve` needs the package {name}.", "Run `pip install 'brs-detr[serve]'`."
-            ) from None
+            raise UserError(f"`brs-detr serve` needs the package {name}.", add_extra("serve")) from None

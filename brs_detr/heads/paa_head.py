@@ -13,6 +13,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from brs_detr.errors import UserError
+from brs_detr.extras import add_extra
 from brs_detr.heads.anchors import AnchorTargets
 from brs_detr.heads.atss_head import JoinedATSSHead
 from brs_detr.heads.ranking_detection import RankingDetectionMixin
@@ -34,7 +35,7 @@ class RankingPAAHead(RankingDetectionMixin, JoinedATSSHead, PAAHead):
         try:
             import sklearn.mixture  # noqa: F401
         except ImportError:
-            raise UserError("PAA assigns anchors with scikit-learn.", "pip install 'brs-detr[paa]'") from None
+            raise UserError("PAA assigns anchors with scikit-learn.", add_extra("paa")) from None
         super().__init__(*args, **kwargs)
         self.loss_assign = MODELS.build(loss_assign)
 

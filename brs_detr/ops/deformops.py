@@ -24,7 +24,7 @@ def find_operator() -> tuple[Operator | None, str]:
     try:
         from deformops.registry import Backend, msda
     except ImportError:
-        return None, "deformops is not installed (extra [cuda], Python >= 3.12)"
+        return None, "deformops is not installed (extra [cuda], Python 3.12 or 3.13)"
     if not msda.is_registered(Backend.TRITON):
         return None, f"deformops has no Triton kernel here: {msda.unavailable_reason(Backend.TRITON)}"
     return msda, "CUDA device and deformops found"

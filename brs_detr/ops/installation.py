@@ -7,6 +7,7 @@ import importlib.metadata
 import shutil
 from typing import Literal, NamedTuple
 
+from brs_detr.extras import add_extra, is_installed
 from brs_detr.ops.extension import EXTENSION, install, is_compiled
 
 PACKAGES = (
@@ -23,6 +24,7 @@ PACKAGES = (
     "opencv-python-headless",
     "pycocotools",
     "deformops",
+    "onnxruntime",
 )
 
 
@@ -41,10 +43,30 @@ def installed_versions() -> dict[str, str]:
     return {name: version for name, version in versions.items() if version is not None}
 
 
+def can_train() -> bool:
+    """Whether this is an installation to train with: mmdet is there."""
+    return is_installed("mmdet")
+
+
 def check_installation() -> list[Check]:
-    """Look at all that training needs, in an order in which the first fault explains the later ones."""
-    checks = (check_torch, check_torchvision, check_opencv, check_mmcv, check_extension, check_mmdet, check_gpu)
-    return [check() for check in checks]
+    """Look at what is installed, in this order, up to the first fault: it would make later checks fail as well."""
+    trains = can_train()
+    checks = {
+        check_torch: trains or is_installed("torch"),
+        check_torchvision: trains or is_installed("torchvision"),
+        check_opencv: trains or is_installed("cv2"),
+        check_mmcv: trains,
+        check_extension: trains,
+        check_mmdet: trains,
+        check_onnxruntime: is_installed("onnxruntime"),
+        check_gpu: trains or is_installed("torch"),
+    }
+    outcomes: list[Check] = []
+    for check in (check for check, is_needed in checks.items() if is_needed):
+        outcomes.append(check())
+        if outcomes[-1].status == "fault":
+            break
+    return outcomes
 
 
 def check_torch() -> Check:
@@ -71,8 +93,17 @@ def check_opencv() -> Check:
     error = _import_error("cv2")
     if error is None:
         return Check("opencv", "ok", str(importlib.import_module("cv2").__version__))
-    cure = "`pip uninstall -y opencv-python`, then `pip install --force-reinstall opencv-python-headless`"
-    return Check("opencv", "fault", error, cure)
+    return Check("opencv", "fault", error, cure_opencv())
+
+
+def cure_opencv() -> str:
+    """The command that puts the OpenCV without a display over the installed one.
+
+    mmcv and mmengine ask for `opencv-python`, which therefore stays: both own the folder `cv2/`.
+    """
+    version = _version("opencv-python")
+    exactly = f"=={version}" if version else ""
+    return f"`pip install --force-reinstall --no-deps opencv-python-headless{exactly}`"
 
 
 def check_mmcv() -> Check:
@@ -84,10 +115,10 @@ def check_mmcv() -> Check:
         return Check("mmcv", "fault", detail, cure)
     version = full or lite
     if version is None:
-        return Check("mmcv", "fault", "not installed", "`pip install 'brs-detr[lite]'`")
+        return Check("mmcv", "fault", "not installed", f"{add_extra('lite')} Or compile mmcv 2.1.")
     name = "mmcv" if full else "mmcv-lite"
     if not (2, 0) <= tuple(int(part) for part in version.split(".")[:2]) < (2, 2):
-        cure = f"`pip uninstall -y {name}`, then `pip install 'brs-detr[lite]'`, or compile mmcv 2.1"
+        cure = f"`pip uninstall -y {name}`. {add_extra('lite')} Or compile mmcv 2.1."
         return Check("mmcv", "fault", f"{name} {version}, but mmdet 3.3 refuses 2.2 and later", cure)
     return Check("mmcv", "ok", f"{name} {version}")
 
@@ -98,7 +129,7 @@ def check_extension() -> Check:
     error = _import_error(EXTENSION)
     if error is None:
         return Check("mmcv operators", "ok", "compiled" if is_compiled() else "supplied by brs_detr.ops")
-    cure = "Compile mmcv again for this PyTorch, or `pip uninstall -y mmcv` and `pip install 'brs-detr[lite]'`"
+    cure = f"Compile mmcv again for this PyTorch. Or `pip uninstall -y mmcv`, and then: {add_extra('lite')}"
     return Check("mmcv operators", "fault", error, cure)
 
 
@@ -108,6 +139,14 @@ def check_mmdet() -> Check:
     if error is None:
         return Check("mmdet", "ok", f"mmdet {_version('mmdet')}, mmengine {_version('mmengine')}")
     return Check("mmdet", "fault", error, "`pip install 'mmdet>=3.3,<3.4' 'mmengine>=0.10.6,<0.11'`")
+
+
+def check_onnxruntime() -> Check:
+    """onnxruntime can be imported."""
+    error = _import_error("onnxruntime")
+    if error is None:
+        return Check("onnxruntime", "ok", str(_version("onnxruntime")))
+    return Check("onnxruntime", "fault", error, "`pip install --force-reinstall --no-deps onnxruntime`")
 
 
 def check_gpu() -> Check:

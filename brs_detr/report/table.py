@@ -1,4 +1,4 @@
-"""Tables of average precision by class, for the console, for Markdown and for a log file."""
+"""Tables of average precision by class, for the console."""
 
 from __future__ import annotations
 
@@ -32,28 +32,6 @@ def ap_table(rows: Rows, overall: Mapping[str, float] | None = None, title: str 
     for row in body:
         table.add_row(*map(Text, row))
     return table
-
-
-def ap_markdown(rows: Rows, overall: Mapping[str, float] | None = None) -> str:
-    """The table of `ap_table` in Markdown, the last row in bold."""
-    head, *body = _cells(rows, overall)
-    body = [[cell.replace("|", "\\|") for cell in row] for row in body]
-    if overall is not None:
-        body[-1] = [f"**{cell}**" for cell in body[-1]]
-    lines = [head, [":--", *["--:"] * (len(head) - 1)], *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def ap_text(rows: Rows, overall: Mapping[str, float] | None = None) -> str:
-    """The table of `ap_table` in columns of plain text."""
-    lines = _cells(rows, overall)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
-        ).rstrip()
-        for line in lines
-    )
 
 
 def _cells(rows: Rows, overall: Mapping[str, float] | None) -> list[list[str]]:

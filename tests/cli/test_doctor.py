@@ -6,6 +6,8 @@ from click.testing import CliRunner
 from mmengine.model import BaseModel
 
 from brs_detr.cli import doctor
+from brs_detr.engine.training.quiet_runner import QuietRunner
+from brs_detr.errors import UserError
 from brs_detr.ops import installation
 from brs_detr.ops.installation import Check
 from brs_detr.ops.selftest import SelfTest
@@ -29,19 +31,20 @@ def test_here_everything_works():
 
 
 def test_broken_installation_names_the_cure_and_tests_nothing(monkeypatch):
-    fault = Check("mmcv", "fault", "not installed", "`pip install 'brs-detr[lite]'`")
+    fault = Check("mmcv", "fault", "not installed", "`pip install -e '.[lite]'`")
     monkeypatch.setattr(installation, "check_installation", lambda: [fault])
-    monkeypatch.setattr(doctor, "self_test", lambda device: pytest.fail("tested a broken installation"))
+    monkeypatch.setattr(doctor, "check_operators", lambda device: pytest.fail("tested a broken installation"))
     code, output = run()
     assert code == 1
-    assert "Cure for mmcv: `pip install 'brs-detr[lite]'`" in output
+    assert "Cure for mmcv: `pip install -e '.[lite]'`" in output
     assert output.rstrip().endswith("Broken: mmcv.")
 
 
 def test_a_note_is_not_a_fault(monkeypatch):
     note = Check("GPU", "note", "driver too old", "Update the driver")
     monkeypatch.setattr(installation, "check_installation", lambda: [note])
-    monkeypatch.setattr(doctor, "self_test", lambda device: [])
+    monkeypatch.setattr(doctor, "check_operators", lambda device: [])
+    monkeypatch.setattr(doctor, "check_training", lambda: Check("training step (cpu)", "ok", "1 ms"))
     code, output = run()
     assert code == 0
     assert "Cure for GPU: Update the driver" in output
@@ -52,24 +55,47 @@ def test_failing_op_and_failing_step(monkeypatch):
         "brs_detr.ops.selftest.run_self_tests", lambda device: [SelfTest("nms", device, 0.1, "[wrong]")]
     )
 
-    def fail(device: str) -> None:
-        raise ValueError("the loss (nan) or a gradient is not finite")
+    def fail(config: str) -> None:
+        raise ValueError("the loss or a gradient is not finite")
 
-    monkeypatch.setattr(doctor, "training_step", fail)
-    checks = doctor.self_test("cpu")
+    monkeypatch.setattr(doctor, "train_one_step", fail)
+    checks = [*doctor.check_operators("cpu"), doctor.check_training()]
     assert [(check.name, check.status) for check in checks] == [
         ("nms (cpu)", "fault"),
         ("training step (cpu)", "fault"),
     ]
-    monkeypatch.setattr(doctor, "self_test", lambda device: checks)
     code, output = run()
     assert code == 1
     assert "[wrong]" in output  # printed as it is, not read as markup
-    assert "ValueError: the loss (nan)" in output
+    assert "ValueError: the loss or a gradient is not finite" in output
 
 
-def test_training_step_rejects_a_loss_that_is_not_finite(monkeypatch):
+def test_training_step_rejects_a_loss_that_is_not_finite(monkeypatch, tiny_config):
     parse_losses = BaseModel.parse_losses
-    monkeypatch.setattr(BaseModel, "parse_losses", lambda self, losses: (parse_losses(self, losses)[0] * torch.nan, {}))
-    with pytest.raises(ValueError, match=r"the loss \(nan\) or a gradient is not finite"):
-        doctor.training_step("cpu")
+    monkeypatch.setattr(
+        BaseModel, "parse_losses", lambda self, losses: (parse_losses(self, losses)[0] * torch.nan, {"loss": torch.nan})
+    )
+    with pytest.raises(ValueError, match="the loss or a gradient is not finite"):
+        doctor.train_one_step(tiny_config)
+
+
+def test_the_training_step_is_made_by_the_runner_of_every_training(monkeypatch, tiny_config):
+    def stumble(self):
+        raise AttributeError("module 'pkgutil' has no attribute 'find_loader'")
+
+    monkeypatch.setattr(QuietRunner, "train", stumble)
+    monkeypatch.setattr(doctor, "CONFIG", tiny_config)
+    check = doctor.check_training()
+    assert (check.status, check.detail) == (
+        "fault",
+        "AttributeError: module 'pkgutil' has no attribute 'find_loader'",
+    )
+
+
+def test_what_to_do_about_a_refused_training_is_told(monkeypatch):
+    def refuse(config: str) -> None:
+        raise UserError("This is wrong.", "Do that.")
+
+    monkeypatch.setattr(doctor, "train_one_step", refuse)
+    check = doctor.check_training()
+    assert (check.detail, check.cure) == ("This is wrong.", "Do that.")

@@ -69,6 +69,34 @@ def test_user_error_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", "Error: This is wrong.\n  Do that.\n")
 
 
+@pytest.mark.parametrize(
+    ("error", "message", "cure"),
+    [
+        (
+            ModuleNotFoundError("No module named 'yaml'", name="yaml"),
+            "This needs the package yaml.",
+            "extra [lite]: `pip",
+        ),
+        (
+            ImportError("libxcb.so.1: cannot open shared object file", name="cv2"),
+            "OpenCV cannot be loaded: libxcb.so.1: cannot open",
+            "opencv-python-headless",
+        ),
+    ],
+)
+def test_what_is_not_installed_is_one_message(
+    error: ImportError, message: str, cure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lack() -> None:
+        raise error
+
+    monkeypatch.setattr("brs_detr.engine.config.list_configs", lack)
+    result = CliRunner().invoke(main, ["configs"])
+    first, second = result.stderr.splitlines()
+    assert result.exit_code == 2
+    assert message in first and cure in second
+
+
 def test_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def stumble() -> None:
         raise RuntimeError("a bug")

@@ -14,7 +14,7 @@ from brs_detr.cli import finetune
 from brs_detr.engine.finetune.batch_plan import plan_batch
 from brs_detr.engine.finetune.model_names import MODELS
 from brs_detr.engine.finetune.recipe import RECIPES, Recipe
-from brs_detr.engine.finetune.recipe_table import recipe_markdown, recipe_rows, recipe_table
+from brs_detr.engine.finetune.recipe_table import recipe_rows, recipe_table
 from brs_detr.engine.finetune.training_facts import TrainingFacts
 from brs_detr.engine.finetune.tuning import Tuning
 
@@ -23,7 +23,27 @@ TEXT = PAGE.read_text(encoding="utf-8")
 
 
 def test_table_of_recipes_is_that_of_the_code() -> None:
-    assert recipe_markdown() in TEXT
+    assert recipes_side_by_side() in TEXT
+
+
+def recipes_side_by_side() -> str:
+    """A row a setting in which the recipes differ."""
+    sizes = {"few": "< 500", "some": "< 5,000", "many": "more"}
+    heads = [f"{'random' if start == 'nothing' else start}, {sizes[size]}" for size, start in RECIPES]
+    lines = [["setting", *heads], [":--", *["--:"] * len(heads)]]
+    for setting in (field.name for field in fields(Recipe)):
+        values = [getattr(recipe, setting) for recipe in RECIPES.values()]
+        if len(set(values)) > 1:
+            lines.append([f"`{setting}`", *map(as_printed, values)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def as_printed(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return f"{value[0]:g} to {value[1]:g}"
+    return f"{value:.0e}".replace("e-0", "e-") if 0 < abs(value) < 0.01 else f"{value:g}"
 
 
 def test_printed_recipe_is_what_is_printed() -> None:

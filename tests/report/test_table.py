@@ -2,28 +2,10 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from brs_detr.report.table import ap_markdown, ap_table, ap_text
+from brs_detr.report.table import ap_table
 
 ROWS = {"red [cell]": {"AP": 0.51234, "AP50": 0.9, "boxes": 12}, "a|b": {"AP": -1.0, "AP50": float("nan")}}
 OVERALL = {"AP": 0.5, "AP50": 0.75, "boxes": 12}
-
-
-def test_markdown() -> None:
-    assert ap_markdown(ROWS, OVERALL).splitlines() == [
-        "| class | AP | AP50 | boxes |",
-        "| :-- | --: | --: | --: |",
-        "| red [cell] | 0.512 | 0.900 | 12 |",
-        "| a\\|b | - | - | - |",
-        "| **all classes** | **0.500** | **0.750** | **12** |",
-    ]
-
-
-def test_plain_text_is_aligned() -> None:
-    assert ap_text(ROWS).splitlines() == [
-        "class          AP   AP50  boxes",
-        "red [cell]  0.512  0.900     12",
-        "a|b             -      -      -",
-    ]
 
 
 def test_the_console_shows_names_as_they_are() -> None:

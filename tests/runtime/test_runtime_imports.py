@@ -15,12 +15,17 @@ ROOT = Path(__file__).parents[2]
 
 BLOCKED = """
 import sys
-class Blocker:
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("torch", "torchvision", "mmdet", "mmengine", "mmcv", "cv2", "matplotlib", "scipy",
                                       "pycocotools", "timm", "supervision", "onnx"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name.partition(".")[0])
-sys.meta_path.insert(0, Blocker())
+            return None
+        return self.finder.find_spec(name, path, target)
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 """
 
 
@@ -67,8 +72,17 @@ def test_commands_that_need_more_say_what(model: Path, tmp_path: Path) -> None:
     for arguments in (["train", "x", "--data", tmp_path], ["export", tmp_path / "best.pth"], ["eval", "best.pth"]):
         result = run_without_torch(COMMAND, *arguments)
         assert result.returncode == 2, result.stderr
-        assert "pip install 'brs-detr[" in result.stderr
+        assert "Add the extra [" in result.stderr and "`pip install " in result.stderr
         assert "Traceback" not in result.stderr
+
+
+def test_the_doctor_does_not_miss_what_the_runtime_does_without() -> None:
+    result = run_without_torch(COMMAND, "doctor")
+    assert result.returncode == 0, result.stdout
+    assert " ok  [runtime]" in result.stdout and " -   [tiles]" in result.stdout
+    assert "Add the extra [NAME]: `pip install " in result.stdout
+    assert "fault" not in result.stdout and "Cure" not in result.stdout
+    assert result.stdout.endswith("What is installed works.\n")
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from brs_detr.engine.checkpoints.pickle_globals import code_in_pickles
 from brs_detr.engine.checkpoints.plain_file import load_plain, refuse_other_kinds
 from brs_detr.engine.run_folder import RunFolder, checkpoint_file
 from brs_detr.errors import UserError
+from brs_detr.extras import add_extra
 from brs_detr.runtime.artefact_info import METADATA_KEY, ArtefactInfo, Preprocessing
 
 _ARCHIVES: dict[Kind, str] = {
@@ -91,7 +92,7 @@ def _onnx(path: Path) -> FileInfo:
     try:
         import onnxruntime
     except ImportError:
-        raise UserError("To look into ONNX files, onnxruntime is needed.", "pip install 'brs-detr[runtime]'") from None
+        raise UserError("To look into ONNX files, onnxruntime is needed.", add_extra("runtime")) from None
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # or it computes constants
     try:

@@ -1,11 +1,10 @@
-"""A recipe as a table: for the console before training, and for the documentation."""
+"""A recipe as a table for the console, before training."""
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from brs_detr.engine.finetune.recipe import RECIPES, Recipe
+from brs_detr.engine.finetune.recipe import Recipe
 from brs_detr.engine.finetune.tuning import Tuning
 
 if TYPE_CHECKING:
@@ -87,29 +86,6 @@ def recipe_table(rows: list[Row]) -> Table:
     for row in rows:
         table.add_row(*map(Text, row))
     return table
-
-
-def recipe_markdown() -> str:
-    """All recipes side by side, for the documentation: a row a setting in which they differ."""
-    names = {"few": "< 500", "some": "< 5,000", "many": "more"}
-    heads = [f"{_START_WORDS[start]}, {names[size]}" for size, start in RECIPES]
-    lines = [["setting", *heads], [":--", *["--:"] * len(heads)]]
-    for setting in (field.name for field in fields(Recipe)):
-        values = [getattr(recipe, setting) for recipe in RECIPES.values()]
-        if len(set(values)) > 1:
-            lines.append([f"`{setting}`", *map(_cell, values)])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-_START_WORDS = {"detector": "detector", "backbone": "backbone", "nothing": "random"}
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, tuple):
-        return f"{value[0]:g} to {value[1]:g}"
-    return f"{value:.0e}".replace("e-0", "e-") if 0 < abs(value) < 0.01 else f"{value:g}"
 
 
 def _why(tuning: Tuning, *settings: str) -> str:
