@@ -13,6 +13,7 @@ from co_detr.codetr import CoDETR, EvalHead
 from co_detr.exportable.anchors import anchor_candidates, propose_regions
 from co_detr.exportable.attention import replace_attention
 from co_detr.exportable.candidates import Candidates, join
+from co_detr.exportable.positions import ExportablePositions
 from co_detr.exportable.queries import query_candidates
 from co_detr.exportable.regions import region_candidates
 from co_detr.exportable.shifted_windows import ExportableWindowAttention, replace_window_attention
@@ -37,6 +38,8 @@ class ExportableCoDETR(nn.Module):
         self.model.eval_head = head
         replace_attention(self.model)
         replace_window_attention(self.model)
+        transformer = self.model.query_head.transformer
+        transformer.positional_encoding = ExportablePositions(transformer.positional_encoding)
         self.head, self.postprocess, self.nms_keep = head, postprocess, nms_keep or plain_nms_keep
 
     @property
