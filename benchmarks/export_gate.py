@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -144,11 +145,14 @@ def main() -> None:
     tasks += [(seed, settings) for settings in processor_settings() for seed in range(arguments.seeds_each)]
     records: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
-        for seed, settings in tasks:
-            records += judge_apart(seed, Path(name), settings)
-            result = {"environment": describe_environment(torch.device("cpu")), "records": records}
-            write_whole(arguments.out, json.dumps(result, indent=1) + "\n")
-            print(f"seed {seed}, {_name(settings)}: {[row['refused'] for row in records[-len(CASES) :]]}", flush=True)
+        for part in (tasks[: arguments.seeds], tasks[arguments.seeds :]):  # the second reads the files of the first
+            with ThreadPoolExecutor(os.cpu_count()) as workers:
+                for rows in workers.map(lambda task: judge_apart(task[0], Path(name), task[1]), part):
+                    records += rows
+                    result = {"environment": describe_environment(torch.device("cpu")), "records": records}
+                    write_whole(arguments.out, json.dumps(result, indent=1) + "\n")
+                    refused = [row["refused"] for row in rows]
+                    print(f"seed {rows[0]['seed']}, {_name(rows[0]['settings'])}: {refused}", flush=True)
     print(gate_markdown(records))
 
 

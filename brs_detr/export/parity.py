@@ -195,16 +195,17 @@ class _Judge:
         inputs = (np.stack(batch), None) if settings.inside else prepare(batch, settings)[:2]
         outputs = self.artefact.run_all(*inputs)
         prepared = prepare(batch[:1], self.model.info.preprocessing)
-        rounded, exact = (session.expected_stages(prepared) for session in (self.model, self.exact))
+        found = {name: torch.from_numpy(output) for name, output in outputs.items()}
+        if not self.artefact.info.postprocessing.inside:
+            found["detections"] = self._best(found)
+        # the model has its batch, too: in batches libraries choose other kernels, which round in another way
+        rounded = self.model.expected_stages(prepared, batch_size).of(found)
+        exact = self.exact.expected_stages(prepared, 1).of(found)
         expected = Detector.of(self.model, score_threshold=0)(picture.pixels)
-        for place in range(batch_size):
-            found = {name: torch.from_numpy(output[place : place + 1]) for name, output in outputs.items()}
-            if not self.artefact.info.postprocessing.inside:
-                found["detections"] = self._best(found)
-            own, true = rounded.of(found), exact.of(found)
-            final = true.choices[-1]
-            detected = self._detected(found, final, prepared)
-            values = {**_images(found, prepared), **true.values, **detected}
+        for place, (own, true) in enumerate(zip(rounded, exact, strict=True)):
+            one = {name: output[place] for name, output in found.items()}
+            detected = self._detected(one, true.choices[-1], prepared)
+            values = {**_images(one, prepared), **true.values, **detected}
             for stage, (value, exactly) in values.items():
                 rounding = own.values[stage][1] if stage in own.values else exactly
                 self.errors.append(stage_error(stage, picture.name, batch_size, value, rounding, exactly))
@@ -215,20 +216,24 @@ class _Judge:
             self.agreement += compare(expected, detections, TOLERANCES[self.artefact.info.precision])
 
     def _best(self, found: Mapping[str, Tensor]) -> Tensor:
-        """Places of the detections among the candidates, where the file leaves the choice to the runtime."""
-        boxes, scores, labels = (found[name][0].numpy() for name in Outputs._fields)
-        return torch.from_numpy(best_candidates(boxes, scores, labels, self.artefact.info.postprocessing))[None]
+        """Places ``[B, K]`` of the detections among the candidates, where the file leaves the choice to the runtime."""
+        settings = self.artefact.info.postprocessing
+        chosen = np.full((len(found["scores"]), settings.max_detections), -1)
+        for row, *candidates in zip(chosen, *(found[name].numpy() for name in Outputs._fields), strict=True):
+            places = best_candidates(candidates[0], candidates[1], candidates[2], settings)
+            row[: len(places)] = places
+        return torch.from_numpy(chosen)
 
     def _detected(self, found: Mapping[str, Tensor], final: Choice, prepared: Prepared) -> dict[str, Stage]:
         """Detections as the file gives them, and as its own candidates at the chosen places are."""
         assert final.boxes is not None and final.labels is not None
         places = final.chosen[final.chosen >= 0]
-        rows = (found["scores"][0] >= 0).nonzero()[:, 0] if self.artefact.info.postprocessing.inside else places
+        rows = (found["scores"] >= 0).nonzero()[:, 0] if self.artefact.info.postprocessing.inside else places
         boxes = final.boxes[places]
         if self.artefact.info.preprocessing.inside:
             boxes = boxes / torch.from_numpy(prepared.scales)
         expected = {"boxes": boxes, "scores": final.scores[places], "labels": final.labels[places]}
-        return {name: (found[name][0, rows], value) for name, value in expected.items()}
+        return {name: (found[name][rows], value) for name, value in expected.items()}
 
     def _judge_choices(self, choices: Sequence[Choice], where: str) -> None:
         self.num_choices += len(choices)
@@ -240,7 +245,7 @@ class _Judge:
 
 def _images(found: Mapping[str, Tensor], prepared: Prepared) -> dict[str, Stage]:
     """The images as the file prepares them, where it does."""
-    return {"prepared": (found["prepared"], torch.from_numpy(prepared.images))} if "prepared" in found else {}
+    return {"prepared": (found["prepared"], torch.from_numpy(prepared.images[0]))} if "prepared" in found else {}
 
 
 def stage_error(stage: str, picture: str, batch_size: int, value: Tensor, rounded: Tensor, exact: Tensor) -> StageError:

@@ -112,9 +112,9 @@ class ModelSession:
         columns = zip(*(_filled(sample.pred_instances, self._max_detections) for sample in found), strict=True)
         return Outputs(*map(np.stack, columns))
 
-    def expected_stages(self, prepared: Prepared) -> Any:
-        """What the stages of an artefact must be on one prepared picture, see `co_detr.expected_stages`."""
-        images = torch.from_numpy(prepared.images).to(self.dtype)
+    def expected_stages(self, prepared: Prepared, batch_size: int) -> Any:
+        """What the stages of an artefact must be on copies of a prepared picture, see `co_detr.expected_stages`."""
+        images = torch.from_numpy(prepared.images).to(self.dtype).repeat(batch_size, 1, 1, 1)
         return self.model.expected_stages(images, torch.from_numpy(prepared.image_sizes))  # type: ignore[operator]
 
     @property

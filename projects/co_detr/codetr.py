@@ -104,11 +104,11 @@ class CoDETR(BaseDetector):
 
         return ExportableCoDETR(self, head, postprocess=postprocess, nms_keep=nms_keep)
 
-    def expected_stages(self, image: Tensor, image_size: Tensor) -> ExpectedStages:
-        """What the stages of ``exportable(eval_head)`` must be on an image, see `co_detr.expected_stages`."""
+    def expected_stages(self, images: Tensor, image_size: Tensor) -> ExpectedStages:
+        """What the stages of ``exportable(eval_head)`` must be on copies of an image, see `co_detr.expected_stages`."""
         from co_detr.expected_stages import ExpectedStages
 
-        return ExpectedStages(self, image, image_size)
+        return ExpectedStages(self, images, image_size)
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """Maps ``[B, C, h, w]`` of the images ``[B, 3, H, W]``, finest first."""

@@ -8,6 +8,7 @@ two programs with the same weights compute alike to within rounding. Decisions a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -35,44 +36,67 @@ class Expected(NamedTuple):
 
 
 class ExpectedStages:
-    """The stages of one head on one image.
+    """The stages of one head on copies of one image.
 
     Args:
         model: a `CoDETR`, whose ``eval_head`` is asked for; its dtype is computed in.
-        image: ``[1, 3, H, W]``, normalised and padded.
+        images: ``[B, 3, H, W]``, normalised and padded: B copies, or one that stands for them.
         image_size: ``[1, 2]`` (h, w) without the padding.
     """
 
-    def __init__(self, model: Any, image: Tensor, image_size: Tensor) -> None:
+    def __init__(self, model: Any, images: Tensor, image_size: Tensor) -> None:
         self.model, self.image_size = model, image_size
         self.shape = tuple(image_size[0].tolist())
         head = model.query_head
-        self.encoded = head.transformer.encode(model.extract_feat(image), image_size, image.shape[2:])
-        if model.eval_head == "query":
-            self.proposals = head.propose(self.encoded)
-            return
-        self.maps = head.feature_maps(self.encoded)
-        anchor_head = model.rpn_head if model.eval_head == "roi" else model.atss_head
-        self.anchor_maps = anchor_head(self.maps)
+        sizes = image_size.expand(len(images), 2)
+        self.encoded = head.transformer.encode(model.extract_feat(images), sizes, images.shape[2:])
+        if model.eval_head != "query":
+            anchor_head = model.rpn_head if model.eval_head == "roi" else model.atss_head
+            self.maps = head.feature_maps(self.encoded)
+            self.anchor_maps = anchor_head(self.maps)
 
-    def of(self, found: Mapping[str, Tensor]) -> Expected:
-        """What must be, and what was chosen.
+    def of(self, found: Mapping[str, Tensor]) -> list[Expected]:
+        """What must be on each image, and what was chosen.
 
         Args:
-            found: the stages of a file for this image, ``[1, N, ...]`` each.
+            found: the stages of a file, ``[B, N, ...]`` each.
         """
         dtype = self.encoded.memory.dtype
-        found = {name: stage[0] if stage.dtype == torch.int64 else stage[0].to(dtype) for name, stage in found.items()}
-        return getattr(self, f"_{self.model.eval_head}")(found)
+        found = {name: stage if stage.dtype == torch.int64 else stage.to(dtype) for name, stage in found.items()}
+        num_images = len(next(iter(found.values())))
+        run, finish = getattr(self, f"_run_{self.model.eval_head}"), getattr(self, f"_{self.model.eval_head}")
+        computed = run(found, num_images)
+        return [
+            finish(
+                {name: stage[place] for name, stage in found.items()},
+                {name: stage[place] for name, stage in computed.items()},
+            )
+            for place in range(num_images)
+        ]
 
-    def _query(self, found: Mapping[str, Tensor]) -> Expected:
+    def _run_query(self, found: Mapping[str, Tensor], num_images: int) -> dict[str, Tensor]:
+        """What the model computes from the queries that were chosen, ``[B, N, ...]`` each."""
+        head, encoded = self.model.query_head, self.encoded
+        if len(encoded.memory) < num_images:
+            encoded = replace(
+                encoded,
+                memory=_repeated(encoded.memory, num_images),
+                padding_mask=_repeated(encoded.padding_mask, num_images),
+                valid_ratios=_repeated(encoded.valid_ratios, num_images),
+            )
+        proposals = head.propose(encoded)
+        logits, boxes = head.decode_last(proposals, found["queries"], encoded)
+        return {
+            "encoder_logits": proposals.logits[..., :1],
+            "encoder_boxes": proposals.box_logits,
+            "decoder_logits": logits,
+            "decoder_boxes": boxes,
+        }
+
+    def _query(self, found: Mapping[str, Tensor], computed: dict[str, Tensor]) -> Expected:
         head = self.model.query_head
-        logits, boxes = head.decode_last(self.proposals, found["queries"][None], self.encoded)
         expected = {
-            "encoder_logits": self.proposals.logits[0, :, :1],
-            "encoder_boxes": self.proposals.box_logits[0],
-            "decoder_logits": logits[0],
-            "decoder_boxes": boxes[0],
+            **computed,
             "query_boxes": in_pixels(found["decoder_boxes"][None], self.image_size)[0],
             "query_scores": found["decoder_logits"].sigmoid(),
         }
@@ -91,9 +115,37 @@ class ExpectedStages:
         ]
         return Expected({name: (found[name], value) for name, value in expected.items()}, choices)
 
-    def _atss(self, found: Mapping[str, Tensor]) -> Expected:
+    def _run_atss(self, found: Mapping[str, Tensor], num_images: int) -> dict[str, Tensor]:
+        """Maps of the anchor head, ``[B, N, channels]`` each."""
+        names, channels = (
+            ("anchor_logits", "anchor_deltas", "anchor_centerness"),
+            (found["anchor_logits"].shape[2], 4, 1),
+        )
+        return {
+            name: _repeated(flatten_levels(maps, number), num_images)
+            for name, maps, number in zip(names, self.anchor_maps, channels, strict=False)
+        }
+
+    def _run_roi(self, found: Mapping[str, Tensor], num_images: int) -> dict[str, Any]:
+        """Maps of the RPN, and the second stage on the proposals that were chosen, where rounding decides no step."""
+        roi_head = self.model.roi_head
+        chosen = found["anchor_boxes"].gather(1, found["proposals"].clamp(min=0)[..., None].expand(-1, -1, 4))
+        rows = found["proposals"] >= 0
+        rows &= surely_pooled(roi_head.bbox_roi_extractor, chosen.flatten(0, 1)).view_as(rows)
+        regions = bbox2roi([boxes[some] for boxes, some in zip(chosen, rows, strict=True)])
+        output = roi_head._bbox_forward(tuple(_repeated(level, num_images) for level in self.maps), regions)
+        numbers = rows.sum(1).tolist()
+        return {
+            **self._run_atss(found, num_images),
+            "proposal_boxes": chosen,
+            "rows": rows,
+            "region_logits": output["cls_score"].split(numbers),
+            "region_deltas": output["bbox_pred"].split(numbers),
+        }
+
+    def _atss(self, found: Mapping[str, Tensor], computed: dict[str, Tensor]) -> Expected:
         head, settings = self.model.atss_head, self.model.atss_head.test_cfg
-        values, choices, pairs = self._anchors(head, found)
+        values, choices, pairs = self._anchors(head, found, computed)
         limits = ((pairs.class_scores, settings["score_thr"]),)
         final = Choice(
             "detections",
@@ -107,8 +159,8 @@ class ExpectedStages:
         )
         return Expected(values, [*choices, final])
 
-    def _roi(self, found: Mapping[str, Tensor]) -> Expected:
-        values, choices, pairs = self._anchors(self.model.rpn_head, found)
+    def _roi(self, found: Mapping[str, Tensor], computed: dict[str, Tensor]) -> Expected:
+        values, choices, pairs = self._anchors(self.model.rpn_head, found, computed)
         settings, boxes = self.model.rpn_head.test_cfg, found["anchor_boxes"]
         smallest = settings.get("min_bbox_size", -1)
         sides = (boxes[:, 2:] - boxes[:, :2]).amin(1)
@@ -122,31 +174,17 @@ class ExpectedStages:
             settings["nms"]["iou_threshold"],
             ((sides, smallest),) if smallest >= 0 else (),
         )
-        places = found["proposals"]
-        return self._regions(found, boxes[places.clamp(min=0)], places >= 0, values, [*choices, proposals])
-
-    def _regions(
-        self,
-        found: Mapping[str, Tensor],
-        boxes: Tensor,
-        is_proposal: Tensor,
-        values: dict[str, tuple[Tensor, Tensor]],
-        choices: list[Choice],
-    ) -> Expected:
-        """Of the second stage, for boxes ``[R, 4]`` that are proposals where a mask ``[R]`` says so."""
-        roi_head, num_classes = self.model.roi_head, self.model.roi_head.bbox_head.num_classes
-        head = roi_head.bbox_head
-        rows = is_proposal & surely_pooled(roi_head.bbox_roi_extractor, boxes)
-        output = roi_head._bbox_forward(self.maps, bbox2roi([boxes[rows]]))
-        values["region_logits"] = found["region_logits"][rows], output["cls_score"]
-        values["region_deltas"] = found["region_deltas"][rows], output["bbox_pred"]
+        head, num_classes = self.model.roi_head.bbox_head, self.model.roi_head.bbox_head.num_classes
+        boxes, is_proposal = computed["proposal_boxes"], found["proposals"] >= 0
+        for name in ("region_logits", "region_deltas"):
+            values[name] = found[name][computed["rows"]], computed[name]
         logits, scores = found["region_logits"], found["region_scores"]
         activated = head.loss_cls.get_activation(logits) if head.custom_cls_channels else logits.softmax(-1)
         values["region_scores"] = scores, activated[:, :num_classes]
         decoded = head.bbox_coder.decode(boxes, found["region_deltas"], max_shape=self.shape).unflatten(1, (-1, 4))
         values["region_boxes"] = found["region_boxes"][is_proposal], decoded.view(len(boxes), -1, 4)[is_proposal]
         candidates = scores.T.flatten()
-        settings = roi_head.test_cfg
+        settings = self.model.roi_head.test_cfg
         final = Choice(
             "detections",
             candidates,
@@ -157,19 +195,14 @@ class ExpectedStages:
             settings["nms"]["iou_threshold"],
             ((candidates, settings["score_thr"]), (is_proposal.double().repeat(num_classes), 0.5)),
         )
-        return Expected(values, [*choices, final])
+        return Expected(values, [*choices, proposals, final])
 
     def _anchors(
-        self, head: Any, found: Mapping[str, Tensor]
+        self, head: Any, found: Mapping[str, Tensor], computed: Mapping[str, Tensor]
     ) -> tuple[dict[str, tuple[Tensor, Tensor]], list[Choice], _Pairs]:
         """Of a head that scores anchors: its maps, and the best pairs of an anchor and a class of each level."""
         num_classes, settings = head.cls_out_channels, head.test_cfg
-        names = "anchor_logits", "anchor_deltas", "anchor_centerness"
-        channels = num_classes, 4, 1
-        values = {
-            name: (found[name], flatten_levels(maps, number)[0])
-            for name, maps, number in zip(names, self.anchor_maps, channels, strict=False)
-        }
+        values = {name: (found[name], value) for name, value in computed.items() if name.startswith("anchor_")}
         sizes = [maps.shape[-2:] for maps in self.anchor_maps[0]]
         anchors = head.prior_generator.grid_priors(sizes, dtype=found["anchor_deltas"].dtype, device="cpu")
         class_scores = found["anchor_logits"].sigmoid().flatten()  # [S * C]
@@ -201,6 +234,11 @@ class _Pairs(NamedTuple):
     class_scores: Tensor
     labels: Tensor
     levels: Tensor
+
+
+def _repeated(tensor: Tensor, num_images: int) -> Tensor:
+    """One image for all, or all of them."""
+    return tensor if len(tensor) == num_images else tensor.expand(num_images, *tensor.shape[1:])
 
 
 def surely_pooled(extractor: Any, boxes: Tensor) -> Tensor:

@@ -43,7 +43,8 @@ def expected(model: nn.Module, images: torch.Tensor, found: dict[str, torch.Tens
     one = slice(place, place + 1)
     with torch.no_grad():
         side = ExpectedStages(model, images[one], IMAGE_SIZES[one])
-        return side.of({name: stage[one] for name, stage in found.items()})
+        (result,) = side.of({name: stage[one] for name, stage in found.items()})
+    return result
 
 
 @pytest.mark.parametrize("place", [0, 1])
@@ -59,6 +60,25 @@ def test_the_exportable_head_computes_what_the_model_computes(model, images, pla
     chosen = {name for name, stage in found.items() if stage.dtype == torch.int64}
     assert set(found) == set(result.values) | chosen
     assert result.choices[-1].name == "detections"
+
+
+def test_a_batch_of_copies_is_computed_together_or_from_one(model, images) -> None:
+    """Each copy by what was chosen on it."""
+    copies = images[:1].expand(3, -1, -1, -1)
+    with torch.no_grad():
+        found = model.exportable(model.eval_head)(copies, IMAGE_SIZES[:1].expand(3, 2))[3]
+        chosen = "proposals" if "proposals" in found else "queries"
+        if chosen in found:
+            found[chosen] = torch.stack([found[chosen][0], found[chosen][1].flip(0), found[chosen][2]])
+        together = ExpectedStages(model, copies, IMAGE_SIZES[:1]).of(found)
+        from_one = ExpectedStages(model, images[:1], IMAGE_SIZES[:1]).of(found)
+        alone = ExpectedStages(model, images[:1], IMAGE_SIZES[:1])
+    for place, (one, other) in enumerate(zip(together, from_one, strict=True)):
+        with torch.no_grad():
+            (by_itself,) = alone.of({name: stage[place : place + 1] for name, stage in found.items()})
+        for name, (_, value) in by_itself.values.items():
+            torch.testing.assert_close(one.values[name][1], value)
+            torch.testing.assert_close(other.values[name][1], value)
 
 
 def test_stages_follow_what_was_chosen_not_what_should_have_been(model, images) -> None:

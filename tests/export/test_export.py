@@ -203,7 +203,7 @@ ONNX_QUERY, ONNX_ROI, SCRIPT_ATSS = CASES[0], CASES[1], CASES[2]
 WEIGHTS = {
     ONNX_QUERY: (
         *("backbone.conv1.weight", "backbone.layer3.1.bn1.weight", "neck.convs.0.conv.weight"),
-        *("encoder.layers.0.ffn.layers.1.bias", "encoder.layers.0.self_attn.sampling_offsets.bias"),
+        *("encoder.layers.0.ffn.layers.1.bias", "encoder.layers.0.norms.1.weight"),
         *("encoder.layers.0.norms.0.weight", "decoder.layers.0.norms.2.weight", "decoder.layers.1.ffn.layers.1.bias"),
         *("cls_branches.1.bias", "reg_branches.0.4.bias"),
     ),
@@ -235,7 +235,9 @@ def change_largest(values: np.ndarray) -> np.ndarray:
 def damaged_onnx(path: Path, name: str, out: Path, change=change_largest) -> OnnxSession:
     """A session on a copy in which one constant is another."""
     artefact = onnx.load(path)
-    (weight,) = [entry for entry in artefact.graph.initializer if entry.name.endswith(name)]
+    constants = [(node.output[0], node.attribute[0].t) for node in artefact.graph.node if node.op_type == "Constant"]
+    constants += [(entry.name, entry) for entry in artefact.graph.initializer]
+    (weight,) = [tensor for constant, tensor in constants if constant.endswith(name)]
     weight.CopyFrom(numpy_helper.from_array(change(numpy_helper.to_array(weight)), weight.name))
     onnx.save(artefact, out)
     return OnnxSession(out, "cpu", 1)
