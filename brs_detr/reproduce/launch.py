@@ -142,7 +142,7 @@ def _train_here(training: Training, console: Console) -> None:
 
 def torchrun_command(training: Training, machines: Machines) -> list[str]:
     """The command that trains on more than one GPU, begins anew when a process is lost, and then goes on."""
-    where = ["--standalone"]
+    where = ["--standalone", "--local-addr=127.0.0.1"]  # torchrun hangs on a host name that nothing resolves
     if machines.count > 1:
         host, _, port = str(machines.head).rpartition(":")
         where = [

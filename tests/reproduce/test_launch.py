@@ -21,7 +21,8 @@ TRAINING = Training(Path("a/recipe.py"), Path("a/run"), seed=3)
 def test_one_machine_with_eight_gpus() -> None:
     command = torchrun_command(TRAINING, Machines(gpus=8))
     assert command[1:] == [
-        *("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=8", "--max-restarts=3"),
+        *("-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"),
+        *("--nproc-per-node=8", "--max-restarts=3"),
         *("-m", "brs_detr.cli", "train", "a/recipe.py", "--work-dir=a/run", "--seed=3", "--no-report"),
         "--resume=auto",  # after a restart, too
     ]
