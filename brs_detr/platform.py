@@ -11,14 +11,12 @@ import importlib.metadata
 import importlib.util
 import inspect
 import pickle
-import pkgutil
 import re
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable
 from functools import cache, partial, wraps
-from importlib.abc import Loader
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -45,7 +43,6 @@ def prepare() -> None:
         raise UserError("mmcv is not installed.", f"{add_extra('lite')} Or compile mmcv 2.1 yourself.")
     silence_warnings()
     supply_distutils()
-    supply_find_loader()
     replace_package_lookup()
     allow_checkpoint_globals()
     drop_log_noise()
@@ -71,18 +68,6 @@ def supply_distutils() -> None:
         package.errors = errors  # type: ignore[attr-defined]
         package.__path__ = []
         sys.modules |= {"distutils": package, "distutils.errors": errors}
-
-
-def supply_find_loader() -> None:
-    """mmengine and mmcv look for mmcv's extension with `pkgutil.find_loader`, which left Python in 3.14."""
-    if not hasattr(pkgutil, "find_loader"):
-        vars(pkgutil)["find_loader"] = find_loader
-
-
-def find_loader(module: str) -> Loader | None:
-    """What loads a module; None if there is no such module."""
-    spec = importlib.util.find_spec(module)
-    return spec.loader if spec else None
 
 
 def replace_package_lookup() -> None:

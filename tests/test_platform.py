@@ -39,18 +39,6 @@ def test_hub_and_environment_report():
     assert collect_env()["PyTorch"] == torch.__version__
 
 
-def test_the_search_for_a_compiled_mmcv_needs_no_function_that_python_3_14_lacks(monkeypatch):
-    import pkgutil
-
-    from mmengine.utils.dl_utils import misc
-
-    monkeypatch.delattr(pkgutil, "find_loader", raising=False)
-    platform.supply_find_loader()
-    assert misc.mmcv_full_available()
-    assert pkgutil.find_loader("json").name == "json"
-    assert pkgutil.find_loader("no_such_module") is None
-
-
 def test_a_machine_without_a_compiler_is_not_told_so_by_the_shell(monkeypatch, capfd):
     import sysconfig
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
@@ -45,6 +46,8 @@ def install() -> None:
     """
     if not any(isinstance(finder, _ExtensionFinder) for finder in sys.meta_path):
         sys.meta_path.append(_ExtensionFinder())
+    if not hasattr(pkgutil, "find_loader"):  # mmcv and mmengine look for the extension with it; Python 3.14 lacks it
+        vars(pkgutil)["find_loader"] = _find_loader
 
 
 def is_compiled() -> bool:
@@ -55,6 +58,11 @@ def is_compiled() -> bool:
     """
     spec = find_spec(EXTENSION)
     return spec is not None and not isinstance(spec.loader, _ExtensionLoader)
+
+
+def _find_loader(module: str) -> Loader | None:
+    spec = find_spec(module)
+    return spec.loader if spec else None
 
 
 class _ExtensionLoader(Loader):

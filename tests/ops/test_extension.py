@@ -53,6 +53,20 @@ def test_mmcv_ops_needs_nothing_but_install():
     assert output.endswith("True\n")
 
 
+def test_the_extension_is_found_where_python_has_no_find_loader():
+    output = run_python(
+        """
+        import pkgutil
+        vars(pkgutil).pop("find_loader", None)  # as in Python 3.14
+        from brs_detr import ops
+        ops.install()
+        from mmengine.utils.dl_utils import mmcv_full_available
+        print(mmcv_full_available(), pkgutil.find_loader("json").name, pkgutil.find_loader("no_such_module"))
+        """
+    )
+    assert output == "True json None\n"
+
+
 def test_a_compiled_extension_is_left_alone(tmp_path: Path):
     (tmp_path / "_ext.py").write_text(FAKE_COMPILED)
     output = run_python(

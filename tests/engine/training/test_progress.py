@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import time
 
+import pytest
 from rich.console import Console
 
 from brs_detr.engine.bars import counter, track
@@ -16,7 +17,8 @@ def test_track_yields_everything_and_is_silent_without_a_terminal() -> None:
     assert text.getvalue() == ""
 
 
-def test_bar_on_a_terminal() -> None:
+def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")  # whatever the tests are started from
     console = Console(file=(text := io.StringIO()), force_terminal=True, width=100)
     list(track("ab", "counting", console))
     with counter("images", console) as progress:
