@@ -51,7 +51,10 @@ def test_two_processes_train_on_the_cpu(tiny_config: Path, shapes: Path, tmp_pat
     command = ["-m", "brs_detr.cli", "train", tiny_config, "--data", shapes, "--work-dir", tmp_path / "run"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     result = subprocess.run(
-        [*launch, "--nproc-per-node=2", *map(str, command), "--epochs=1", "--seed=4"], capture_output=True, text=True, env=environment
+        [*launch, "--nproc-per-node=2", *map(str, command), "--epochs=1", "--seed=4"],
+        capture_output=True,
+        text=True,
+        env=environment,
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("Seed 4.") == 1  # the second process is silent
