@@ -118,10 +118,13 @@ def command(
 
 def _report(exported: Exported, console: Console) -> None:
     figures = exported.info.parity
-    console.print(
-        f"Compared with the model on {figures['pictures']} pictures: {figures['stages']} stages are the same up to "
-        f"{figures['largest_share_of_bound']:.0%} of what rounding may do, {figures['choices']} choices are right."
-    )
+    if figures["stages"]:
+        console.print(
+            f"Compared with the model on {figures['pictures']} pictures: {figures['stages']} stages are the same up to "
+            f"{figures['largest_share_of_bound']:.0%} of what rounding may do, {figures['choices']} choices are right."
+        )
+    else:
+        console.print("Read again, every weight is that of the checkpoint.")
     console.print(
         f"Of {figures['detections']} detections {figures['matched']} agree, up to {figures['max_box_error_px']:.1g} px "
         f"and a score of {figures['max_score_error']:.1g}."
