@@ -2,7 +2,7 @@
 
 ``docs/losses.md`` from a result of `brs-detr bench losses --device cpu`, ``docs/reproduce.md`` from results of
 `bench cost` and `bench train-step`, ``docs/detectors.md`` from the rows of the tables, `bench train-step --suite paper`
-and `compare_losses.py`, ``docs/export.md`` from those of `export_parity.py` and `bench inference`,
+and `compare_losses.py`, ``docs/export.md`` from those of `export_gate.py`, `export_parity.py` and `bench inference`,
 ``docs/reliability.md`` from marks of the tests and from `soak.py`, ``docs/install.md`` from `busy_machine.py`.
 
 python benchmarks/update_docs.py                 # all of them, from benchmarks/results
@@ -98,8 +98,10 @@ def detectors_page(text: str) -> str:
 def export_page(text: str) -> str:
     """``docs/export.md``, likewise."""
     parity_markdown = runpy.run_path(str(ROOT / "benchmarks" / "export_parity.py"))["parity_markdown"]
+    gate_markdown = runpy.run_path(str(ROOT / "benchmarks" / "export_gate.py"))["gate_markdown"]
     parity, latency = records("export_parity_cpu.json"), records("inference_*.json")
-    return fill(text, {"parity": parity_markdown(parity), "latency": latency_markdown(latency)})
+    gate = gate_markdown(records("export_gate_cpu.json"))
+    return fill(text, {"parity": parity_markdown(parity), "latency": latency_markdown(latency), "gate": gate})
 
 
 def install_page(text: str) -> str:

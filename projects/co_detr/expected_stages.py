@@ -117,13 +117,10 @@ class ExpectedStages:
 
     def _run_atss(self, found: Mapping[str, Tensor], num_images: int) -> dict[str, Tensor]:
         """Maps of the anchor head, ``[B, N, channels]`` each."""
-        names, channels = (
-            ("anchor_logits", "anchor_deltas", "anchor_centerness"),
-            (found["anchor_logits"].shape[2], 4, 1),
-        )
+        channels = {"anchor_logits": found["anchor_logits"].shape[2], "anchor_deltas": 4, "anchor_centerness": 1}
         return {
             name: _repeated(flatten_levels(maps, number), num_images)
-            for name, maps, number in zip(names, self.anchor_maps, channels, strict=False)
+            for (name, number), maps in zip(channels.items(), self.anchor_maps, strict=False)
         }
 
     def _run_roi(self, found: Mapping[str, Tensor], num_images: int) -> dict[str, Any]:
@@ -174,28 +171,33 @@ class ExpectedStages:
             settings["nms"]["iou_threshold"],
             ((sides, smallest),) if smallest >= 0 else (),
         )
-        head, num_classes = self.model.roi_head.bbox_head, self.model.roi_head.bbox_head.num_classes
-        boxes, is_proposal = computed["proposal_boxes"], found["proposals"] >= 0
-        for name in ("region_logits", "region_deltas"):
-            values[name] = found[name][computed["rows"]], computed[name]
-        logits, scores = found["region_logits"], found["region_scores"]
-        activated = head.loss_cls.get_activation(logits) if head.custom_cls_channels else logits.softmax(-1)
-        values["region_scores"] = scores, activated[:, :num_classes]
+        return Expected(values | self._regions(found, computed), [*choices, proposals, self._best_regions(found)])
+
+    def _regions(self, found: Mapping[str, Tensor], computed: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+        """Of the second stage: what it computes from the proposals, and boxes and scores of that."""
+        head, boxes, is_proposal = self.model.roi_head.bbox_head, computed["proposal_boxes"], found["proposals"] >= 0
+        values = {name: (found[name][computed["rows"]], computed[name]) for name in ("region_logits", "region_deltas")}
+        logits = found["region_logits"]
+        scores = head.loss_cls.get_activation(logits) if head.custom_cls_channels else logits.softmax(-1)
         decoded = head.bbox_coder.decode(boxes, found["region_deltas"], max_shape=self.shape).unflatten(1, (-1, 4))
-        values["region_boxes"] = found["region_boxes"][is_proposal], decoded.view(len(boxes), -1, 4)[is_proposal]
-        candidates = scores.T.flatten()
-        settings = self.model.roi_head.test_cfg
-        final = Choice(
+        values["region_scores"] = found["region_scores"], scores[:, : head.num_classes]
+        values["region_boxes"] = found["region_boxes"][is_proposal], decoded[is_proposal]
+        return values
+
+    def _best_regions(self, found: Mapping[str, Tensor]) -> Choice:
+        """Of every pair of a class and a proposal, class by class."""
+        settings, (num_proposals, num_classes) = self.model.roi_head.test_cfg, found["region_scores"].shape
+        scores, is_proposal = found["region_scores"].T.flatten(), (found["proposals"] >= 0).double()
+        return Choice(
             "detections",
-            candidates,
+            scores,
             found["detections"],
             settings["max_per_img"],
             found["region_boxes"].expand(-1, num_classes, -1).transpose(0, 1).flatten(0, 1),
-            torch.arange(num_classes).repeat_interleave(len(boxes)),
+            torch.arange(num_classes).repeat_interleave(num_proposals),
             settings["nms"]["iou_threshold"],
-            ((candidates, settings["score_thr"]), (is_proposal.double().repeat(num_classes), 0.5)),
+            ((scores, settings["score_thr"]), (is_proposal.repeat(num_classes), 0.5)),
         )
-        return Expected(values, [*choices, proposals, final])
 
     def _anchors(
         self, head: Any, found: Mapping[str, Tensor], computed: Mapping[str, Tensor]

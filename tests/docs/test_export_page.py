@@ -33,6 +33,13 @@ def test_parity() -> None:
         assert record.get("largest_share_of_bound", 0.0) <= 1
 
 
+def test_gate() -> None:
+    records = json.loads((RESULTS / "export_gate_cpu.json").read_text())["records"]
+    markdown = runpy.run_path(str(ROOT / "benchmarks" / "export_gate.py"))["gate_markdown"]
+    assert between("gate") == markdown(records)
+    assert [record["refused"] for record in records] == [None] * len(records)
+
+
 def test_latency() -> None:
     (path,) = RESULTS.glob("inference_*.json")
     assert between("latency") == latency_markdown(json.loads(path.read_text())["records"])
