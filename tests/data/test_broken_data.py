@@ -32,7 +32,7 @@ def test_good_data_have_no_findings(tmp_path: Path, form: str) -> None:
 @pytest.mark.parametrize("name", [*ERRORS, *REST])
 @pytest.mark.fault(
     "Images and annotations",
-    "61 kinds of broken data sets, in COCO, Pascal VOC and YOLO format",
+    "64 kinds of broken data sets, in COCO, Pascal VOC and YOLO format",
     "each is named before the training, with the place and what to do",
 )
 def test_broken_data_give_their_own_finding(tmp_path: Path, name: str) -> None:
@@ -50,3 +50,9 @@ def test_damage_inside_of_an_image_shows_when_it_is_decoded(tmp_path: Path) -> N
     spoil(WRITERS["COCO"](tmp_path / "set"))
     (placed,) = check(tmp_path / "set").of_severity("error")
     assert placed.finding.kind.what == "image with damaged data" and "t11.png" in placed.finding.examples[0]
+
+
+def test_the_number_of_kinds_that_the_documentation_names() -> None:
+    number = f"{len(ERRORS) + len(REST)} kinds of broken data"
+    for page in ("README.md", "docs/reliability.md"):
+        assert number in (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
