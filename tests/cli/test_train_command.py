@@ -96,7 +96,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda data: change(
             data / "annotations" / "train.json", lambda c: c["annotations"][0].update(bbox=[60, 0, 9, 9])
         ),
-        "box outside of the image: 1 (annotation 1",
+        "box outside of the image: 1 of 22 (annotation 1",
     ),
     "unreadable JPEG": (lambda data: (data / "train" / "000002.jpg").write_bytes(b"\xff\xd8 no"), "000002.jpg"),
     "unreadable JPEG to evaluate on": (lambda data: (data / "val" / "000002.jpg").write_bytes(b"no"), "000002.jpg"),

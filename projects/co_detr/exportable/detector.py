@@ -39,7 +39,8 @@ class ExportableCoDETR(nn.Module):
         replace_attention(self.model)
         replace_window_attention(self.model)
         transformer = self.model.query_head.transformer
-        transformer.positional_encoding = ExportablePositions(transformer.positional_encoding)
+        positions = ExportablePositions(transformer.positional_encoding)
+        transformer.positional_encoding = positions.to(transformer.level_embeds.device)
         self.head, self.postprocess, self.nms_keep = head, postprocess, nms_keep or plain_nms_keep
 
     @property
