@@ -315,7 +315,7 @@ ERRORS: dict[str, Broken] = {
     "YOLO: damaged text": Broken(
         lambda folder: (folder / "labels" / "train" / "t05.txt").write_bytes(b"\xff0 1"),
         "error",
-        "annotation file that cannot be read",
+        "annotation file that is not text in UTF-8",
         "labels/train/t05.txt is not text",
         "YOLO",
     ),

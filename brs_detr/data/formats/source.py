@@ -12,6 +12,7 @@ from brs_detr.data.formats.source_files import FolderFiles, describe_folder, lis
 from brs_detr.data.formats.source_split import DataSource, SourceSplit, SplitContent, split_name
 from brs_detr.data.formats.voc import open_voc
 from brs_detr.data.formats.yolo import open_data_yaml, open_yolo
+from brs_detr.data.formats.yolo_folder import require_no_labels
 from brs_detr.data.formats.yolo_names import is_names_file
 from brs_detr.data.formats.yolo_yaml import is_data_yaml
 from brs_detr.errors import UserError
@@ -56,7 +57,10 @@ def open_source(folder: str | Path) -> DataSource:
             f"{f'Give {choices}, or move' if choices else 'Move'} what belongs to the other format away.",
         )
     if not found:
-        raise UserError(f"No data set in {path}, which holds {describe_folder(path)}.{_odd_json(path)}", _FORMATS)
+        odd_json = _odd_json(path)
+        if not odd_json:
+            require_no_labels(list_files(path.parent if path.name.lower() == "labels" else path))
+        raise UserError(f"No data set in {path}, which holds {describe_folder(path)}.{odd_json}", _FORMATS)
     return found[0]
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from brs_detr.data.findings import FaultKind, kind_of
 from brs_detr.data.formats.source_dataset import SourceImage, SourceObject, make_dataset
-from brs_detr.data.formats.source_faults import BROKEN_LABEL_FILE, Fault, findings_of
+from brs_detr.data.formats.source_faults import Fault, findings_of
 from brs_detr.data.formats.source_files import FolderFiles, common_folder, list_files, name_below
 from brs_detr.data.formats.source_names import name_faults
 from brs_detr.data.formats.source_sizes import ImageSize, read_sizes
@@ -19,7 +19,7 @@ from brs_detr.data.formats.yolo_folder import YoloFolder, find_yolo, follow_yaml
 from brs_detr.data.formats.yolo_labels import YoloRow, box_xywh, read_label_file
 from brs_detr.data.formats.yolo_names import NUMBERED_NAMES, numbered_names
 from brs_detr.data.formats.yolo_pairs import LabelPairs, pair_labels
-from brs_detr.data.formats.yolo_polygons import POLYGON_ROW, UNCLEAR_ROW, is_unclear
+from brs_detr.data.formats.yolo_polygons import POLYGON_ROW, kind_of_rows
 from brs_detr.data.formats.yolo_yaml import read_data_yaml
 from brs_detr.runtime.images import UnreadableImage
 
@@ -69,8 +69,8 @@ class _Labelled(NamedTuple):
 
     @property
     def is_readable(self) -> bool:
-        """Whether the label file could be read; if not, the image is not one without objects."""
-        return all(kind != BROKEN_LABEL_FILE for kind, _ in self.faults)
+        """Whether anything in the label file could be read; if not, the image is not one without objects."""
+        return bool(self.rows) or not self.faults
 
 
 class _YoloReader:
@@ -99,8 +99,8 @@ class _YoloReader:
         return pair_labels((split.images for split in self.folder.splits.values()), self.folder.files)
 
     @cached_property
-    def _are_rows_unclear(self) -> bool:
-        return is_unclear(row.shape for entry in itertools.chain(*self._labelled.values()) for row in entry.rows)
+    def _kind_of_rows(self) -> FaultKind:
+        return kind_of_rows(row.shape for entry in itertools.chain(*self._labelled.values()) for row in entry.rows)
 
     def _look_up(self, image: Path) -> _Labelled:
         label = self._pairs.labels.get(image)
@@ -112,7 +112,7 @@ class _YoloReader:
     def _read(self, name: str, image_dir: Path) -> SplitContent:
         entries = self._labelled[name]
         own = {entry.image for entry in entries}
-        images, unreadable = self._images([entry for entry in entries if entry.is_readable])
+        images, unreadable = self._images([usable for usable in map(self._usable, entries) if usable.is_readable])
         faults = itertools.chain(
             self._faults_of_all() if name == next(iter(self.folder.splits)) else (),
             self.folder.splits[name].faults,
@@ -129,7 +129,7 @@ class _YoloReader:
         names_file = self.folder.names_file.name
         yield from self.folder.faults
         yield from name_faults(self._names.values(), names_file)
-        if not self.folder.names:
+        if self._names and not self.folder.names:
             yield NUMBERED_NAMES, f"{len(self._names)} classes"
         yield from (fault for image, fault in self._pairs.faults if image is None)
 
@@ -142,8 +142,19 @@ class _YoloReader:
     def _polygons(self, entry: _Labelled) -> Iterator[Fault]:
         """Rows with more than four numbers, which may mean two things where `data.yaml` does not say which."""
         for row in entry.rows:
-            if row.shape != "box" and self.folder.num_keypoint_columns is None:
-                yield UNCLEAR_ROW if self._are_rows_unclear else POLYGON_ROW, f"{entry.where}, line {row.line}"
+            if self._is_ambiguous(row):
+                yield self._kind_of_rows, f"{entry.where}, line {row.line}"
+
+    def _is_ambiguous(self, row: YoloRow) -> bool:
+        return row.shape != "box" and self.folder.num_keypoint_columns is None
+
+    def _usable(self, entry: _Labelled) -> _Labelled:
+        """The image without rows that are refused: what their box would be is not known."""
+        if self._kind_of_rows == POLYGON_ROW:
+            return entry
+        rows = [row for row in entry.rows if not self._is_ambiguous(row)]
+        refused = [(self._kind_of_rows, entry.where)] * (len(entry.rows) - len(rows))
+        return entry._replace(rows=rows, faults=[*entry.faults, *refused])
 
     def _images(self, entries: list[_Labelled]) -> tuple[list[SourceImage], list[Fault]]:
         images: list[SourceImage] = []

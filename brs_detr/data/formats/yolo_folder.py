@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from brs_detr.data.findings import MISSING_IMAGE, FaultKind
 from brs_detr.data.formats.source_faults import MISSING_SPLIT, OUTSIDE_OF_SPLITS, Fault
-from brs_detr.data.formats.source_files import FolderFiles, common_folder, is_image
+from brs_detr.data.formats.source_files import FolderFiles, common_folder, folded, is_image, name_below
 from brs_detr.data.formats.source_split import SPLITS, split_name, split_of_path
 from brs_detr.data.formats.yolo_labels import looks_like_labels
 from brs_detr.data.formats.yolo_names import find_names_files, read_names_files, require_same_names
-from brs_detr.data.formats.yolo_pairs import IMAGE_FOLDERS, label_texts
+from brs_detr.data.formats.yolo_pairs import IMAGE_FOLDERS, label_texts, unread_images
 from brs_detr.data.formats.yolo_yaml import DataYaml, find_images, longest_end
-from brs_detr.errors import UserError
+from brs_detr.data.text import read_text
+from brs_detr.errors import UserError, shortened
 
 WRONG_COUNT = FaultKind("number of classes that does not fit the names", "Mend nc; the names count.", "warning")
+
+UNUSED_LIST = FaultKind(
+    "list of a split that data.yaml passes over",
+    "Left out. Delete the list, or name it in data.yaml (train: train.txt) instead of the images there.",
+    "warning",
+)
 
 _NUM_PEEKED = 20
 
@@ -97,18 +104,71 @@ def follow_yaml(data: DataYaml, files: FolderFiles, is_chosen: bool = False) -> 
     """
     found = {name: _named_split(data, data.splits[name]) for name in SPLITS if name in data.splits}
     splits = {name: split for name, split in found.items() if split.images}
-    lost = [f"{name}: {', '.join(data.splits[name])}" for name in found if name not in splits]
+    lost = [f"{name}: {', '.join(data.splits[name])}{_first(found[name])}" for name in found if name not in splits]
     if not data.splits:
         splits = _splits_by_list(files) or _splits_by_folder(files)
+    if not splits:
+        require_readable_images(files)
     if not splits or ("train" in found and "train" not in splits):
         named = f", {'; '.join(lost)}" if lost else ""
         looked = ", ".join(map(str, data.folders))
-        raise UserError(f"No images where {data.file} says they are{named}; looked in {looked}.", "Mend its paths.")
+        raise UserError(
+            f"No images where {data.file} says they are{named}; looked in {looked}.",
+            "Mend its paths, or those in the lists that it names.",
+        )
     names, names_file = _names_of(data, files, is_chosen)
     faults = [(MISSING_SPLIT, f"{data.file.name}, {text}") for text in lost]
+    faults += [(UNUSED_LIST, text) for text in _passed_over(files, splits) if data.splits]
     if names and data.num_classes not in (None, len(names)):
         faults.append((WRONG_COUNT, f"{data.file.name}: nc is {data.num_classes}, but there are {len(names)} names"))
     return YoloFolder(files, splits, names, names_file, data.num_classes, data.num_keypoint_columns, tuple(faults))
+
+
+def require_no_labels(files: FolderFiles) -> None:
+    """Say why a folder with label files is no data set.
+
+    Raises:
+        UserError: it has label files without images, or without a row.
+    """
+    require_readable_images(files)
+    labels = label_texts(files)
+    if not labels:
+        return
+    first, *_ = labels
+    if not files.images:
+        raise UserError(
+            f"{files.root} has label files, {len(labels)} like {first.as_posix()}, but no image.",
+            "Put the images into a folder images beside labels, under the same names.",
+        )
+    texts = ((label, line, row.strip()) for label in labels for line, row in _rows(files.root / label))
+    for label, line, row in itertools.islice((text for text in texts if text[2]), 1):
+        raise UserError(
+            f"{files.root / label}, line {line}: {row[:40]!r} is no row of a label file.",
+            "A row is a class number, then x and y of the middle, width and height as fractions of the image.",
+        )
+    raise UserError(
+        f"All label files of {files.root} are empty: {shortened([path.as_posix() for path in labels])}.",
+        "Annotate at least one object.",
+    )
+
+
+def _rows(file: Path) -> Iterator[tuple[int, str]]:
+    return enumerate(read_text(file).split("\n"), start=1)
+
+
+def require_readable_images(files: FolderFiles) -> None:
+    """Refuse a folder all of whose images are of a kind that is not read.
+
+    Raises:
+        UserError: it names the first of them.
+    """
+    unread = [] if files.images else unread_images(files)
+    if unread:
+        listed = shortened([path.as_posix() for path in unread])
+        raise UserError(
+            f"The images of {files.root} are of a kind that is not read: {listed}.",
+            "Save them as JPEG or PNG, under the same names.",
+        )
 
 
 def _names_of(data: DataYaml, files: FolderFiles, is_chosen: bool) -> tuple[dict[int, str], Path]:
@@ -136,22 +196,79 @@ def _named_split(data: DataYaml, stated: Sequence[str]) -> YoloSplit:
 
 
 def _splits_by_list(files: FolderFiles) -> dict[str, YoloSplit]:
-    """Splits of `train.txt` and so on at the top of the folder, as Darknet and CVAT write them."""
+    """Splits of `train.txt` and so on, at the top of the folder or in `ImageSets`.
+
+    Raises:
+        UserError: a list leads to no image, or to one in the folder of another split, or a split has two lists.
+    """
     splits: dict[str, YoloSplit] = {}
-    for path in files.ending(".txt"):
-        name = split_name(path.stem)
-        if name is not None and len(path.parts) == 1:
-            if name in splits:
-                raise UserError(f"Two lists for the split {name}: {splits[name].file} and {path}.", "Keep one of them.")
-            images, missing = find_images(path.name, [files.root]) or ([], [])
-            if any(is_image(image) for image in images):
-                splits[name] = _split(files.root / path, images, ((MISSING_IMAGE, text) for text in missing))
-    return {name: splits[name] for name in SPLITS if name in splits}
+    for path in _split_lists(files):
+        name = str(split_name(path.stem))
+        if name in splits:
+            raise UserError(f"Two lists for the split {name}: {splits[name].file} and {path}.", "Keep one of them.")
+        images, missing = find_images(path.as_posix(), [files.root]) or ([], [])
+        if not any(map(is_image, images)):
+            line = read_text(files.root / path).strip().split("\n")[0]
+            raise UserError(
+                f"No line of {files.root / path} leads to an image; the first is {line!r}.",
+                "Write the path of an image into each line, such as images/a.jpg, or delete the list.",
+            )
+        splits[name] = _split(files.root / path, images, ((MISSING_IMAGE, text) for text in missing))
+    _require_own_folders(files, splits)
+    return _with_strays(files, {name: splits[name] for name in SPLITS if name in splits})
+
+
+def _split_lists(files: FolderFiles) -> list[Path]:
+    """The lists of splits: text files with lines that are no labels of an image called `train.jpg` or so."""
+    texts = [path for path in files.ending(".txt") if split_name(path.stem) is not None]
+    texts = [path for path in texts if len(path.parts) == 1 or path.parts[0].lower() == "imagesets"]
+    return [path for path in texts if read_text(files.root / path).strip() and not looks_like_labels(files.root / path)]
+
+
+def _require_own_folders(files: FolderFiles, splits: dict[str, YoloSplit]) -> None:
+    """Refuse lists that put an image into another split than its folder does, where both splits have a folder."""
+    in_folder = {split_of_path(path) for path in files.images}
+    for name, split in splits.items():
+        for image in split.images if name in in_folder else ():
+            path = Path(name_below(image, files.root))
+            if split_of_path(path) not in (None, name):
+                raise UserError(
+                    f"{split.file} lists {path.as_posix()}, which the folder puts into {split_of_path(path)}.",
+                    "Delete the lists, or write a data.yaml that names them: train: train.txt, val: val.txt.",
+                )
+
+
+def _with_strays(files: FolderFiles, splits: dict[str, YoloSplit]) -> dict[str, YoloSplit]:
+    """Splits of lists, the first with the labelled images that none of them lists."""
+    listed = {image.resolve() for split in splits.values() for image in split.images}
+    labelled = {folded(label.stem) for label in label_texts(files)} if splits else set()
+    strays = [path for path in files.images if not labelled.isdisjoint({folded(path.name), folded(path.stem)})]
+    faults = [(OUTSIDE_OF_SPLITS, path.as_posix()) for path in strays if (files.root / path).resolve() not in listed]
+    first = next(iter(splits), None)
+    return {
+        name: replace(split, faults=(*split.faults, *faults)) if name == first else split
+        for name, split in splits.items()
+    }
+
+
+def _passed_over(files: FolderFiles, splits: dict[str, YoloSplit]) -> Iterator[str]:
+    """Lists of splits with other images than the split of that name has."""
+    for path in _split_lists(files):
+        images, _ = find_images(path.as_posix(), [files.root]) or ([], [])
+        split = splits.get(str(split_name(path.stem)))
+        own = {image.resolve() for image in split.images} if split else set()
+        if own != {image.resolve() for image in images}:
+            yield path.as_posix()
+
+
+def _first(split: YoloSplit) -> str:
+    return f" ({split.faults[0][1]})" if split.faults else ""
 
 
 def _splits_by_folder(files: FolderFiles) -> dict[str, YoloSplit]:
     in_folder = [path for path in files.images if any(part.lower() in IMAGE_FOLDERS for part in path.parts[:-1])]
     by_split: dict[str, list[Path]] = {}
+    _require_one_word(files, in_folder or files.images)
     for path in in_folder or files.images:
         by_split.setdefault(split_of_path(path) or "all", []).append(path)
     strays = by_split.pop("all") if len(by_split) > 1 and "all" in by_split else []
@@ -162,6 +279,21 @@ def _splits_by_folder(files: FolderFiles) -> dict[str, YoloSplit]:
         name: _split(common_folder(images, files.root), images, faults if name == names[0] else [])
         for name, images in splits.items()
     }
+
+
+def _require_one_word(files: FolderFiles, images: Iterable[Path]) -> None:
+    """Refuse folders that are called differently and mean one split, such as `val` and `valid`."""
+    words: dict[str, dict[str, Path]] = {}
+    for path in images:
+        folders = [folder for folder in reversed(path.parents) if split_name(folder.name) is not None]
+        for folder in folders[:1]:
+            words.setdefault(str(split_name(folder.name)), {}).setdefault(folder.name.lower(), folder)
+    for name, folders_by_word in words.items():
+        if len(folders_by_word) > 1:
+            listed = " and ".join(sorted(folder.as_posix() for folder in folders_by_word.values()))
+            raise UserError(
+                f"{files.root} has two folders for the split {name}: {listed}.", "Keep or merge one of them."
+            )
 
 
 def _split(file: Path, images: Iterable[Path], faults: Iterable[Fault]) -> YoloSplit:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brs_detr.data.findings import FaultKind
-from brs_detr.data.formats.source_faults import BROKEN_LABEL_FILE, BROKEN_OBJECT, Fault
+from brs_detr.data.formats.source_faults import BROKEN_LABEL_FILE, BROKEN_OBJECT, NOT_UTF8_FILE, Fault
 from brs_detr.data.formats.yolo_polygons import Shape, shape_of
 from brs_detr.data.text import NotUtf8, decoded
 
 PIXEL_ROW = FaultKind(
-    "row in pixels instead of fractions", "Divide x by the width and y by the height of the image, as YOLO does."
+    "row in pixels instead of fractions",
+    "YOLO has fractions of the image. Divide pixels by its width (x) and height (y), or percent by 100.",
 )
 
 _MAX_FRACTION = 2.0
@@ -60,7 +61,7 @@ def read_label_file(
     except OSError as error:
         return [], [(BROKEN_LABEL_FILE, f"{where}: {error.strerror}")]
     except NotUtf8 as error:
-        return [], [(BROKEN_LABEL_FILE, error.message.rstrip("."))]
+        return [], [(NOT_UTF8_FILE, error.message.rstrip("."))]
     rows: list[YoloRow] = []
     faults: list[Fault] = []
     for line, row in enumerate(text.split("\n"), start=1):
@@ -79,8 +80,8 @@ def looks_like_labels(file: Path) -> bool | None:
         text = decoded(file.read_bytes(), file.name)
     except (OSError, NotUtf8):
         return True
-    row = next(filter(None, map(str.strip, text.split("\n"))), "")
-    return sum(map(_is_number, _COLUMNS.split(row))) >= _MIN_COLUMNS if row else None
+    rows = list(filter(None, map(str.strip, text.split("\n"))))
+    return any(sum(map(_is_number, _COLUMNS.split(row))) >= _MIN_COLUMNS for row in rows) if rows else None
 
 
 def box_xywh(box_xyxy_norm: Sequence[float], size: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -113,9 +114,9 @@ def _read_row(row: str, line: int, num_keypoint_columns: int | None) -> YoloRow 
     odd_count = _odd_count(len(numbers), num_keypoint_columns)
     if odd_count:
         return BROKEN_OBJECT, f"{len(numbers)} numbers behind the class, {odd_count}"
-    if max(map(abs, numbers)) > _MAX_FRACTION:
-        return PIXEL_ROW, _shortened(row)
     shape = "polygon" if num_keypoint_columns == 0 and len(numbers) > 4 else shape_of(numbers)
+    if shape != "tracked" and max(map(abs, numbers)) > _MAX_FRACTION:
+        return PIXEL_ROW, _shortened(row)
     return YoloRow(int(number), _corners(numbers), line, shape)
 
 
@@ -128,7 +129,8 @@ def _odd_count(count: int, num_keypoint_columns: int | None) -> str:
     if count == 5:
         return "but a box has 4; if one is a confidence, as predictions have it, take it out"
     if count < 6 or count % 2:
-        return "neither 4 nor the corners of a polygon; a box with key points needs kpt_shape in data.yaml"
+        extra = "; take out a confidence behind a polygon" if count > 6 else ""
+        return f"neither 4 nor the corners of a polygon{extra}; a box with key points needs kpt_shape in data.yaml"
     return ""
 
 

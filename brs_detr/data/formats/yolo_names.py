@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from brs_detr.data.findings import FaultKind
 from brs_detr.data.formats.source_files import FolderFiles
 from brs_detr.data.formats.source_names import class_name
+from brs_detr.data.formats.yolo_labels import looks_like_labels
 from brs_detr.data.text import read_text
 from brs_detr.errors import UserError
 
@@ -19,6 +21,9 @@ NUMBERED_NAMES = FaultKind(
 
 _FILES = ("classes.txt", "obj.names", "_darknet.labels", "labels.txt", "names.txt")
 
+_COMMENT = re.compile(r"\s*#.*\w")
+_NUMBERED = re.compile(r"\s*(?P<number>\d{1,6})(?:\s*(?P<colon>:)\s*|\s+)(?P<name>\S.*)")
+
 
 def is_names_file(path: Path) -> bool:
     """Whether a file is where YOLO tools write class names."""
@@ -26,8 +31,14 @@ def is_names_file(path: Path) -> bool:
 
 
 def find_names_files(files: FolderFiles) -> list[Path]:
-    """The files with class names, those nearest to the top of the folder first."""
-    paths = sorted(filter(is_names_file, files.paths), key=lambda path: (len(path.parts), path))
+    """The files with class names, those nearest to the top of the folder first.
+
+    The label file of an image that is called `names.jpg` or so is none.
+    """
+    images = {image.with_suffix("") for image in files.images}
+    found = [path for path in files.paths if is_names_file(path)]
+    found = [path for path in found if path.with_suffix("") not in images or not looks_like_labels(files.root / path)]
+    paths = sorted(found, key=lambda path: (len(path.parts), path))
     return [files.root / path for path in paths]
 
 
@@ -63,9 +74,30 @@ def require_same_names(file: Path, names: Mapping[int, str], other_file: Path, o
 
 
 def read_names_file(file: Path) -> dict[int, str]:
-    """Class name by number: the number is the line, counted from 0, so that a blank line in between counts as well."""
+    """Class name by number: the number is the line, counted from 0, so that a blank line in between counts as well.
+
+    Where each line begins with a number and a colon, or with the number that it has, the number is not in the name.
+
+    Raises:
+        UserError: the file cannot be read, or begins with a comment.
+    """
     text = read_text(file).rstrip()
-    return {number: class_name(line) for number, line in enumerate(text.split("\n"))} if text else {}
+    lines = text.split("\n") if text else []
+    if lines and _COMMENT.match(lines[0]):
+        raise UserError(
+            f"{file}, line 1: {lines[0].strip()!r} is a comment, but each line is the name of a class.",
+            "Delete the line. If it is a name, write the names into data.yaml.",
+        )
+    return _numbered_lines(lines) or dict(enumerate(map(class_name, lines)))
+
+
+def _numbered_lines(lines: list[str]) -> dict[int, str]:
+    """Names by the numbers that stand before them, empty where the lines are names as they are."""
+    matches = list(filter(None, map(_NUMBERED.fullmatch, filter(str.strip, lines))))
+    names = {int(match["number"]): class_name(match["name"]) for match in matches}
+    is_numbered = len(names) == len(list(filter(str.strip, lines)))
+    are_all_marked = all(match["colon"] for match in matches)
+    return names if is_numbered and (are_all_marked or list(names) == list(range(len(lines)))) else {}
 
 
 def numbered_names(numbers: Iterable[int], num_classes: int | None) -> dict[int, str]:

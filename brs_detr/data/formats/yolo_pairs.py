@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from brs_detr.data.findings import FaultKind
-from brs_detr.data.formats.source_faults import LABEL_WITHOUT_IMAGE, Fault
+from brs_detr.data.formats.source_faults import LABEL_WITHOUT_IMAGE, UNREAD_SUFFIX, Fault
 from brs_detr.data.formats.source_files import DiskNames, FolderFiles, folded, is_image, name_below
 from brs_detr.data.formats.source_split import split_name
 from brs_detr.data.formats.yolo_labels import looks_like_labels
@@ -24,6 +24,9 @@ MISPLACED_LABEL = FaultKind(
 
 IMAGE_FOLDERS = ("images", "jpegimages")
 """Names, in lower case, of folders beside which `labels` is expected."""
+
+_TEXTS = (".txt", ".json", ".xml", ".csv", ".yaml", ".yml", ".md")
+"""Suffixes of files that may lie beside an image under its name."""
 
 
 def label_folders(folder: Path) -> Iterator[Path]:
@@ -69,7 +72,7 @@ def pair_labels(splits: Iterable[Sequence[Path]], files: FolderFiles) -> LabelPa
     faults = itertools.chain(
         _shared(labels, files.root),
         _rivals(labels, found, files.root),
-        _unused(unused, bare, files.root),
+        _unused(unused, bare, files),
         _unlabelled([images for images in splits if labels.keys().isdisjoint(images)], unused, bare, files.root),
     )
     return LabelPairs(labels, list(faults))
@@ -158,11 +161,22 @@ def _rivals(labels: dict[Path, Path], found: dict[Path, list[Path]], root: Path)
             yield image, (RIVAL_LABELS, f"{name_below(image, root)}: {listed}")
 
 
-def _unused(labels: list[Path], bare: dict[str, Path], root: Path) -> Iterator[tuple[Path | None, Fault]]:
+def unread_images(files: FolderFiles) -> list[Path]:
+    """Files that are called like a text file, as its image would be, and are of no kind that is read."""
+    texts = {folded(path.stem) for path in files.ending(".txt") if not is_other_text(path)}
+    others = [path for path in files.paths if not is_image(path) and path.suffix.lower() not in _TEXTS]
+    return [path for path in others if folded(path.stem) in texts]
+
+
+def _unused(labels: list[Path], bare: dict[str, Path], files: FolderFiles) -> Iterator[tuple[Path | None, Fault]]:
     """Label files that no image looks for. `bare` are the images without one by their names."""
+    root = files.root
+    unread = {folded(path.stem): path for path in unread_images(files)} if labels else {}
     for label in labels:
         image = bare.get(folded(label.stem))
-        if image is None:
+        if image is None and folded(label.stem) in unread:
+            yield None, (UNREAD_SUFFIX, f"{name_below(label, root)}: {unread[folded(label.stem)].as_posix()}")
+        elif image is None:
             yield None, (LABEL_WITHOUT_IMAGE, name_below(label, root))
         else:
             yield image, (MISPLACED_LABEL, _looked_for(label, image, root))

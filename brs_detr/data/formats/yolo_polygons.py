@@ -8,12 +8,19 @@ from typing import Literal
 
 from brs_detr.data.findings import FaultKind
 
-Shape = Literal["box", "polygon", "key points", "either"]
-"""What a row can be: four numbers are a box; more of them a polygon, a box with key points in it, or either."""
+Shape = Literal["box", "polygon", "key points", "either", "tracked"]
+"""What a row can be: four numbers are a box; more of them a polygon, a box with key points in it, or either.
+
+`tracked` has a confidence and the number of a track at its end, as the predictions of a tracker do.
+"""
 
 UNCLEAR_ROW = FaultKind(
     "row that may be a polygon, or a box with key points (landmarks)",
     "Say which in data.yaml: kpt_shape: [5, 2] for a box and 5 points of 2 numbers, kpt_shape: [0, 2] for polygons.",
+)
+TRACKED_ROW = FaultKind(
+    "row with a confidence and the number of a track behind its box or polygon",
+    "Take the last two numbers out. If they are the last corner of a polygon, say kpt_shape: [0, 2] in data.yaml.",
 )
 POLYGON_ROW = FaultKind(
     "row that is read as a polygon",
@@ -41,12 +48,22 @@ def shape_of(numbers: Sequence[float]) -> Shape:
     """
     if len(numbers) == 4:
         return "box"
-    is_inside = all(-_MAX_POLYGON_OVERHANG <= number <= 1 + _MAX_POLYGON_OVERHANG for number in numbers)
-    if not is_inside:
+    if _is_tracked(numbers):
+        return "tracked"
+    if not all(map(_is_near_image, numbers)):
         return "key points"
     if not _has_key_points(numbers):
         return "polygon"
     return "either" if _is_second_near(_pairs(numbers)) else "key points"
+
+
+def kind_of_rows(shapes: Iterable[Shape]) -> FaultKind:
+    """What the rows of a data set, which are alike, are where they have more than four numbers."""
+    counts = Counter(shapes)
+    tracked = counts.pop("tracked", 0)
+    if tracked and tracked >= counts["polygon"] + counts["key points"] + counts["either"]:
+        return TRACKED_ROW
+    return UNCLEAR_ROW if is_unclear(counts.elements()) else POLYGON_ROW
 
 
 def is_unclear(shapes: Iterable[Shape]) -> bool:
@@ -54,6 +71,20 @@ def is_unclear(shapes: Iterable[Shape]) -> bool:
     counts = Counter(shapes)
     is_undecided = counts["either"] > 0 and counts["polygon"] == 0
     return is_undecided or counts["key points"] > counts["polygon"]
+
+
+def _is_tracked(numbers: Sequence[float]) -> bool:
+    """Whether a confidence and a whole number follow that is no coordinate, or a box: 1 may end a polygon."""
+    *places, confidence, track = numbers
+    is_end = 0 <= confidence <= 1 and track >= 0 and float(track).is_integer()
+    if not is_end or not all(map(_is_near_image, places)) or _has_key_points(numbers):
+        return False
+    is_box = len(places) == 4 and _fits(places[0], places[2]) and _fits(places[1], places[3])
+    return is_box or not _is_near_image(track)
+
+
+def _is_near_image(number: float) -> bool:
+    return -_MAX_POLYGON_OVERHANG <= number <= 1 + _MAX_POLYGON_OVERHANG
 
 
 def _is_second_near(corners: list[Point]) -> bool:

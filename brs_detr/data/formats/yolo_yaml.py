@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from brs_detr.data.formats.source_files import DiskNames, is_image, list_files
+from brs_detr.data.formats.source_files import DiskNames, folded, is_image, list_files
 from brs_detr.data.formats.source_names import class_name
 from brs_detr.data.formats.source_split import split_name
 from brs_detr.data.text import NotUtf8, read_text
@@ -131,10 +131,14 @@ def _ends(stated: str, folders: list[Path]) -> Iterator[Path]:
 
 
 def _listed_images(file: Path, folders: list[Path]) -> tuple[list[Path], list[str]]:
-    """The images of a list, and the lines that lead nowhere or, shortened, to one file with other lines."""
+    """The images of a list, and the lines that lead nowhere or, shortened, to one file with other lines.
+
+    A line that is a name alone, with or without suffix, leads to the one image of that name below the folders.
+    """
     names = DiskNames()
     lines = dict.fromkeys(filter(None, map(str.strip, read_text(file).split("\n"))))
     found = {line: longest_end(line, folders, names) for line in lines}
+    found |= _named_alone([line for line, path in found.items() if path is None and "/" not in line], folders)
     claims = Counter(found.values())
     for line, path in found.items():
         if path is not None and claims[path] > 1 and path not in itertools.islice(_ends(line, folders), len(folders)):
@@ -143,10 +147,25 @@ def _listed_images(file: Path, folders: list[Path]) -> tuple[list[Path], list[st
     return images, [f"{line}, named in {file.name}" for line, path in found.items() if path is None]
 
 
+def _named_alone(lines: list[str], folders: list[Path]) -> dict[str, Path | None]:
+    """The one image of a name, in the first of the folders with images of that name."""
+    found: dict[str, Path | None] = {}
+    for folder in dict.fromkeys(folders) if lines else ():
+        images: dict[str, set[Path]] = {}
+        for image in list_files(folder).images:
+            for name in (image.name, image.stem):
+                images.setdefault(folded(name), set()).add(folder / image)
+        for line in lines:
+            paths = images.get(folded(line), set())
+            if paths:
+                found.setdefault(line, paths.pop() if len(paths) == 1 else None)
+    return found
+
+
 def _load(file: Path) -> Any:
     """Every scalar stays the text that it is: `names: [no, 1]` are two names, not a truth value and a number."""
     try:
-        return yaml.load(read_text(file), Loader=_OneOfAKey)  # as safe as SafeLoader
+        fields = yaml.load(read_text(file), Loader=_OneOfAKey)  # as safe as SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -154,6 +173,18 @@ def _load(file: Path) -> Any:
         raise UserError(f"{file} is not valid YAML: {reason}{where}.", "Mend the file.") from None
     except RecursionError:
         raise UserError(f"{file} is not valid YAML: it has lists in lists without end.", "Mend the file.") from None
+    return _in_lower_case(file, fields) if isinstance(fields, dict) else fields
+
+
+def _in_lower_case(file: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    """The keys that count in lower case, as others write `Train` and `Names`."""
+    folded: dict[str, Any] = {}
+    for key, value in fields.items():
+        lower = key.lower() if key.lower() in (*_KEYS, "names", "nc", "path", "kpt_shape") else key
+        if lower in folded:
+            raise UserError(f"{file} has the key '{lower}' twice, in capitals and not.", "Keep one of them.")
+        folded[lower] = value
+    return folded
 
 
 class _OneOfAKey(yaml.BaseLoader):

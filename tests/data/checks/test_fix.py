@@ -267,11 +267,17 @@ def test_images_are_copied_where_links_cannot_be_made(good: Path, monkeypatch: p
     assert listing(target / "train") == listing(good / "train")
 
 
-@pytest.mark.parametrize("name", ["YOLO: damaged text", "VOC: broken XML"])
-def test_an_image_whose_labels_cannot_be_read_is_left_out(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("YOLO: damaged text", "annotation file that is not text in UTF-8"),
+        ("VOC: broken XML", "annotation file that cannot be read"),
+    ],
+)
+def test_an_image_whose_labels_cannot_be_read_is_left_out(tmp_path: Path, name: str, what: str) -> None:
     make_broken(tmp_path / "set", name)
     target, changes = fix(tmp_path / "set")
-    assert changes["train"] == {"left out: annotation file that cannot be read": 1}
+    assert changes["train"] == {f"left out: {what}": 1}
     assert len(read_annotations(target / "annotations" / "train.json")["images"]) == 11
 
 

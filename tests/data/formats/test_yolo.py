@@ -14,19 +14,20 @@ from brs_detr.data.checks.check import find_faults
 from brs_detr.data.findings import MISSING_IMAGE, UNREADABLE_IMAGE, FaultKind
 from brs_detr.data.formats.source import open_source
 from brs_detr.data.formats.source_faults import (
-    BROKEN_LABEL_FILE,
     BROKEN_OBJECT,
     LABEL_WITHOUT_IMAGE,
     MISSING_SPLIT,
+    NOT_UTF8_FILE,
     OUTSIDE_OF_SPLITS,
+    UNREAD_SUFFIX,
 )
 from brs_detr.data.formats.source_names import EMPTY_NAME, SIMILAR_NAMES
 from brs_detr.data.formats.source_split import SplitContent
 from brs_detr.data.formats.yolo import UNKNOWN_CLASS
-from brs_detr.data.formats.yolo_folder import WRONG_COUNT
+from brs_detr.data.formats.yolo_folder import UNUSED_LIST, WRONG_COUNT
 from brs_detr.data.formats.yolo_names import NUMBERED_NAMES
 from brs_detr.data.formats.yolo_pairs import SHARED_LABEL
-from brs_detr.data.formats.yolo_polygons import POLYGON_ROW, UNCLEAR_ROW
+from brs_detr.data.formats.yolo_polygons import POLYGON_ROW, TRACKED_ROW, UNCLEAR_ROW
 from brs_detr.errors import UserError
 
 ROW = "0 0.5 0.5 0.5 0.4\n"
@@ -106,7 +107,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], FaultKind, str]] = {
         "labels/train/a.txt, line 1: class 2, but data.yaml has 2 names, numbered from 0",
     ),
     "words": (lambda yolo: (yolo / LABEL).write_text("x"), BROKEN_OBJECT, "labels/train/a.txt, line 1: 'x' are not"),
-    "binary": (lambda yolo: (yolo / LABEL).write_bytes(b"\xff"), BROKEN_LABEL_FILE, "labels/train/a.txt is not text"),
+    "binary": (lambda yolo: (yolo / LABEL).write_bytes(b"\xff"), NOT_UTF8_FILE, "labels/train/a.txt is not text"),
     "broken image": (
         lambda yolo: (yolo / "images/train/a.jpg").write_text("x"),
         UNREADABLE_IMAGE,
@@ -310,13 +311,13 @@ def test_labels_behind_many_empty_ones_are_found(tmp_path: Path) -> None:
 def test_empty_labels_alone_are_no_data_set(tmp_path: Path) -> None:
     write_pictures(tmp_path, "a.jpg")
     write_texts(tmp_path, {"a.txt": ""})
-    with pytest.raises(UserError, match="No data set in"):
+    with pytest.raises(UserError, match=r"All label files of .* are empty: a\.txt\."):
         open_source(tmp_path)
 
 
 def test_labels_without_any_image_are_no_data_set_unless_the_yaml_says_so(tmp_path: Path) -> None:
     write_texts(tmp_path / "labels", {"a.txt": ROW})
-    with pytest.raises(UserError, match=r"No data set in .*, which holds labels/ \(1 \.txt\)"):
+    with pytest.raises(UserError, match=r"has label files, 1 like labels/a\.txt, but no image\."):
         open_source(tmp_path)
 
 
@@ -347,7 +348,7 @@ def test_kpt_shape_says_what_longer_rows_are(yolo: Path) -> None:
         (b"0 0.5 0.5 0.5 0.4 0.9\n", BROKEN_OBJECT, "a.txt, line 1: 5 numbers behind the class"),
         (b"0,0.5,0.5,0.5,0.4\n", BROKEN_OBJECT, "a.txt, line 1: '0,0.5,0.5,0.5,0.4' are not numbers"),
         (b"ant 0.5 0.5 0.5 0.4\n", BROKEN_OBJECT, "a.txt, line 1: 'ant 0.5 0.5 0.5 0.4' are not numbers"),
-        (ROW.encode("utf-16-le"), BROKEN_LABEL_FILE, "a.txt is not text in UTF-8 (byte 2, line 1)"),
+        (ROW.encode("utf-16-le"), NOT_UTF8_FILE, "a.txt is not text in UTF-8 (byte 2, line 1)"),
     ],
 )
 @pytest.mark.parametrize("place", ["images/a.jpg labels/a.txt", "a.jpg a.txt"])
@@ -469,3 +470,153 @@ def test_an_absolute_path_in_the_yaml_means_the_same_files(yolo: Path, monkeypat
     monkeypatch.chdir(yolo.parent)
     content = read(Path(yolo.name))
     assert content.findings == () and len(content.dataset["annotations"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind"),
+    [
+        ("0 0.5 0.5 0.2 0.2 0.9 1\n0 0.4 0.4 0.2 0.2 0.9 7\n", TRACKED_ROW),
+        ("0 0.5 0.5 0.2 0.2" + " -1" * 10, UNCLEAR_ROW),
+        ("0 0.5 0.5 0.2 0.2 0.5 0.5 2 0.45 0.45 1", UNCLEAR_ROW),
+    ],
+)
+def test_rows_that_are_refused_give_no_box_and_no_empty_image(yolo: Path, rows: str, kind: FaultKind) -> None:
+    write_texts(yolo / "labels" / "train", {"a.txt": rows})
+    content = read(yolo)
+    assert found(content, kind)[0] == "labels/train/a.txt, line 1"
+    assert content.dataset["annotations"] == [] and files(content) == ["b.jpg"]
+
+
+def test_an_image_none_of_whose_rows_can_be_read_is_not_one_without_objects(yolo: Path) -> None:
+    write_texts(yolo / "labels" / "train", {"a.txt": "0,0.5,0.5,0.2,0.2"})
+    assert files(read(yolo)) == ["b.jpg"]
+
+
+def test_no_names_are_made_up_where_no_class_is_read(tmp_path: Path) -> None:
+    write_pictures(tmp_path, "a.jpg")
+    write_texts(tmp_path, {"a.txt": "cat 0 0 0 35 49 62 87"})
+    assert [finding.kind for finding in read(tmp_path, "all").findings] == [BROKEN_OBJECT]
+
+
+def test_an_image_of_a_kind_that_is_not_read_is_named(yolo: Path) -> None:
+    (yolo / "images" / "train" / "a.jpg").rename(yolo / "images" / "train" / "a.tga")
+    content = read(yolo)
+    assert found(content, UNREAD_SUFFIX) == ["labels/train/a.txt: images/train/a.tga"]
+    assert found(content, LABEL_WITHOUT_IMAGE) == []
+
+
+@pytest.mark.parametrize("yaml", [{}, {"data.yaml": "train: images\nnames: [ant]\n"}])
+def test_images_that_all_are_of_a_kind_that_is_not_read_are_named(tmp_path: Path, yaml: dict[str, str]) -> None:
+    write_texts(tmp_path / "labels", {"a.txt": ROW})
+    write_texts(tmp_path / "images", {"a.tga": ""})
+    write_texts(tmp_path, yaml)
+    with pytest.raises(UserError, match=r"of a kind that is not read: images/a\.tga\.\n  Save them as JPEG or PNG"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["", "labels"])
+def test_labels_without_a_row_are_named(tmp_path: Path, place: str) -> None:
+    write_pictures(tmp_path, "images/a.jpg")
+    write_texts(tmp_path / "labels", {"a.txt": "\n0\n"})
+    with pytest.raises(UserError, match=r"labels/a\.txt, line 2: '0' is no row of a label file"):
+        open_source(tmp_path / place)
+
+
+@pytest.mark.parametrize("yaml", [{}, {"data.yaml": "train: train.txt\nval: val.txt\nnames: [ant, bee]\n"}])
+@pytest.mark.parametrize("suffix", [".jpg", ""])
+def test_a_list_of_names_alone_leads_to_the_images_of_these_names(
+    tmp_path: Path, suffix: str, yaml: dict[str, str]
+) -> None:
+    write_pictures(tmp_path, "images/a.jpg", "images/b.jpg")
+    write_texts(tmp_path / "labels", {"a.txt": ROW, "b.txt": ROW})
+    write_texts(tmp_path, {"train.txt": f"a{suffix}\n", "val.txt": f"b{suffix}\n", "classes.txt": "ant\nbee", **yaml})
+    assert files(read(tmp_path)) == ["a.jpg"] and files(read(tmp_path, "val")) == ["b.jpg"]
+
+
+def test_a_name_alone_that_two_images_have_leads_to_none(yolo: Path) -> None:
+    write_pictures(yolo, "images/val/a.jpg")
+    write_texts(yolo, {"train.txt": "a.jpg\nb.jpg\n", "data.yaml": YAML.replace("images/train", "train.txt")})
+    content = read(yolo)
+    assert files(content) == ["b.jpg"] and found(content, MISSING_IMAGE) == ["a.jpg, named in train.txt"]
+
+
+def test_lists_in_imagesets_count(yolo: Path) -> None:
+    (yolo / "data.yaml").unlink()
+    shutil.copytree(yolo / "images" / "train", yolo / "images" / "all")
+    shutil.copytree(yolo / "labels" / "train", yolo / "labels" / "all")
+    for part in ("images", "labels"):
+        for split in ("train", "val"):
+            shutil.rmtree(yolo / part / split)
+    write_texts(yolo / "ImageSets", {"train.txt": "images/all/a.jpg", "val.txt": "images/all/b.jpg"})
+    assert files(read(yolo)) == ["a.jpg"] and files(read(yolo, "val")) == ["b.jpg"]
+
+
+@pytest.mark.parametrize("yaml", [{}, {"data.yaml": "train: train.txt\nnames: [ant, bee]\n"}])
+def test_a_list_that_leads_nowhere_is_refused_with_its_first_line(yolo: Path, yaml: dict[str, str]) -> None:
+    (yolo / "data.yaml").unlink()
+    write_texts(yolo, {"train.txt": "images/x\nimages/y\n", **yaml})
+    with pytest.raises(UserError, match=r"train\.txt.*images/x"):
+        open_source(yolo)
+
+
+def test_lists_that_contradict_the_folders_are_refused(yolo: Path) -> None:
+    (yolo / "data.yaml").unlink()
+    write_texts(yolo, {"train.txt": "images/train/a.jpg\nimages/val/c.png\n"})
+    with pytest.raises(UserError, match=r"train\.txt lists images/val/c\.png, which the folder puts into val"):
+        open_source(yolo)
+
+
+def test_lists_may_divide_the_only_folder_that_there_is(yolo: Path) -> None:
+    for name in ("data.yaml", "images/val/c.png", "labels/val/c.txt"):
+        (yolo / name).unlink()
+    write_texts(yolo, {"train.txt": "images/train/a.jpg", "val.txt": "images/train/b.jpg"})
+    assert files(read(yolo, "val")) == ["b.jpg"]
+
+
+def test_a_list_that_data_yaml_passes_over_is_named(yolo: Path) -> None:
+    write_texts(yolo, {"train.txt": "images/val/c.png\n", "val.txt": "images/val/c.png\n"})
+    assert found(read(yolo), UNUSED_LIST) == ["train.txt"]
+
+
+def test_two_folders_for_one_split_are_refused(yolo: Path) -> None:
+    (yolo / "data.yaml").unlink()
+    write_pictures(yolo, "images/valid/d.jpg")
+    with pytest.raises(UserError, match="two folders for the split val: images/val and images/valid"):
+        open_source(yolo)
+
+
+def test_labelled_images_that_no_list_names_are_told(yolo: Path) -> None:
+    (yolo / "data.yaml").unlink()
+    write_pictures(yolo, "images/train/unlabelled.jpg")
+    write_texts(yolo, {"train.txt": "images/train/a.jpg", "val.txt": "images/val/c.png"})
+    assert found(read(yolo), OUTSIDE_OF_SPLITS) == ["images/train/b.jpg"]
+
+
+def test_the_label_file_of_an_image_called_names_holds_no_class_names(tmp_path: Path) -> None:
+    write_pictures(tmp_path, "names.jpg", "a.jpg")
+    write_texts(tmp_path, {"names.txt": ROW, "a.txt": ROW})
+    content = read(tmp_path, "all")
+    assert names(content) == ["class_0"] and len(content.dataset["annotations"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "read_as"),
+    [
+        ("0: ant\n1: bee\n", ["ant", "bee"]),
+        ("0 ant\n1 bee\n", ["ant", "bee"]),
+        ("1: bee\n0: ant\n", ["ant", "bee"]),
+        ("1 euro\n2 euro\n", ["1 euro", "2 euro"]),
+        ("#\n$\n", ["#", "$"]),
+    ],
+)
+def test_numbers_before_class_names_are_read_as_such(tmp_path: Path, text: str, read_as: list[str]) -> None:
+    write_pictures(tmp_path, "a.jpg")
+    write_texts(tmp_path, {"a.txt": f"{ROW}1{ROW[1:]}", "classes.txt": text})
+    assert names(read(tmp_path, "all")) == read_as
+
+
+def test_a_comment_is_no_class_name(tmp_path: Path) -> None:
+    write_pictures(tmp_path, "a.jpg")
+    write_texts(tmp_path, {"a.txt": ROW, "classes.txt": "# classes\nant\n"})
+    with pytest.raises(UserError, match=r"classes\.txt, line 1: '# classes' is a comment"):
+        open_source(tmp_path)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brs_detr.data.formats.source_faults import BROKEN_LABEL_FILE, BROKEN_OBJECT
-from brs_detr.data.formats.yolo_labels import PIXEL_ROW, box_xywh, read_label_file
+from brs_detr.data.formats.source_faults import BROKEN_LABEL_FILE, BROKEN_OBJECT, NOT_UTF8_FILE
+from brs_detr.data.formats.yolo_labels import PIXEL_ROW, box_xywh, looks_like_labels, read_label_file
 
 SIDE = 4096
 
@@ -84,7 +84,24 @@ def test_a_row_that_cannot_be_read_is_named_by_its_line(tmp_path: Path, text: st
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"0 \xff\xfe")
-    told = (BROKEN_LABEL_FILE, "a.txt is not text in UTF-8 (byte 3, line 1)")
+    told = (NOT_UTF8_FILE, "a.txt is not text in UTF-8 (byte 3, line 1)")
     assert read_label_file(tmp_path / "a.txt", "a.txt") == ([], [told])
     (_, ((kind, text),)) = read_label_file(tmp_path / "b.txt", "b.txt")
     assert (kind, text) == (BROKEN_LABEL_FILE, "b.txt: No such file or directory")
+
+
+@pytest.mark.parametrize(("num_corners", "cure"), [(4, "take out a confidence behind a polygon"), (3, "confidence")])
+def test_a_confidence_behind_a_polygon_is_named(tmp_path: Path, num_corners: int, cure: str) -> None:
+    (tmp_path / "a.txt").write_text(f"0{' 0.2 0.3' * num_corners} 0.9\n")
+    _, ((kind, text),) = read_label_file(tmp_path / "a.txt", "a.txt")
+    assert kind == BROKEN_OBJECT and cure in text
+
+
+def test_the_cure_for_numbers_that_are_no_fractions_fits_percent_too() -> None:
+    assert "percent by 100" in PIXEL_ROW.cure
+
+
+@pytest.mark.parametrize("head", ["class x y w h", "# class x y w h"])
+def test_a_heading_does_not_hide_the_rows_below_it(tmp_path: Path, head: str) -> None:
+    (tmp_path / "a.txt").write_text(f"{head}\n0 0.5 0.5 0.2 0.2\n")
+    assert looks_like_labels(tmp_path / "a.txt")

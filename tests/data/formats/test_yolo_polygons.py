@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brs_detr.data.formats.yolo_polygons import is_unclear, shape_of
+from brs_detr.data.formats.yolo_polygons import (
+    POLYGON_ROW,
+    TRACKED_ROW,
+    UNCLEAR_ROW,
+    is_unclear,
+    kind_of_rows,
+    shape_of,
+)
 
 FACE = [0.5, 0.4, 0.2, 0.3, 0.45, 0.35, 0.55, 0.35, 0.5, 0.4, 0.46, 0.48, 0.54, 0.48]
 
@@ -20,6 +27,11 @@ FACE = [0.5, 0.4, 0.2, 0.3, 0.45, 0.35, 0.55, 0.35, 0.5, 0.4, 0.46, 0.48, 0.54, 
         ([0.5, 0.4, 0.1, 0.1, 0.5, 0.4, 2, 0, 0, 0], "key points"),
         ([0.5, 0.8, 0.1, 0.1, 0.5, 0.8, 0.9, 0.48, 0.78, 0.7], "either"),  # with a confidence each
         ([0.5, 0.5, 0.45, 0.5, 0.4, 0.4], "either"),
+        ([0.3, 0.57, 0.17, 0.32, 0.9, 1], "tracked"),  # box, confidence, number of the track
+        ([0.3, 0.57, 0.17, 0.32, 0.9, 7], "tracked"),
+        ([0.2, 0.4, 0.4, 0.4, 0.4, 0.7, 0.2, 0.7, 0.9, 7], "tracked"),  # behind a polygon
+        ([0.2, 0.4, 0.4, 0.4, 0.4, 0.7, 0.2, 0.7, 0.9, 1], "polygon"),  # may end at the edge of the image
+        ([0.6, 0.2, 0.9, 0.9, 0.3, 1], "polygon"),
     ],
 )
 def test_a_row_tells_what_it_can_be(numbers: list[float], shape: str) -> None:
@@ -57,3 +69,10 @@ def test_rows_that_all_may_be_either_are_unclear_and_one_polygon_decides() -> No
     assert is_unclear(["box", "either"]) and not is_unclear(["either", "polygon"])
     assert is_unclear(["polygon", "key points", "key points"]) and not is_unclear(["polygon", "key points"])
     assert not is_unclear(["box"]) and not is_unclear([])
+
+
+def test_tracks_count_when_most_of_the_longer_rows_have_one() -> None:
+    assert kind_of_rows(["box", "tracked"]) == TRACKED_ROW
+    assert kind_of_rows(["tracked", "polygon", "polygon"]) == POLYGON_ROW
+    assert kind_of_rows(["tracked", "either", "either"]) == UNCLEAR_ROW
+    assert kind_of_rows(["box"]) == POLYGON_ROW

@@ -95,3 +95,13 @@ def test_paths_of_other_machines_are_found_by_their_end(tmp_path: Path, stated: 
     (tmp_path / "set" / "images").mkdir()
     (tmp_path / "set" / "train" / "images" / "a.jpg").touch()
     assert longest_end(stated, [tmp_path / "set"]) == (tmp_path / "set" / found if found else None)
+
+
+def test_capitals_of_keys_do_not_matter(tmp_path: Path) -> None:
+    file = tmp_path / "data.yaml"
+    file.write_text("Train: images/train\nVal: images/val\nNames: [ant, bee]\nNC: 2\n")
+    data = read_data_yaml(file)
+    assert is_data_yaml(file) and data.names == {0: "ant", 1: "bee"} and list(data.splits) == ["train", "val"]
+    file.write_text("Names: [ant]\nnames: [bee]\n")
+    with pytest.raises(UserError, match="has the key 'names' twice"):
+        read_data_yaml(file)
