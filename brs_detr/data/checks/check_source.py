@@ -59,7 +59,7 @@ def check_source(
         done += len(looks)
     is_sound = not any(finding.kind.is_fatal for part in splits.values() for finding in part.findings)
     common, splits = _lifted(splits)
-    between = (*common, *find_odd_splits(source, is_sound), *_compare(splits, class_names))
+    between = (*common, *find_odd_splits(source, is_sound), *_compare(splits, class_names, is_sound))
     return DataReport(source, class_names, splits, between, resized_to)
 
 
@@ -122,13 +122,15 @@ def _lifted(splits: dict[str, SplitReport]) -> tuple[list[Finding], dict[str, Sp
     return common, rest
 
 
-def _compare(splits: dict[str, SplitReport], class_names: tuple[str, ...]) -> Iterator[Finding]:
+def _compare(splits: dict[str, SplitReport], class_names: tuple[str, ...], is_sound: bool) -> Iterator[Finding]:
     """What only shows when splits are looked at together."""
     usable = {name: part for name, part in splits.items() if part.dataset["categories"]}
     if usable:
         names = {part.split.file: [entry["name"] for entry in part.dataset["categories"]] for part in usable.values()}
         yield from odd_classes(names)
-        yield from find_odd_counts({name: part.statistics.boxes_by_class for name, part in usable.items()}, class_names)
+        counts = {name: part.statistics.boxes_by_class for name, part in usable.items()}
+        if is_sound or any(count.any() for count in counts.values()):  # else an error says why there is no box
+            yield from find_odd_counts(counts, class_names)
     yield from find_leaks([decoded_pictures(name, part.dataset["images"], part.looks) for name, part in splits.items()])
     unlisted = list(_unlisted(splits))
     if unlisted:

@@ -118,7 +118,7 @@ def follow_yaml(data: DataYaml, files: FolderFiles, is_chosen: bool = False) -> 
         )
     names, names_file = _names_of(data, files, is_chosen)
     faults = [(MISSING_SPLIT, f"{data.file.name}, {text}") for text in lost]
-    faults += [(UNUSED_LIST, text) for text in _passed_over(files, splits) if data.splits]
+    faults += [(UNUSED_LIST, text) for text in _passed_over(data, files, splits) if data.splits]
     if names and data.num_classes not in (None, len(names)):
         faults.append((WRONG_COUNT, f"{data.file.name}: nc is {data.num_classes}, but there are {len(names)} names"))
     return YoloFolder(files, splits, names, names_file, data.num_classes, data.num_keypoint_columns, tuple(faults))
@@ -251,9 +251,10 @@ def _with_strays(files: FolderFiles, splits: dict[str, YoloSplit]) -> dict[str, 
     }
 
 
-def _passed_over(files: FolderFiles, splits: dict[str, YoloSplit]) -> Iterator[str]:
+def _passed_over(data: DataYaml, files: FolderFiles, splits: dict[str, YoloSplit]) -> Iterator[str]:
     """Lists of splits with other images than the split of that name has."""
-    for path in _split_lists(files):
+    stated = {Path(text).name for text in itertools.chain(*data.splits.values())}
+    for path in (path for path in _split_lists(files) if path.name not in stated):
         images, _ = find_images(path.as_posix(), [files.root]) or ([], [])
         split = splits.get(str(split_name(path.stem)))
         own = {image.resolve() for image in split.images} if split else set()

@@ -121,3 +121,12 @@ def test_without_splits_it_is_said_what_training_will_do(good: Path) -> None:
     (placed,) = check(good).placed_findings
     assert (placed.split, placed.finding.kind.severity) == ("", "note")
     assert "80 %" in placed.finding.examples[0]
+
+
+def test_an_error_that_leaves_no_box_is_not_followed_by_a_warning_for_each_class(tmp_path: Path) -> None:
+    WRITERS["YOLO"](tmp_path / "set")
+    for file in (tmp_path / "set" / "labels").rglob("*.txt"):
+        file.write_text("0,0.5,0.5,0.2,0.2")
+    report = check_source(open_source(tmp_path / "set"), resized_to=SIZE)
+    assert [placed.finding.kind.what for placed in report.of_severity("error")] == ["object that cannot be read"] * 2
+    assert report.of_severity("warning") == []

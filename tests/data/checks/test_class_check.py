@@ -44,7 +44,3 @@ def test_classes_that_only_one_split_names() -> None:
     (finding,) = odd_classes(names)
     assert finding.count == 2 and finding.examples == ("Only one of a and c knows the classes: ant, cat.",)
     assert list(odd_classes({Path("a"): ["ant"]})) == []
-
-
-def test_classes_of_data_without_any_box_are_not_told_one_by_one() -> None:
-    assert list(find_odd_counts({"all": np.zeros(2, dtype=np.int64)}, ["ant", "bee"])) == []

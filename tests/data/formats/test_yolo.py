@@ -620,3 +620,9 @@ def test_a_comment_is_no_class_name(tmp_path: Path) -> None:
     write_texts(tmp_path, {"a.txt": ROW, "classes.txt": "# classes\nant\n"})
     with pytest.raises(UserError, match=r"classes\.txt, line 1: '# classes' is a comment"):
         open_source(tmp_path)
+
+
+def test_a_list_that_data_yaml_names_is_not_passed_over(yolo: Path) -> None:
+    text = YAML.replace("images/train", "[more.txt, train.txt]")
+    write_texts(yolo, {"train.txt": "images/train/a.jpg", "more.txt": "images/train/b.jpg", "data.yaml": text})
+    assert found(read(yolo), UNUSED_LIST) == [] and files(read(yolo)) == ["b.jpg", "a.jpg"]
