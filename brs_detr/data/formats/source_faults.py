@@ -12,6 +12,7 @@ Fault = tuple[FaultKind, str]
 BROKEN_LABEL_FILE = FaultKind(
     "annotation file that cannot be read", "Mend or export the file again, or take its image out of the data set."
 )
+NOT_UTF8_FILE = FaultKind("annotation file that is not text in UTF-8", "Save the file as UTF-8.")
 BROKEN_OBJECT = FaultKind("object that cannot be read", "Mend or delete these lines or elements.")
 MISSING_LABEL_FILE = FaultKind(
     "missing annotation file", "Put the file there, or take its name out of the list of the split."
@@ -19,6 +20,11 @@ MISSING_LABEL_FILE = FaultKind(
 LABEL_WITHOUT_IMAGE = FaultKind(
     "annotation file without an image",
     "Left out. Put the image there under the same name, or delete the file.",
+    "warning",
+)
+UNREAD_SUFFIX = FaultKind(
+    "annotated image of a kind that is not read",
+    "Left out. Save the image as JPEG or PNG, under the same name.",
     "warning",
 )
 UNANNOTATED_IMAGE = FaultKind(
