@@ -17,7 +17,7 @@ from brs_detr.data.formats.source_faults import (
     Fault,
     findings_of,
 )
-from brs_detr.data.formats.source_files import FolderFiles, common_folder, folded, name_below
+from brs_detr.data.formats.source_files import FolderFiles, common_folder, folded
 from brs_detr.data.formats.source_names import name_faults
 from brs_detr.data.formats.source_sizes import ImageSize, read_sizes
 from brs_detr.data.formats.source_split import DataSource, SourceSplit, SplitContent, split_of_path
@@ -37,10 +37,6 @@ NO_IMAGE_FOUND = FaultKind(
     "split in which no annotation file has its image",
     "Give images of a kind that is read, such as JPEG, the names of their annotation files, or put them where the "
     "folders of these are.",
-)
-ALL_DIFFICULT = FaultKind(
-    "split whose objects are all difficult",
-    "Write <difficult>0</difficult> where an object is to be learnt and measured: difficult ones are neither.",
 )
 WIDTH_FOR_CORNER = FaultKind(
     "box that may have its width and height where xmax and ymax belong",
@@ -150,7 +146,6 @@ class _VocReader:
             *(entry.faults for entry in entries),
             dict.fromkeys(entry.image for entry in entries if not isinstance(entry.image, Path)),
             self._all_lost(entries),
-            self._all_difficult(name),
             ((UNANNOTATED_IMAGE, path.as_posix()) for path in self._unannotated(name)),
             unreadable,
             self._faults_of_all(names.values()) if name == next(iter(self.folder.splits)) else (),
@@ -171,12 +166,6 @@ class _VocReader:
         faults = [entry.image for entry in entries if not isinstance(entry.image, Path)]
         if entries and len(entries) == sum(kind in (LABEL_WITHOUT_IMAGE, UNREAD_SUFFIX) for kind, _ in faults):
             yield NO_IMAGE_FOUND, f"{entries[0].said.where} and the others; the images are {images or 'nowhere'}"
-
-    def _all_difficult(self, name: str) -> Iterator[Fault]:
-        things = [thing for entry in self._located[name] for thing in entry.said.objects]
-        if things and all(thing.is_difficult for thing in things):
-            split = name_below(self.folder.splits[name].file, self.root)
-            yield ALL_DIFFICULT, f"{split if name != 'all' else 'the data set'}: {len(things)} objects"
 
     def _widths(self) -> Iterator[Fault]:
         """Corners out of order, where the far one is a width and a height for all that the boxes say."""

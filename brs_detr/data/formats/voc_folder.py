@@ -83,7 +83,9 @@ def _is_voc(file: Path) -> bool:
 
 def _listed_splits(files: FolderFiles, annotations: Iterable[Path]) -> dict[str, VocSplit]:
     lists = _lists(files)
-    known = _by_name(annotations) if lists else {}
+    if not lists:
+        return {}
+    known = _by_name(annotations)
     known = _by_path(files, annotations, known) | known
     splits: dict[str, VocSplit] = {}
     for name, path in lists:
@@ -119,7 +121,9 @@ def _lists(files: FolderFiles) -> list[tuple[str, Path]]:
 
 
 def _listed_name(stem: str) -> str | None:
-    return stem.lower() if stem.lower() in ("trainval", "all") else split_name(stem)
+    """The split that a list is of by its name, `train` or `train_list`, or `trainval`."""
+    name = stem.lower().removesuffix("_list")
+    return name if name in ("trainval", "all") else split_name(name)
 
 
 def _by_name(annotations: Iterable[Path]) -> dict[str, list[Path]]:
@@ -137,7 +141,7 @@ def _by_name(annotations: Iterable[Path]) -> dict[str, list[Path]]:
 def _by_path(files: FolderFiles, annotations: Iterable[Path], known: Mapping[str, list[Path]]) -> dict[str, list[Path]]:
     """Annotation files by their path and by that of their image, with the suffix and without, in any capitals."""
     paths = {path: [path] for path in annotations}
-    for image in files.images if known else ():
+    for image in files.images:
         below = "/".join((*image.parts[1:-1], image.stem))
         paths[image] = next((known[key] for key in (below, folded(below), image.stem) if key in known), [])
     named: dict[str, list[Path]] = {}
@@ -175,9 +179,9 @@ def _name_of(line: str, known: Container[str]) -> str:
     path = PurePath((pair[1] if pair else name).replace("\\", "/"))
     bare = path.with_suffix("").as_posix() if path.suffix.lower() in _SUFFIXES else path.as_posix()
     otherwise = path.stem if path.is_absolute() or path.suffix.lower() in SUFFIXES else bare
-    tails = ["/".join(path.parts[place:]) for place in range(len(path.parts))]
-    whole = [line, name, tails[0], bare]
-    inside = [tail for tail in tails[1:] if "/" in tail or PurePath(tail).suffix]
+    whole = [line, name, path.as_posix(), bare]
+    tails = ["/".join(path.parts[place:]) for place in range(1, len(path.parts))]
+    inside = [tail for tail in tails if "/" in tail or PurePath(tail).suffix]
     return next((name for name in (*whole, *inside) if name in known or folded(name) in known), otherwise)
 
 

@@ -23,7 +23,7 @@ from brs_detr.data.formats.source_faults import (
     UNREAD_SUFFIX,
 )
 from brs_detr.data.formats.source_split import SplitContent
-from brs_detr.data.formats.voc import ALL_DIFFICULT, COUNTS_FROM_ZERO, NO_IMAGE_FOUND, WIDTH_FOR_CORNER
+from brs_detr.data.formats.voc import COUNTS_FROM_ZERO, NO_IMAGE_FOUND, WIDTH_FOR_CORNER
 from brs_detr.data.formats.voc_file import OTHER_ELEMENTS, OTHER_XML, REPEATED_ELEMENT, SWAPPED_CORNERS
 from brs_detr.data.formats.voc_folder import UNCLEAR_LINE
 from brs_detr.data.formats.voc_pairs import AMBIGUOUS_IMAGE, MISNAMED_IMAGE, SHARED_IMAGE
@@ -528,6 +528,18 @@ def test_lists_are_found_elsewhere(voc: Path, place: str) -> None:
     assert source.splits["train"].file == voc / place / "train.txt"
 
 
+def test_lists_may_be_called_so(voc: Path) -> None:
+    for file in list((voc / "ImageSets/Main").iterdir()):
+        file.rename(voc / f"{file.stem}_list.txt")
+    assert list(open_source(voc).splits) == ["train", "val"]
+
+
+@pytest.mark.parametrize("line", [".", './"', '"" 1', "/", "a//"])
+def test_odd_lines_are_names_without_a_file(voc: Path, line: str) -> None:
+    write_list(voc, "train", "one", line)
+    assert len(found(read(voc), MISSING_LABEL_FILE)) == 1
+
+
 def test_lists_in_two_places_agree_or_are_refused(voc: Path) -> None:
     (voc / "ImageSets/Layout").mkdir()
     write_texts(voc, {"train.txt": "JPEGImages/one.jpg\nJPEGImages/two.jpg\n", "ImageSets/Layout/val.txt": "one\n"})
@@ -556,12 +568,6 @@ def test_images_of_a_kind_that_is_not_read_are_named(voc: Path) -> None:
     (voc / "JPEGImages/three.jpg").rename(voc / "JPEGImages/three.svg")
     (told_of_all,) = found(read(voc, "all"), NO_IMAGE_FOUND)
     assert told_of_all.endswith("the images are of a kind that is not read, as JPEGImages/one.tga")
-
-
-def test_a_split_of_difficult_objects_alone_is_refused(voc: Path) -> None:
-    write_voc(voc, "three", voc_object("dog", (1, 1, 9, 9), difficult=1))
-    assert found(read(voc), ALL_DIFFICULT) == []
-    assert found(read(voc, "val"), ALL_DIFFICULT) == ["ImageSets/Main/val.txt: 1 objects"] and ALL_DIFFICULT.is_fatal
 
 
 def test_xml_in_utf16_beside_the_images_is_recognised(tmp_path: Path) -> None:
