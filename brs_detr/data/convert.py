@@ -98,10 +98,11 @@ class _Steps:
 
 
 def _checked(source: DataSource, steps: _Steps) -> tuple[Finding, ...]:
-    """The findings of all splits, none of them fatal. A split without any object can be converted as well."""
+    """The findings of all splits, none of them fatal. A split without any object can be converted beside another."""
     splits = source.splits.values()
     found = merged(source.folder, *(find_faults(split, steps).found for split in splits)).found
-    findings = Findings(source.folder, tuple(finding for finding in found if finding.kind != NO_BOX))
+    is_empty = not any(split.read().dataset["annotations"] for split in splits)
+    findings = Findings(source.folder, tuple(finding for finding in found if is_empty or finding.kind != NO_BOX))
     findings.refuse_fatal()
     require_same_names({split.file: set(_class_names(split)) for split in splits})
     return findings.found

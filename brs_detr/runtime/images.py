@@ -30,8 +30,8 @@ FORMATS = {
     "TIFF": (".tif", ".tiff"),
     "GIF": (".gif",),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
-    "JPEG2000": (".jp2", ".j2k"),
-    "AVIF": (".avif",),
+    "JPEG2000": (".jp2", ".j2k", ".jpx", ".jpf", ".jpc", ".j2c"),
+    "AVIF": (".avif", ".avifs"),
     "HEIF": (".heic", ".heif"),
 }
 """What is read, by Pillow's name, with the suffixes by which images are found in folders. The content decides."""
@@ -54,6 +54,10 @@ LYING = range(5, 9)
 """Those that exchange width and height."""
 
 NO_IMAGE = "it is not an image"
+"""How the reason begins where a file is no image of a kind that is read."""
+
+DECODER_FAILED = "could not create decoder object"
+"""What Pillow says of a WebP or an AVIF that ends too early."""
 
 _BITS_PER_SAMPLE = 258  # TIFF tag
 _BEGINNINGS = {
@@ -77,9 +81,7 @@ class UnreadableImage(UserError):
         super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].rstrip(), cure)
 
     @classmethod
-    def of(
-        cls, path: str | Path, reason: object, cure: str = "Replace the file, or take it out of the data set."
-    ) -> Self:
+    def of(cls, path: str | Path, reason: object, cure: str = "Replace the file, or leave it out.") -> Self:
         """Say which file cannot be read, and why."""
         error = cls(f"Cannot read the image {path}: {reason}", cure)
         error.reason = str(reason)
@@ -236,7 +238,8 @@ def _too_large(path: str | Path, num_pixels: int, limit: int) -> TooLargeImage:
 def _why_unreadable(error: Exception, path: str | Path, content: bytes | None) -> str:
     """What Pillow's exception says, in a line."""
     if not isinstance(error, UnidentifiedImageError):
-        return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        text = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        return "it is damaged or cut off" if text == DECODER_FAILED else text
     with _stream(path, content) as stream:
         beginning = stream.read(16)
     if not beginning:
@@ -244,4 +247,16 @@ def _why_unreadable(error: Exception, path: str | Path, content: bytes | None) -
     if beginning[4:8] == b"ftyp":
         return "it is a damaged AVIF, or an AVIF or HEIC that Pillow does not read here; save it as JPEG or PNG"
     known = next((name for start, name in _BEGINNINGS.items() if beginning.startswith(start)), None)
-    return f"its header is damaged, or it is a {known} of a kind that is not read" if known else NO_IMAGE
+    return f"its header is damaged, or it is a {known} of a kind that is not read" if known else _other_kind(path)
+
+
+def _other_kind(path: str | Path) -> str:
+    """What a file is not, with the kinds that are read where its suffix is that of another kind of image."""
+    suffix = Path(path).suffix.lower()
+    return f"{NO_IMAGE} of a kind that is read: {', '.join(FORMATS)}" if is_other_image(suffix) else NO_IMAGE
+
+
+def is_other_image(suffix: str) -> bool:
+    """Whether a suffix, in lower case with its dot, is that of images of a kind that is not read."""
+    Image.init()
+    return suffix not in SUFFIXES and (suffix in Image.registered_extensions() or suffix in (".svg", ".jxl"))

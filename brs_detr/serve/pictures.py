@@ -64,6 +64,6 @@ def _too_large(upload: Upload, size: str, max_pixels: int) -> Refusal:
 
 
 def _unreadable(upload: Upload, error: UnreadableImage) -> Refusal:
-    if error.reason == NO_IMAGE:
+    if error.reason.startswith(NO_IMAGE):
         return Refusal(415, f"{upload.title} is in no known format.", f"Known are {_KNOWN}.")
     return Refusal(422, f"{upload.title} cannot be read: {error.reason}.", "Send it again, whole and as a JPEG or PNG.")

@@ -55,6 +55,28 @@ def test_every_format_is_written_and_read_again(tmp_path: Path, layout: str) -> 
         assert all((split.image_dir / image["file_name"]).is_file() for image in data["images"])
 
 
+def test_a_data_set_without_any_object_is_refused(voc: Path, tmp_path: Path) -> None:
+    for file in (voc / "Annotations").iterdir():
+        file.write_text(file.read_text().replace("object>", "item>").replace("bndbox>", "box>"))
+    with pytest.raises(UserError, match="annotation file without any usable box"):
+        convert(voc, tmp_path / "coco")
+    assert not (tmp_path / "coco").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("object>", "item>", r"Annotations/one\.xml: 2 <bndbox> in no <object>"),
+        ("annotation>", "annotations>", r"Annotations/one\.xml: the root element is <annotations>"),
+    ],
+)
+def test_annotations_of_another_kind_are_refused(voc: Path, tmp_path: Path, old: str, new: str, message: str) -> None:
+    for file in (voc / "Annotations").iterdir():
+        file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(UserError, match=message):
+        convert(voc, tmp_path / "coco")
+
+
 def test_zero_area_boxes_are_dropped_and_named(voc: Path, tmp_path: Path) -> None:
     write_voc(voc, "three", voc_object("dog", (9, 9, 9, 9)), voc_object("dog", (3, 3, 8, 8)))
     (warning,) = convert(voc, tmp_path / "coco").findings

@@ -107,7 +107,7 @@ def test_an_unreadable_image_is_named_with_and_without_workers(coco, fault: str,
         list(loader)
     assert str(caught.value).splitlines() == [
         f"Cannot read the image {path}: {reasons[fault]}",
-        "  Replace the file, or take it out of the data set.",
+        "  Replace the file, or leave it out.",
     ]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brs_detr.runtime.images import UnreadableImage, read_pixels
+from brs_detr.runtime.images import SUFFIXES, UnreadableImage, read_pixels
 
 ORIENTATION = 0x0112
 
@@ -91,3 +91,26 @@ def test_formats_that_run_programs_are_not_opened(tmp_path: Path) -> None:
     (tmp_path / "drawing.eps").rename(tmp_path / "p.jpg")
     with pytest.raises(UnreadableImage, match=r"p\.jpg: it is not an image"):
         read_pixels(tmp_path / "p.jpg")
+
+
+def test_a_kind_that_is_not_read_is_named_with_those_that_are(tmp_path: Path) -> None:
+    Image.fromarray(noise(31, 47, 3)).save(tmp_path / "p.tga")
+    (tmp_path / "p.SVG").write_text("<svg/>")
+    (tmp_path / "p.txt").write_text("text")
+    for name, told in (("p.tga", " of a kind that is read: JPEG, PNG, "), ("p.SVG", " of a kind"), ("p.txt", "\n")):
+        with pytest.raises(UnreadableImage, match=f"{name}: it is not an image{told}") as caught:
+            read_pixels(tmp_path / name)
+        assert caught.value.cure == "Replace the file, or leave it out."
+
+
+def test_a_webp_that_ends_early_is_called_damaged(tmp_path: Path) -> None:
+    Image.fromarray(noise(31, 47, 3)).save(tmp_path / "p.webp")
+    content = (tmp_path / "p.webp").read_bytes()
+    (tmp_path / "p.webp").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UnreadableImage, match=r"p\.webp: it is damaged or cut off"):
+        read_pixels(tmp_path / "p.webp")
+
+
+@pytest.mark.parametrize("suffix", [".jpx", ".jpf", ".jpc", ".j2c"])
+def test_suffixes_of_jpeg_2000_are_those_of_images(suffix: str) -> None:
+    assert suffix in SUFFIXES

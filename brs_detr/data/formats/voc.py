@@ -10,16 +10,22 @@ from pathlib import Path
 
 from brs_detr.data.findings import MISSING_IMAGE, FaultKind, kind_of
 from brs_detr.data.formats.source_dataset import SourceImage, SourceObject, make_dataset
-from brs_detr.data.formats.source_faults import LABEL_WITHOUT_IMAGE, UNANNOTATED_IMAGE, Fault, findings_of
-from brs_detr.data.formats.source_files import FolderFiles, common_folder
+from brs_detr.data.formats.source_faults import (
+    LABEL_WITHOUT_IMAGE,
+    UNANNOTATED_IMAGE,
+    UNREAD_SUFFIX,
+    Fault,
+    findings_of,
+)
+from brs_detr.data.formats.source_files import FolderFiles, common_folder, folded
 from brs_detr.data.formats.source_names import name_faults
 from brs_detr.data.formats.source_sizes import ImageSize, read_sizes
 from brs_detr.data.formats.source_split import DataSource, SourceSplit, SplitContent, split_of_path
-from brs_detr.data.formats.voc_file import VocImage, VocObject, read_voc_file
+from brs_detr.data.formats.voc_file import OTHER_XML, VocImage, VocObject, read_voc_file
 from brs_detr.data.formats.voc_folder import VocFolder, VocSplit, find_voc
 from brs_detr.data.formats.voc_pairs import likely_images, pair_images
 from brs_detr.errors import shortened
-from brs_detr.runtime.images import UnreadableImage
+from brs_detr.runtime.images import UnreadableImage, is_other_image
 
 COUNTS_FROM_ZERO = FaultKind(
     "box that begins below 1, so that pixels are taken as counted from 0",
@@ -29,7 +35,8 @@ COUNTS_FROM_ZERO = FaultKind(
 
 NO_IMAGE_FOUND = FaultKind(
     "split in which no annotation file has its image",
-    "Give images the names of their annotation files, or put them where the folders of these are.",
+    "Give images of a kind that is read, such as JPEG, the names of their annotation files, or put them where the "
+    "folders of these are.",
 )
 WIDTH_FOR_CORNER = FaultKind(
     "box that may have its width and height where xmax and ymax belong",
@@ -62,6 +69,12 @@ class _Located:
     said: VocImage
     image: Path | Fault
 
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What is wrong with the file. Without an image it may be of another kind: it is no part of the data set."""
+        has_image = isinstance(self.image, Path)
+        return tuple(fault for fault in self.said.faults if has_image or fault[0] != OTHER_XML)
+
 
 class _VocReader:
     """Reads all splits at once, because class names and the counting of pixels are those of the whole data set."""
@@ -74,10 +87,22 @@ class _VocReader:
         image_dir = common_folder((self.root / image for image in images), otherwise=self.root)
         return SourceSplit(name, split.file, image_dir, cache(partial(self._read, name, image_dir)))
 
-    @property
-    def _no_image(self) -> FaultKind:
+    def _no_image(self, path: Path) -> Fault:
         """What it means that there is no image: one on the list of a split was meant to be used."""
-        return MISSING_IMAGE if self.folder.is_listed else LABEL_WITHOUT_IMAGE
+        where = path.as_posix()
+        others = self._other_images.get(folded(path.stem))
+        if self.folder.is_listed:
+            return MISSING_IMAGE, f"{where}; {shortened(others, 3)} is of a kind that is not read" if others else where
+        return (UNREAD_SUFFIX, f"{where}: {shortened(others, 3)}") if others else (LABEL_WITHOUT_IMAGE, where)
+
+    @cached_property
+    def _other_images(self) -> dict[str, list[str]]:
+        """Files by their stem that are images of another kind by their suffix, or have none."""
+        others: dict[str, list[str]] = {}
+        for path in self.folder.files.paths:
+            if not path.suffix or is_other_image(path.suffix.lower()):
+                others.setdefault(folded(path.stem), []).append(path.as_posix())
+        return others
 
     @cached_property
     def _located(self) -> dict[str, list[_Located]]:
@@ -87,7 +112,8 @@ class _VocReader:
         images = pair_images(said, files.images, (path for path in files.ending(".xml") if path not in said))
         return {
             name: [
-                _Located(said[path], images.get(path, (self._no_image, said[path].where))) for path in split.annotations
+                _Located(said[path], images[path] if path in images else self._no_image(path))
+                for path in split.annotations
             ]
             for name, split in self.folder.splits.items()
         }
@@ -117,7 +143,7 @@ class _VocReader:
         names = {number: name for name, number in self._class_numbers.items()}
         faults = itertools.chain(
             self.folder.splits[name].faults,
-            *(entry.said.faults for entry in entries),
+            *(entry.faults for entry in entries),
             dict.fromkeys(entry.image for entry in entries if not isinstance(entry.image, Path)),
             self._all_lost(entries),
             ((UNANNOTATED_IMAGE, path.as_posix()) for path in self._unannotated(name)),
@@ -135,7 +161,10 @@ class _VocReader:
     def _all_lost(self, entries: list[_Located]) -> Iterator[Fault]:
         """Both sides, where there are annotation files and none finds its image."""
         images = shortened([path.as_posix() for path in self.folder.files.images], 3)
-        if entries and all(entry.image == (LABEL_WITHOUT_IMAGE, entry.said.where) for entry in entries):
+        if not images and self._other_images:
+            images = f"of a kind that is not read, as {next(iter(self._other_images.values()))[0]}"
+        faults = [entry.image for entry in entries if not isinstance(entry.image, Path)]
+        if entries and len(entries) == sum(kind in (LABEL_WITHOUT_IMAGE, UNREAD_SUFFIX) for kind, _ in faults):
             yield NO_IMAGE_FOUND, f"{entries[0].said.where} and the others; the images are {images or 'nowhere'}"
 
     def _widths(self) -> Iterator[Fault]:

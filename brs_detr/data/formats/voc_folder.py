@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
@@ -17,9 +17,10 @@ from brs_detr.runtime.images import SUFFIXES
 
 _NUM_PEEKED = 20
 _HEAD = 4096  # bytes in which the root element must begin
-_ROOT = re.compile(rb"<annotation[\s>]")
+_ROOT = re.compile(rb"<(?:\w+:)?annotation[\s>]", re.IGNORECASE)
 _SUFFIXES = {".xml", *SUFFIXES}
 _COLUMN = re.compile(r"\s+-?[01]$")  # in the list of one class: absent, difficult, present
+_PAIR = re.compile(r"\.\w+\s+(\S.*\.xml)$", re.IGNORECASE)  # an image and its annotation file
 
 UNCLEAR_LINE = FaultKind(
     "name in the list of a split that several annotation files have", "Write the path below Annotations, as a/1."
@@ -57,11 +58,12 @@ def find_voc(files: FolderFiles) -> VocFolder | None:
         files: the folder.
 
     Returns:
-        Its splits: those of `ImageSets/Main/{train,val,test}.txt`, else those whose folders the files lie in, else
+        Its splits: those of `train.txt`, `val.txt` and `test.txt` in `ImageSets/Main`, `ImageSets` or the folder
+        itself, or else in another folder of `ImageSets`; else those whose folders the files lie in, else
         `all`. None when it holds no VOC annotation.
 
     Raises:
-        UserError: a list is not text in UTF-8, or there are two for one split.
+        UserError: a list is not text in UTF-8, two for one split differ, or there are lists of classes alone.
     """
     annotations = files.ending(".xml")
     is_classic = {"jpegimages", "annotations"} <= {path.parts[0].lower() for path in files.paths}
@@ -80,8 +82,17 @@ def _is_voc(file: Path) -> bool:
 
 
 def _listed_splits(files: FolderFiles, annotations: Iterable[Path]) -> dict[str, VocSplit]:
+    lists = _lists(files)
+    if not lists:
+        return {}
     known = _by_name(annotations)
-    splits = {name: _read_list(file, known) for name, file in _lists(files).items()}
+    known = _by_path(files, annotations, known) | known
+    splits: dict[str, VocSplit] = {}
+    for name, path in lists:
+        split = _read_list(files.root, path, known)
+        first = splits.setdefault(name, split)
+        if set(first.annotations) != set(split.annotations):
+            raise UserError(f"Two lists for the split {name}: {first.file} and {split.file}.", "Keep one of them.")
     both = splits.pop("trainval", None)
     if both is not None and "train" not in splits:
         held_out = set(splits["val"].annotations) if "val" in splits else set()
@@ -91,16 +102,28 @@ def _listed_splits(files: FolderFiles, annotations: Iterable[Path]) -> dict[str,
     }
 
 
-def _lists(files: FolderFiles) -> dict[str, Path]:
-    """The lists in `ImageSets/Main` by the split that they are of, or `trainval`."""
-    lists: dict[str, Path] = {}
-    for path in files.ending(".txt"):
-        name = path.stem.lower() if path.stem.lower() in ("trainval", "all") else split_name(path.stem)
-        if name is not None and [part.lower() for part in path.parts[:-1]] == ["imagesets", "main"]:
-            if name in lists:
-                raise UserError(f"Two lists for the split {name}: {lists[name]} and {path}.", "Keep one of them.")
-            lists[name] = files.root / path
-    return lists
+def _lists(files: FolderFiles) -> list[tuple[str, Path]]:
+    """The lists, each with the split that it is of, or `trainval`; the most usual place first."""
+    places = {("imagesets", "main"): 0, ("imagesets",): 1, (): 2}
+    texts = [path for path in files.ending(".txt") if path.parts[0].lower() == "imagesets" or len(path.parts) == 1]
+    ranked = [(places.get(tuple(part.lower() for part in path.parts[:-1]), 3), path) for path in texts]
+    lists = [(rank, name, path) for rank, path in ranked if (name := _listed_name(path.stem)) is not None]
+    usual = any(rank < 3 for rank, _, _ in lists)
+    found = [(name, path) for rank, name, path in sorted(lists) if not usual or rank < 3]
+    of_class = [path for path in texts if len(path.parts) > 1 and _listed_name(path.stem.rpartition("_")[2])]
+    if of_class and not found:
+        raise UserError(
+            f"No list of a split, only lists of single classes: {files.root / of_class[0]}.",
+            f"Write the names of all images of each split into {of_class[0].parent.as_posix()}/train.txt and val.txt, "
+            "or delete the lists.",
+        )
+    return found
+
+
+def _listed_name(stem: str) -> str | None:
+    """The split that a list is of by its name, `train` or `train_list`, or `trainval`."""
+    name = stem.lower().removesuffix("_list")
+    return name if name in ("trainval", "all") else split_name(name)
 
 
 def _by_name(annotations: Iterable[Path]) -> dict[str, list[Path]]:
@@ -115,28 +138,51 @@ def _by_name(annotations: Iterable[Path]) -> dict[str, list[Path]]:
     return loose | known
 
 
-def _read_list(file: Path, known: dict[str, list[Path]]) -> VocSplit:
-    lines = dict.fromkeys(line.strip().strip('"') for line in read_text(file).split("\n"))
+def _by_path(files: FolderFiles, annotations: Iterable[Path], known: Mapping[str, list[Path]]) -> dict[str, list[Path]]:
+    """Annotation files by their path and by that of their image, with the suffix and without, in any capitals."""
+    paths = {path: [path] for path in annotations}
+    for image in files.images:
+        below = "/".join((*image.parts[1:-1], image.stem))
+        paths[image] = next((known[key] for key in (below, folded(below), image.stem) if key in known), [])
+    named: dict[str, list[Path]] = {}
+    for path, found in paths.items():
+        for name in (path.as_posix(), path.with_suffix("").as_posix()):
+            named[name] = named[folded(name)] = found
+    return {name: found for name, found in named.items() if found}
+
+
+def _read_list(root: Path, path: Path, known: Mapping[str, list[Path]]) -> VocSplit:
+    lines = dict.fromkeys(line.strip().strip('"') for line in read_text(root / path).split("\n"))
     paths: dict[Path, None] = {}
     faults: list[Fault] = []
     for line in filter(None, lines):
         name = _name_of(line, known)
         match known.get(name) or known.get(folded(name), []):
-            case [path]:
-                paths[path] = None
+            case [annotation]:
+                paths[annotation] = None
             case []:
-                faults.append((MISSING_LABEL_FILE, f"{name}.xml, named in ImageSets/Main/{file.name}"))
+                faults.append((MISSING_LABEL_FILE, f"{name}.xml, named in {path.as_posix()}"))
             case several:
-                text = " or ".join(path.as_posix() for path in several)
-                faults.append((UNCLEAR_LINE, f"{name}, named in ImageSets/Main/{file.name}: {text}"))
-    return VocSplit(file, tuple(paths), tuple(faults))
+                text = " or ".join(annotation.as_posix() for annotation in several)
+                faults.append((UNCLEAR_LINE, f"{name}, named in {path.as_posix()}: {text}"))
+    return VocSplit(root / path, tuple(paths), tuple(faults))
 
 
 def _name_of(line: str, known: Container[str]) -> str:
-    """The name that a line says: the line itself, or the line without the column or the suffix of a file behind it."""
+    """The name that a line says, as one that is known where it can be.
+
+    It is the line itself, or the line without the column behind it, without the suffix of a file, without the image
+    before it, or without the first folders of a path that leads to a file of the data set.
+    """
     name = _COLUMN.sub("", line).strip('"')
-    bare = name[: -len(PurePath(name).suffix)] if PurePath(name).suffix.lower() in _SUFFIXES else name
-    return next((name for name in (line, name) if name in known or folded(name) in known), bare)
+    pair = _PAIR.search(name)
+    path = PurePath((pair[1] if pair else name).replace("\\", "/"))
+    bare = path.with_suffix("").as_posix() if path.suffix.lower() in _SUFFIXES else path.as_posix()
+    otherwise = path.stem if path.is_absolute() or path.suffix.lower() in SUFFIXES else bare
+    whole = [line, name, path.as_posix(), bare]
+    tails = ["/".join(path.parts[place:]) for place in range(1, len(path.parts))]
+    inside = [tail for tail in tails if "/" in tail or PurePath(tail).suffix]
+    return next((name for name in (*whole, *inside) if name in known or folded(name) in known), otherwise)
 
 
 def _splits_by_folder(files: FolderFiles, annotations: Iterable[Path]) -> dict[str, VocSplit]:

@@ -17,12 +17,14 @@ from brs_detr.data.formats.source_faults import (
     BROKEN_OBJECT,
     LABEL_WITHOUT_IMAGE,
     MISSING_LABEL_FILE,
+    NOT_UTF8_FILE,
     OUTSIDE_OF_SPLITS,
     UNANNOTATED_IMAGE,
+    UNREAD_SUFFIX,
 )
 from brs_detr.data.formats.source_split import SplitContent
 from brs_detr.data.formats.voc import COUNTS_FROM_ZERO, NO_IMAGE_FOUND, WIDTH_FOR_CORNER
-from brs_detr.data.formats.voc_file import SWAPPED_CORNERS
+from brs_detr.data.formats.voc_file import OTHER_ELEMENTS, OTHER_XML, REPEATED_ELEMENT, SWAPPED_CORNERS
 from brs_detr.data.formats.voc_folder import UNCLEAR_LINE
 from brs_detr.data.formats.voc_pairs import AMBIGUOUS_IMAGE, MISNAMED_IMAGE, SHARED_IMAGE
 from brs_detr.errors import UserError
@@ -151,7 +153,9 @@ BROKEN: dict[str, tuple[Callable[[Path], object], FaultKind, str]] = {
         "Annotations/one.xml is not valid XML: mismatched tag: line 1, column 17",
     ),
     "unknown encoding": (
-        lambda voc: (voc / "Annotations/one.xml").write_text('<?xml version="1.0" encoding="none"?><annotation/>'),
+        lambda voc: (voc / "Annotations/one.xml").write_bytes(
+            b'<?xml version="1.0" encoding="none"?><annotation>\xf6</annotation>'
+        ),
         BROKEN_LABEL_FILE,
         "Annotations/one.xml is not valid XML: unknown encoding: none",
     ),
@@ -168,8 +172,45 @@ BROKEN: dict[str, tuple[Callable[[Path], object], FaultKind, str]] = {
     ),
     "no corner": (
         lambda voc: write_voc(voc, "one", "<object><name>dog</name></object>"),
-        BROKEN_OBJECT,
-        "Annotations/one.xml, object 1: xmin is None, not a number",
+        OTHER_ELEMENTS,
+        "Annotations/one.xml, object 1: no <bndbox>, but <name>",
+    ),
+    "width for corner": (
+        lambda voc: write_voc(voc, "one", voc_object("dog", (1, 2, 3, 4)).replace("xmax", "width")),
+        OTHER_ELEMENTS,
+        "Annotations/one.xml, object 1: no <xmax> in <bndbox>, but <xmin>, <ymin>, <width>, <ymax>",
+    ),
+    "no object around the box": (
+        lambda voc: write_voc(voc, "one", voc_object("dog", (1, 2, 3, 4)).replace("object>", "item>")),
+        OTHER_ELEMENTS,
+        "Annotations/one.xml: 1 <bndbox> in no <object> of <annotation>, which has <filename>, <size>, <item>",
+    ),
+    "two names": (
+        lambda voc: write_voc(
+            voc, "one", voc_object("dog", (1, 2, 3, 4)).replace("<bndbox>", "<name>red</name><bndbox>")
+        ),
+        REPEATED_ELEMENT,
+        "Annotations/one.xml, object 1: 2 <name>",
+    ),
+    "two boxes": (
+        lambda voc: write_voc(voc, "one", voc_object("dog", (1, 2, 3, 4)).replace("</bndbox>", "</bndbox><bndbox/>")),
+        REPEATED_ELEMENT,
+        "Annotations/one.xml, object 1: 2 <bndbox>",
+    ),
+    "other root": (
+        lambda voc: (voc / "Annotations/one.xml").write_text("<annotations><annotation/></annotations>"),
+        OTHER_XML,
+        "Annotations/one.xml: the root element is <annotations>, not <annotation>",
+    ),
+    "listed image of another kind": (
+        lambda voc: (voc / "JPEGImages/one.jpg").rename(voc / "JPEGImages/one.TGA"),
+        MISSING_IMAGE,
+        "Annotations/one.xml; JPEGImages/one.TGA is of a kind that is not read",
+    ),
+    "path that leads nowhere": (
+        lambda voc: write_list(voc, "train", "two", "JPEGImages/gone.jpg"),
+        MISSING_LABEL_FILE,
+        "gone.xml, named in ImageSets/Main/train.txt",
     ),
     "NaN corner": (
         lambda voc: write_voc(voc, "one", voc_object("dog", (1, 2, "nan", 4))),
@@ -400,8 +441,133 @@ def test_xml_is_read_in_utf16_and_in_the_encoding_that_it_states(voc: Path) -> N
     (voc / "Annotations/two.xml").write_bytes(f"{head}{text}".encode("cp1252"))
     assert "Löwe" in [category["name"] for category in read(voc).dataset["categories"]]
     (voc / "Annotations/two.xml").write_bytes(text.encode("cp1252"))
-    (told,) = found(read(voc), BROKEN_LABEL_FILE)
+    (told,) = found(read(voc), NOT_UTF8_FILE)
     assert told.startswith("Annotations/two.xml is not text in UTF-8 (byte ")
+
+
+@pytest.mark.parametrize(
+    ("stated", "encoding", "name"),
+    [
+        ("windows-1252", "utf-8-sig", "Löwe"),
+        ("windows-1252", "utf-8", "Löwe"),
+        ("gb2312", "gb2312", "狗"),
+        ("gb2312", "ascii", "dog"),
+        ("shift_jis", "shift_jis", "犬"),
+        ("utf-16", "utf-16-le", "Löwe"),
+    ],
+)
+def test_xml_is_read_in_the_encoding_that_it_is_in(voc: Path, stated: str, encoding: str, name: str) -> None:
+    text = (voc / "Annotations/two.xml").read_text().replace("<name>ant", f"<name>{name}")
+    head = f'<?xml version="1.0" encoding="{stated}"?>'
+    (voc / "Annotations/two.xml").write_bytes(f"{head}{text}".encode(encoding))
+    content = read(voc)
+    assert name in [category["name"] for category in content.dataset["categories"]] and content.findings == ()
+
+
+@pytest.mark.parametrize(
+    ("stated", "raw", "told"),
+    [
+        ("gb2312", "ö".encode(), "declares gb2312, and may be UTF-8 as well: save it as UTF-8, and declare that"),
+        ("ascii", b"\xf6", "is not text in ascii, as it declares"),
+    ],
+)
+def test_xml_in_doubtful_letters_is_refused(voc: Path, stated: str, raw: bytes, told: str) -> None:
+    text = (voc / "Annotations/two.xml").read_bytes().replace(b"<name>ant", b"<name>" + raw)
+    (voc / "Annotations/two.xml").write_bytes(f'<?xml version="1.0" encoding="{stated}"?>'.encode() + text)
+    assert found(read(voc), NOT_UTF8_FILE) == [f"Annotations/two.xml {told}"]
+    assert "as UTF-8" in NOT_UTF8_FILE.cure
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("<annotation>", '<annotation xmlns="http://a.b/c">'), ("object>", "Object>"), ("xmin>", "Xmin>")],
+)
+def test_capitals_and_namespaces_of_tags_do_not_matter(voc: Path, old: str, new: str) -> None:
+    expected = boxes(voc)
+    for file in (voc / "Annotations").iterdir():
+        file.write_text(file.read_text().replace(old, new))
+    assert boxes(voc) == expected and read(voc).findings == ()
+    (voc / "Annotations").rename(voc / "JPEGImages/xml")  # no longer told by the names of the folders
+    assert boxes(voc) == expected
+
+
+def test_xml_of_another_kind_is_no_fault_where_no_image_has_its_name(voc: Path) -> None:
+    (voc / "ImageSets/Main").rename(voc / "other")
+    (voc / "Annotations/meta.xml").write_text("<meta/>")
+    content = read(voc, "all")
+    assert found(content, LABEL_WITHOUT_IMAGE) == ["Annotations/meta.xml"] and found(content, OTHER_XML) == []
+
+
+LINES = {
+    "path of the image": "JPEGImages/{}.jpg",
+    "path of the file": "Annotations/{}.xml",
+    "path without suffix": "JPEGImages/{}",
+    "path of another machine": "/home/u/VOC/JPEGImages/{}.jpg",
+    "path of Windows": r"C:\VOC\Annotations\{}.xml",
+    "pair": "./JPEGImages/{0}.jpg ./Annotations/{0}.xml",
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_lines_of_lists_may_be_paths(voc: Path, name: str) -> None:
+    write_voc(voc, "a 1", voc_object("dog", (1, 1, 4, 4)))
+    write_list(voc, "train", *(LINES[name].format(stem) for stem in ("two", "a 1")))
+    content = read(voc)
+    assert [image["file_name"] for image in content.dataset["images"]] == ["two.jpg", "a 1.jpg"]
+    assert content.findings == ()
+
+
+@pytest.mark.parametrize("place", ["ImageSets", ".", "ImageSets/Segmentation"])
+def test_lists_are_found_elsewhere(voc: Path, place: str) -> None:
+    expected = {name: split.read().dataset for name, split in open_source(voc).splits.items()}
+    (voc / place).mkdir(exist_ok=True)
+    for file in list((voc / "ImageSets/Main").iterdir()):
+        file.rename(voc / place / file.name)
+    source = open_source(voc)
+    assert {name: split.read().dataset for name, split in source.splits.items()} == expected
+    assert source.splits["train"].file == voc / place / "train.txt"
+
+
+def test_lists_may_be_called_so(voc: Path) -> None:
+    for file in list((voc / "ImageSets/Main").iterdir()):
+        file.rename(voc / f"{file.stem}_list.txt")
+    assert list(open_source(voc).splits) == ["train", "val"]
+
+
+@pytest.mark.parametrize("line", [".", './"', '"" 1', "/", "a//"])
+def test_odd_lines_are_names_without_a_file(voc: Path, line: str) -> None:
+    write_list(voc, "train", "one", line)
+    assert len(found(read(voc), MISSING_LABEL_FILE)) == 1
+
+
+def test_lists_in_two_places_agree_or_are_refused(voc: Path) -> None:
+    (voc / "ImageSets/Layout").mkdir()
+    write_texts(voc, {"train.txt": "JPEGImages/one.jpg\nJPEGImages/two.jpg\n", "ImageSets/Layout/val.txt": "one\n"})
+    assert len(read(voc).dataset["images"]) == 2 and len(read(voc, "val").dataset["images"]) == 1
+    write_texts(voc, {"train.txt": "one\n"})
+    with pytest.raises(UserError, match=r"Two lists for the split train: .*Main/train\.txt and .*voc/train\.txt"):
+        open_source(voc)
+
+
+def test_lists_of_classes_do_not_make_splits(voc: Path) -> None:
+    write_list(voc, "dog_train", "one  1", "two -1")
+    assert list(open_source(voc).splits) == ["train", "val"]
+    for name in ("train", "val", "trainval"):
+        (voc / f"ImageSets/Main/{name}.txt").unlink()
+    with pytest.raises(UserError, match=r"only lists of single classes: .*dog_train\.txt"):
+        open_source(voc)
+
+
+def test_images_of_a_kind_that_is_not_read_are_named(voc: Path) -> None:
+    (voc / "ImageSets/Main").rename(voc / "other")
+    (voc / "JPEGImages/one.jpg").rename(voc / "JPEGImages/one.tga")
+    (voc / "JPEGImages/two.jpg").rename(voc / "JPEGImages/two")
+    content = read(voc, "all")
+    told = [f"Annotations/{name}" for name in ("one.xml: JPEGImages/one.tga", "two.xml: JPEGImages/two")]
+    assert found(content, UNREAD_SUFFIX) == told and found(content, NO_IMAGE_FOUND) == []
+    (voc / "JPEGImages/three.jpg").rename(voc / "JPEGImages/three.svg")
+    (told_of_all,) = found(read(voc, "all"), NO_IMAGE_FOUND)
+    assert told_of_all.endswith("the images are of a kind that is not read, as JPEGImages/one.tga")
 
 
 def test_xml_in_utf16_beside_the_images_is_recognised(tmp_path: Path) -> None:
