@@ -25,7 +25,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 CLASSES = tuple("abcdef")
 CASES = (
-    dict(format="onnx", head="query", preprocess=True),
+    dict(format="onnx", head="query", preprocess=True, fixed_size=(160, 208), batch_size=2),
     dict(format="onnx", head="roi", fixed_size=(160, 208), batch_size=1),
     dict(format="torchscript", head="atss", postprocess=False),
     dict(format="torch-export", head="query", fixed_size=(160, 208), batch_size=2),
