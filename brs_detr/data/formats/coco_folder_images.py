@@ -77,8 +77,8 @@ def _require_one(file: Path, names: Sequence[str], folders: Sequence[Path]) -> N
 def with_found_names(dataset: dict[str, Any], image_dir: Path) -> tuple[dict[str, Any], list[Fault]]:
     """Give every image the name under which it lies in its folder.
 
-    Tools write paths of the machine they ran on, or with backslashes. An image that is not there under its stated name
-    is looked for by the end of its path. What is not found, or claimed twice, keeps its name.
+    Tools write paths of the machine they ran on, with backslashes, or with %20 for a space. An image that is not there
+    under its stated name is looked for by the end of its path. What is not found, or claimed twice, keeps its name.
 
     Args:
         dataset: COCO object; it is not changed.
