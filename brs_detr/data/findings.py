@@ -48,7 +48,8 @@ ZERO_AREA_BOX = FaultKind("zero-area box", "Dropped; delete it from the file to 
 NO_BOX = FaultKind("annotation file without any usable box", "Annotate at least one object.")
 FRACTION_BOXES = FaultKind(
     "box in fractions of the image instead of pixels",
-    "Write pixels: x and width times the width of the image, y and height times its height.",
+    "Write pixels: x and width times the width of the image, y and height times its height; where fractions were "
+    "rounded, export again. YOLO rows are fractions: these were divided by the size twice.",
 )
 NEGATIVE_BOXES = FaultKind(
     "box with a negative width or height",
@@ -58,6 +59,15 @@ EMPTY_BOXES = FaultKind(
     "annotation file without any usable box, since none has an area",
     "Export the annotations again: width or height of every box is 0.",
 )
+CROWD_BOXES = FaultKind(
+    "annotation file without any usable box, since all are crowds or difficult objects",
+    "Nothing is learnt of those, or measured with them. Set iscrowd (COCO) or difficult (Pascal VOC) to 0 where a box "
+    "is one object.",
+)
+UNTRAINED_BOXES = FaultKind(
+    "box narrower than 1 pixel, as nearly all are",
+    "Such boxes are not trained on. Export the annotations again, in pixels of these images.",
+)
 OTHER_READING = FaultKind(
     "boxes that seem to be written in another way",
     "Write them as the format asks: COCO has x, y of the upper left corner, width, height in pixels, and YOLO x, y of "
@@ -66,12 +76,20 @@ OTHER_READING = FaultKind(
 SHIFTED_IDS = FaultKind(
     "category ids that are all off by one", "Mend the ids in the annotations or in the list: each means a class now."
 )
+SHIFTED_IMAGE_IDS = FaultKind(
+    "image ids that seem to be all off by one",
+    "Mend image_id in the annotations, or the ids in the list: each box is on the picture of another one now.",
+)
 DUPLICATE_FILE = FaultKind(
     "image file that is listed twice",
     "List every file once, with all of its boxes: each entry is trained on by itself.",
     "warning",
 )
 MISSING_IMAGE = FaultKind("missing image file", "Put the file there, or take the image out of the list.")
+MISNAMED_IMAGE = FaultKind(
+    "missing image file, though there is one of a similar name",
+    "Write the name of the right file into the annotations, with the folders that lead to it.",
+)
 UNREADABLE_IMAGE = FaultKind("unreadable image", "Replace the file, or take the image out of the list.")
 LARGE_IMAGE = FaultKind(
     "image that is too large",

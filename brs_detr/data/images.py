@@ -23,12 +23,14 @@ class ImageHeader(NamedTuple):
         stored_size: (h, w) before it.
         is_turned: whether the EXIF data ask for a rotation or a reflection.
         has_more: whether there are more pages or frames than the first, which is the one that is loaded.
+        has_16_bits: whether its grey pixels have more than 8 bits.
     """
 
     size: tuple[int, int]
     stored_size: tuple[int, int]
     is_turned: bool
     has_more: bool
+    has_16_bits: bool
 
 
 def read_size(path: str | Path) -> tuple[int, int]:
@@ -57,9 +59,9 @@ def read_header(path: str | Path) -> ImageHeader:
         orientation, stored = orientation_of(image), _stored_size(image)
         if not (image.format == "PNG" or (image.format in ("JPEG", "MPO") and _is_whole_jpeg(Path(path)))):
             image.load()
-        has_more = _has_more(image)
+        has_more, has_16_bits = _has_more(image), image.mode.startswith("I")
     size = stored[::-1] if orientation in LYING else stored
-    return ImageHeader(size, stored, orientation in TURNED, has_more)
+    return ImageHeader(size, stored, orientation in TURNED, has_more, has_16_bits)
 
 
 def _stored_size(image: Image) -> tuple[int, int]:

@@ -134,7 +134,8 @@ def _require_names(source: DataSource, contents: Mapping[str, SplitContent], exp
     }
     require_same_names({file: set(of_file) for file, of_file in names.items()})
     if expected is not None:
-        require_known_names(*next(iter(names.items())), expected)
+        file, found = next(iter(names.items()))
+        require_known_names(source.names_file or file, found, expected)
 
 
 def require_known_names(file: Path, names: Sequence[str], expected: Sequence[str]) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from brs_detr.errors import UserError, did_you_mean
+from brs_detr.errors import UserError, did_you_mean, shortened
 
 
 def choose_labels(text: str, class_names: Sequence[str]) -> list[int]:
-    """Labels of the classes that a text names, with commas between them.
+    """Labels of the classes that a text names, with commas between them; one at the end is passed over.
 
     Args:
         text: such as `car, bus`. A class name may hold commas itself; quotation marks around it are needed only where
@@ -19,9 +19,12 @@ def choose_labels(text: str, class_names: Sequence[str]) -> list[int]:
         UserError: a class is unknown, or the text can be read in two ways.
     """
     known = {name.strip(): name for name in class_names}
-    readings = list(_readings(text.split(","), known))
+    parts = [part for part in text.split(",") if part.strip()]
+    if not parts:
+        raise UserError(f"--classes {text!r} names no class.", f"The model knows: {shortened(class_names)}.")
+    readings = list(_readings(text.split(","), known)) or list(_readings(parts, known))
     if not readings:
-        name = next((part for part in map(str.strip, text.split(",")) if part not in known), text)
+        name = next((part for part in map(str.strip, parts) if part not in known), text)
         raise UserError(f"The model knows no class {name!r}.", did_you_mean(name, class_names))
     if len(readings) > 1:
         first, second = (" and ".join(map(repr, reading)) for reading in readings[:2])

@@ -133,6 +133,12 @@ def test_classes_that_a_model_takes_for_others_are_refused(
     assert list(place_splits(source, tmp_path / "run", seed=0, class_names=["ant", "cat", "dog"])) == ["train", "val"]
 
 
+def test_other_classes_are_told_by_the_file_that_names_them(tmp_path: Path) -> None:
+    source = open_source(WITH_SPLITS["YOLO"](tmp_path / "set"))
+    with pytest.raises(UserError, match=r"data\.yaml does not have the classes of the run"):
+        place_splits(source, tmp_path / "run", seed=0, class_names=["ant", "cat"])
+
+
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(self: Path, target: Path) -> None:
         raise OSError("disk full")

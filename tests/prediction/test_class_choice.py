@@ -18,6 +18,8 @@ NAMES = ("car", "bus", "x", "a, b", "y ", "a", "c, d, e", "c")
         ('"a, b",a', [3, 5]),
         ("c, d, e,y", [4, 6]),
         ("y ,c", [4, 7]),
+        ("car,", [0]),
+        ("car,,bus", [0, 1]),
     ],
 )
 def test_names_may_hold_commas(text: str, labels: list[int]) -> None:
@@ -28,8 +30,8 @@ def test_names_may_hold_commas(text: str, labels: list[int]) -> None:
     ("text", "message"),
     [
         ("car,cart", r"no class 'cart'.\s+Did you mean 'car'"),
-        ("car,", "no class ''"),
-        ("", "no class ''"),
+        ("", "--classes '' names no class"),
+        (" ,", "--classes ' ,' names no class"),
         ("d, e", "no class 'd'"),
     ],
 )

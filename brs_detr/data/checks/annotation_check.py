@@ -14,6 +14,7 @@ import numpy as np
 from brs_detr.data.boxes import judge_boxes, xyxy_from_xywh
 from brs_detr.data.checks.reading_check import fitting_readings, shared_mistake, shifted_ids
 from brs_detr.data.findings import (
+    CROWD_BOXES,
     DUPLICATE_FILE,
     DUPLICATE_ID,
     DUPLICATE_NAME,
@@ -23,6 +24,7 @@ from brs_detr.data.findings import (
     OTHER_READING,
     OUTSIDE_BOX,
     SHIFTED_IDS,
+    SHIFTED_IMAGE_IDS,
     UNKNOWN_CATEGORY,
     UNKNOWN_IMAGE,
     ZERO_AREA_BOX,
@@ -56,6 +58,7 @@ def find_annotation_faults(dataset: dict[str, list[Entry]], file: Path) -> Findi
         **_broken_references(dataset),
         SHIFTED_IDS: shifted_ids(used, listed),
         NO_BOX: [] if used else [Example("nothing to learn from or to measure with")],
+        CROWD_BOXES: _only_crowds(dataset["annotations"]),
     }
     found = [Finding.of(kind, examples) for kind, examples in faults.items() if examples]
     return Findings(file, (*found, *_box_faults(dataset)))
@@ -135,7 +138,18 @@ def _broken_references(dataset: dict[str, list[Entry]]) -> dict[FaultKind, list[
             if entry[key] not in known
         ]
 
-    return {UNKNOWN_IMAGE: examples("image_id", image_ids), UNKNOWN_CATEGORY: examples("category_id", category_ids)}
+    used = {entry["image_id"] for entry in dataset["annotations"]}
+    shifted = [Example(text) for text in shifted_ids(used, image_ids, "images")]
+    return {
+        SHIFTED_IMAGE_IDS: shifted,
+        UNKNOWN_IMAGE: [] if shifted else examples("image_id", image_ids),
+        UNKNOWN_CATEGORY: examples("category_id", category_ids),
+    }
+
+
+def _only_crowds(annotations: list[Entry]) -> list[Example]:
+    is_all = annotations and all(annotation.get("iscrowd") for annotation in annotations)
+    return [Example(f"{len(annotations)} of {len(annotations)} boxes")] if is_all else []
 
 
 def _box_faults(dataset: dict[str, list[Entry]]) -> Iterator[Finding]:

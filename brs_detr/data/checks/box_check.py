@@ -35,6 +35,12 @@ CORNER_BOXES = FaultKind(
     "Look at the drawn samples: they may be in percent, or drawn on smaller copies of the images.",
     "warning",
 )
+PERCENT_BOXES = FaultKind(
+    "boxes that fill a square of 100 in larger images",
+    "They seem to be in percent of the image, and are read as pixels. Look at the drawn samples; if they are, write "
+    "pixels: x and width times the width of the image, y and height times its height, divided by 100.",
+    "warning",
+)
 
 MIN_SIDE = 4.0
 """Shorter side in pixels, after resizing, below which a box is called tiny."""
@@ -43,6 +49,7 @@ _SAME_IOU = 0.95
 _WHOLE = 0.995  # of width and of height
 _NEARLY_ALL = 0.9
 _CORNER = 0.6  # of width and of height
+_PERCENT = (90, 100)  # where the outermost boxes end that are in percent
 _MIN_FOR_ALL = 20  # boxes below which it says nothing that all have something in common
 _MIN_OVERHANG = 0.01  # pixels: less is arithmetic
 
@@ -68,10 +75,13 @@ def find_odd_boxes(boxes: BoxTable, resized_to: tuple[int, int], min_side: float
         OVERHANGING_BOX: _examples(boxes, _overhang(boxes) > _MIN_OVERHANG),
         WHOLE_IMAGE_BOXES if are_whole else WHOLE_IMAGE_BOX: _examples(boxes, is_whole),
     }
-    if len(boxes) >= _MIN_FOR_ALL and ends <= _CORNER:
+    if len(boxes) >= _MIN_FOR_ALL and _seem_percent(boxes):
+        right, bottom = boxes.boxes_xyxy[:, 2:].max(axis=0)
+        faults[PERCENT_BOXES] = [Example(f"none reaches beyond x = {right:g} or y = {bottom:g}")]
+    elif len(boxes) >= _MIN_FOR_ALL and ends <= _CORNER:
         faults[CORNER_BOXES] = [Example(f"none reaches beyond {ends:.0%} of the width or the height")]
     return (
-        Finding.of(kind, examples, None if kind == CORNER_BOXES else len(boxes))
+        Finding.of(kind, examples, None if kind in (CORNER_BOXES, PERCENT_BOXES) else len(boxes))
         for kind, examples in faults.items()
         if examples
     )
@@ -89,6 +99,13 @@ def find_repeats(boxes: BoxTable) -> tuple[dict[int, int], dict[int, int]]:
         is_same = boxes.labels[first] == boxes.labels[second]
         (repeated if is_same else conflicting).setdefault(second, first)
     return repeated, conflicting
+
+
+def _seem_percent(boxes: BoxTable) -> bool:
+    """Whether all boxes end within a square of 100 which they fill, in images that are a tenth larger or more."""
+    low, high = _PERCENT
+    ends = boxes.boxes_xyxy[:, 2:].max(axis=0)
+    return bool((ends >= low).all() and (ends <= high).all() and boxes.sizes.min() >= 1.1 * high)
 
 
 def _examples(boxes: BoxTable, mask: ArrayLike, remark: Callable[[int], str] = lambda at: "") -> list[Example]:

@@ -24,7 +24,7 @@ from brs_detr.data.checks.image_check import (
 from brs_detr.data.checks.split_check import find_odd_splits
 from brs_detr.data.checks.split_statistics import measure_split
 from brs_detr.data.checks.twins import decoded_pictures, find_leaks, find_repeated
-from brs_detr.data.findings import FRACTION_BOXES, MALFORMED, Example, FaultKind, Finding, Findings
+from brs_detr.data.findings import FRACTION_BOXES, MALFORMED, UNTRAINED_BOXES, Example, FaultKind, Finding, Findings
 from brs_detr.data.formats.source_split import DataSource, SourceSplit
 from brs_detr.errors import UserError
 
@@ -104,7 +104,7 @@ def _examine(
         split.file,
         findings.found,
         image_faults(looks),
-        () if findings.count(FRACTION_BOXES) else find_odd_boxes(boxes, resized_to),
+        () if findings.count(FRACTION_BOXES) or findings.count(UNTRAINED_BOXES) else find_odd_boxes(boxes, resized_to),
         find_repeated(decoded_pictures(split.name, images, looks)),
         image_notes(dataset, looks),
     )

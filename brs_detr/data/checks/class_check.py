@@ -62,7 +62,7 @@ def find_odd_counts(counts: Mapping[str, NDArray[np.int64]], class_names: Sequen
     def classes(mask: NDArray[np.bool_], remark: Callable[[int], str]) -> list[str]:
         return [f"{class_names[at]!r}{remark(at)}" for at in np.flatnonzero(mask).tolist()]
 
-    faults = {UNUSED_CLASS: classes(total == 0, lambda at: "")}
+    faults = {UNUSED_CLASS: classes((total == 0) & total.any(), lambda at: "")}  # without any box there is an error
     if trained is not None:
         is_rare = (trained > 0) & (trained < MIN_BOXES)
         is_untrained = (trained == 0) & (total > 0)

@@ -30,10 +30,14 @@ class Fingerprint(NamedTuple):
         pixels: digest of size and pixels as they are loaded for training; equal for equal pictures alone.
         outline: [256] difference hash, nearly the same after scaling or saving again; None where a picture has no
             features to know it by.
+        brightest: largest value of a pixel, 0 to 255.
+        is_plain: whether all pixels are of one colour.
     """
 
     pixels: bytes
     outline: NDArray[np.bool_] | None
+    brightest: int = 255
+    is_plain: bool = False
 
 
 def read_fingerprint(path: str | Path) -> Fingerprint:
@@ -45,7 +49,7 @@ def read_fingerprint(path: str | Path) -> Fingerprint:
     pixels = read_file(path)
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
     digest.update(pixels.tobytes())
-    return Fingerprint(digest.digest(), _outline(pixels))
+    return Fingerprint(digest.digest(), _outline(pixels), int(pixels.max()), _is_plain(pixels))
 
 
 def near_pairs(
@@ -59,6 +63,11 @@ def near_pairs(
         agreement = _signs(first[start : start + _BLOCK]) @ columns  # equal minus different bits
         for row, column in np.argwhere(agreement >= NUM_BITS - 2 * max_difference).tolist():
             yield start + row, column
+
+
+def _is_plain(pixels: NDArray[np.uint8]) -> bool:
+    colour = pixels[0, 0]
+    return bool((pixels[0] == colour).all() and (pixels == colour).all())
 
 
 def _outline(pixels: NDArray[np.uint8]) -> NDArray[np.bool_] | None:

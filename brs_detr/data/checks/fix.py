@@ -17,13 +17,17 @@ from brs_detr.data.checks.mend import MendedSplit, mend_split
 from brs_detr.data.checks.split_check import find_odd_splits
 from brs_detr.data.checks.twins import decoded_pictures, same_pictures
 from brs_detr.data.findings import (
+    CROWD_BOXES,
     DUPLICATE_ID,
     FRACTION_BOXES,
     MALFORMED,
+    MISNAMED_IMAGE,
     NEGATIVE_BOXES,
     OTHER_READING,
     OUTSIDE_BOX,
     SHIFTED_IDS,
+    SHIFTED_IMAGE_IDS,
+    UNTRAINED_BOXES,
     Finding,
 )
 from brs_detr.data.formats.source import open_source
@@ -43,7 +47,18 @@ _BACK = {
 }
 """By the orientation that exchanges width and height, what undoes it."""
 
-_STUBBORN = (MALFORMED, FRACTION_BOXES, NEGATIVE_BOXES, OTHER_READING, SHIFTED_IDS, WIDTH_FOR_CORNER)
+_STUBBORN = (
+    MALFORMED,
+    FRACTION_BOXES,
+    NEGATIVE_BOXES,
+    CROWD_BOXES,
+    UNTRAINED_BOXES,
+    OTHER_READING,
+    SHIFTED_IDS,
+    SHIFTED_IMAGE_IDS,
+    MISNAMED_IMAGE,
+    WIDTH_FOR_CORNER,
+)
 _MANY, _SHARE = 4, 0.25  # boxes outside of their images from which on they are no slips
 
 

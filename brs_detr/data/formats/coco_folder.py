@@ -15,6 +15,7 @@ from brs_detr.data.formats.source_split import SPLITS, aliases_of, split_name
 from brs_detr.errors import UserError
 
 _ROBOFLOW_FILE = "_annotations.coco.json"
+_OTHER_TASKS = ("captions_", "person_keypoints_", "image_info_", "stuff_", "panoptic_")
 _LAYOUTS = """Layouts that are understood (splits: train, val or valid, test):
   annotations/train.json + train/, val.json + val/ ...         written by this package
   annotations/instances_train2017.json + train2017/ ...        COCO (also images/train2017/ or images/)
@@ -61,6 +62,17 @@ def splits_below(folder: Path) -> dict[str, CocoSplit]:
             raise UserError(f"Two annotation files for the split {name}: {both}.", "Keep one of them in the folder.")
         splits[name] = CocoSplit(name, file, _image_dir(folder, file, name))
     return {name: splits[name] for name in SPLITS if name in splits}
+
+
+def files_left_out(folder: Path, splits: Mapping[str, CocoSplit]) -> list[Path]:
+    """Annotation files that are named after no split, beside those of splits; files of other tasks are not meant."""
+    files = [file for file in annotation_files(folder) if not _is_of_other_task(file) and split_name(file.stem) is None]
+    taken = {split.annotation_file for split in splits.values()}
+    return [] if "all" in splits else [file for file in _coco_files(files) if file not in taken]
+
+
+def _is_of_other_task(file: Path) -> bool:
+    return file.stem.lower().startswith(_OTHER_TASKS)
 
 
 def split_of_file(file: Path) -> CocoSplit:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import filecmp
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from brs_detr.data.findings import FaultKind
 from brs_detr.data.formats.coco_folder_peek import first_image_names
@@ -18,6 +21,10 @@ MOVED_IMAGE = FaultKind(
     "Found by the end of its path; nothing needs to be done.",
     "note",
 )
+
+
+_NUM_NAMES = 100
+"""Image names of a file by which its folder is told."""
 
 
 def find_image_dir(file: Path, root: Path, places: Sequence[str], otherwise: Path | None = None) -> Path:
@@ -34,14 +41,16 @@ def find_image_dir(file: Path, root: Path, places: Sequence[str], otherwise: Pat
         one of its name in a deeper folder, else the first that exists.
 
     Raises:
-        UserError: none of the places exists, or it is `root` and holds no image.
+        UserError: none of the places exists, or it is `root` and holds no image, or two places hold different images of
+            one name.
     """
     disk = DiskNames()
     folders = [folder for place in places for folder in disk.find(root / place) if folder.is_dir()]
-    names = first_image_names(file)
+    names = first_image_names(file, _NUM_NAMES)
     holding = [folder for folder in folders if any(is_there(folder / name) for name in names)]
     holding = holding or [folder for folder in folders if _holds_deeper(folder, names)]
     if holding:
+        _require_one(file, names, holding)
         return holding[0]
     if folders and (folders[0] != root or any(is_image(path) for path in root.iterdir())):
         return folders[0]
@@ -54,11 +63,22 @@ def find_image_dir(file: Path, root: Path, places: Sequence[str], otherwise: Pat
     )
 
 
+def _require_one(file: Path, names: Sequence[str], folders: Sequence[Path]) -> None:
+    """Refuse folders of which each has another image under one name."""
+    for name, other in itertools.product(names, folders[1:]):
+        paths = folders[0] / name, other / name
+        if all(map(is_there, paths)) and not filecmp.cmp(*paths, shallow=False):
+            raise UserError(
+                f"{file} names the image {name}, and there are two different ones: {paths[0]} and {paths[1]}.",
+                f"Move {folders[0]} or {other} away, whichever was not annotated.",
+            )
+
+
 def with_found_names(dataset: dict[str, Any], image_dir: Path) -> tuple[dict[str, Any], list[Fault]]:
     """Give every image the name under which it lies in its folder.
 
-    Tools write paths of the machine they ran on, or with backslashes. An image that is not there under its stated name
-    is looked for by the end of its path. What is not found, or claimed twice, keeps its name.
+    Tools write paths of the machine they ran on, with backslashes, or with %20 for a space. An image that is not there
+    under its stated name is looked for by the end of its path. What is not found, or claimed twice, keeps its name.
 
     Args:
         dataset: COCO object; it is not changed.
@@ -71,7 +91,7 @@ def with_found_names(dataset: dict[str, Any], image_dir: Path) -> tuple[dict[str
     lost = [name for name in names if not is_there(image_dir / name)]
     index = index_names(image_dir) if lost else {}
     is_any_there = len(lost) < len(names)  # then a plain name is right, and its image missing
-    found = {name: path.as_posix() for name in lost if (path := closest_name(name, index, is_any_there)) is not None}
+    found = {name: path.as_posix() for name in lost if (path := _found(name, index, is_any_there)) is not None}
     claims = Counter([found.get(name, name) for name in names])
     found = {name: path for name, path in found.items() if claims[path] == 1}
     if not found:
@@ -109,6 +129,11 @@ def closest_name(stated: str, index: dict[str, list[Path]], is_strict: bool = Fa
     return paths[0] if len(paths) == 1 else None
 
 
+def _found(stated: str, index: dict[str, list[Path]], is_strict: bool) -> Path | None:
+    """The file of a stated path, else of what it means where spaces are about it or signs in it are written as %20."""
+    return closest_name(stated, index, is_strict) or closest_name(unquote(stated).strip(), index, is_strict)
+
+
 def _end(path: Path, length: int) -> tuple[str, ...]:
     return tuple(map(folded, path.parts[-length:]))
 
@@ -120,7 +145,7 @@ def _is_foreign(stated: str) -> bool:
 
 def _holds_deeper(folder: Path, names: Sequence[str]) -> bool:
     index = index_names(folder) if names else {}
-    return any(closest_name(name, index) for name in names)
+    return any(_found(name, index, is_strict=False) for name in names)
 
 
 def _names(dataset: dict[str, Any]) -> list[str]:

@@ -21,22 +21,36 @@ UNUSED_GROUP = FaultKind(
     "note",
 )
 
+UNREAD_FILE = FaultKind(
+    "annotation file that is named after no split",
+    "Left out, since others are. Name it train.json, val.json or test.json, or move it away.",
+    "warning",
+)
 
-def coco_source(splits: dict[str, CocoSplit]) -> dict[str, SourceSplit]:
-    """Make what `find_splits` found readable."""
+
+def coco_source(splits: dict[str, CocoSplit], left_out: Sequence[Path] = ()) -> dict[str, SourceSplit]:
+    """Make what `find_splits` found readable.
+
+    Args:
+        splits: by name.
+        left_out: annotation files of no split, which a finding of each split names.
+    """
     files = [split.annotation_file for split in splits.values()]
     return {
-        name: SourceSplit(name, split.annotation_file, split.image_dir, partial(read_coco, split, files), is_coco=True)
+        name: SourceSplit(
+            name, split.annotation_file, split.image_dir, partial(read_coco, split, files, left_out), is_coco=True
+        )
         for name, split in splits.items()
     }
 
 
-def read_coco(split: CocoSplit, files: Sequence[Path]) -> SplitContent:
+def read_coco(split: CocoSplit, files: Sequence[Path], left_out: Sequence[Path] = ()) -> SplitContent:
     """Read a split.
 
     Args:
         split: its annotation file and the folder of its images.
         files: annotation files of all splits of the data set. They are read where a category may be none.
+        left_out: annotation files of no split.
 
     Returns:
         The object in the file. Where an image lies in another place than stated, its name is changed; a category
@@ -48,7 +62,9 @@ def read_coco(split: CocoSplit, files: Sequence[Path]) -> SplitContent:
     dataset, moved = with_found_names(read_annotations(split.annotation_file), split.image_dir)
     dataset, groups = _without_groups(dataset, split.annotation_file, files)
     names = [str(category.get("name", "?")) for category in _objects(dataset["categories"])]
-    return SplitContent(dataset, findings_of([*moved, *groups, *name_faults(names, split.annotation_file.name)]))
+    unread = [(UNREAD_FILE, str(file)) for file in left_out]
+    faults = [*moved, *groups, *unread, *name_faults(names, split.annotation_file.name)]
+    return SplitContent(dataset, findings_of(faults))
 
 
 def is_as_filed(content: SplitContent) -> bool:

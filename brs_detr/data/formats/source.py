@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from brs_detr.data.annotations import read_annotations
-from brs_detr.data.formats.coco_folder import annotation_files, split_of_file, splits_below
+from brs_detr.data.formats.coco_folder import annotation_files, files_left_out, split_of_file, splits_below
 from brs_detr.data.formats.coco_folder_reader import coco_source
 from brs_detr.data.formats.source_files import FolderFiles, describe_folder, list_files
 from brs_detr.data.formats.source_split import DataSource, SourceSplit, SplitContent, split_name
@@ -116,7 +116,7 @@ def _unpacked(folder: Path) -> Path:
 
 def _open_coco(folder: Path) -> DataSource | None:
     splits = splits_below(folder)
-    return DataSource(folder, "COCO", coco_source(splits)) if splits else None
+    return DataSource(folder, "COCO", coco_source(splits, files_left_out(folder, splits))) if splits else None
 
 
 def _open_voc(files: FolderFiles) -> DataSource | None:

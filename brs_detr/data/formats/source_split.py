@@ -52,11 +52,19 @@ class SourceSplit:
 
 @dataclass(frozen=True)
 class DataSource:
-    """A data set: its folder, its format (`COCO`, `Pascal VOC`, `YOLO`) and its splits by name."""
+    """A data set.
+
+    Args:
+        folder: that it lies in.
+        format: `COCO`, `Pascal VOC` or `YOLO`.
+        splits: by name.
+        names_file: that the class names are read from, where they do not stand in the files of the splits.
+    """
 
     folder: Path
     format: str
     splits: dict[str, SourceSplit]
+    names_file: Path | None = None
 
 
 def split_name(word: str) -> str | None:

@@ -56,7 +56,8 @@ def open_data_yaml(file: Path, files: FolderFiles | None = None, is_chosen: bool
 
 def _source(folder: YoloFolder) -> DataSource:
     reader = _YoloReader(folder)
-    return DataSource(folder.files.root, "YOLO", {name: reader.source_split(name) for name in folder.splits})
+    splits = {name: reader.source_split(name) for name in folder.splits}
+    return DataSource(folder.files.root, "YOLO", splits, folder.names_file if folder.names else None)
 
 
 class _Labelled(NamedTuple):

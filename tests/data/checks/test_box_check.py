@@ -8,6 +8,7 @@ from brs_detr.data.checks.box_check import (
     CORNER_BOXES,
     NARROW_BOX,
     OVERHANGING_BOX,
+    PERCENT_BOXES,
     REPEATED_BOX,
     TINY_BOX,
     WHOLE_IMAGE_BOX,
@@ -19,9 +20,11 @@ from brs_detr.data.checks.box_table import BoxTable, tabulate_boxes
 from brs_detr.data.findings import FaultKind
 
 
-def table(*boxes: tuple[int, list[float]], image_ids: list[int] | None = None, iscrowd: int = 0) -> BoxTable:
-    """Boxes (category, [x, y, w, h]) on images of 200 x 100 pixels."""
-    images = [{"id": number, "file_name": f"{number}.jpg", "width": 200, "height": 100} for number in (1, 2)]
+def table(
+    *boxes: tuple[int, list[float]], image_ids: list[int] | None = None, iscrowd: int = 0, height: int = 100
+) -> BoxTable:
+    """Boxes (category, [x, y, w, h]) on images that are 200 pixels wide."""
+    images = [{"id": number, "file_name": f"{number}.jpg", "width": 200, "height": height} for number in (1, 2)]
     annotations = [
         {"id": place, "image_id": image_id, "category_id": category, "bbox": box, "iscrowd": iscrowd}
         for place, ((category, box), image_id) in enumerate(zip(boxes, image_ids or [1] * len(boxes), strict=True))
@@ -91,6 +94,14 @@ def test_what_nearly_all_boxes_have_in_common_is_a_warning() -> None:
     assert kinds(table(*corner))[CORNER_BOXES] == 1 and CORNER_BOXES.severity == "warning"
     assert CORNER_BOXES not in kinds(table(*corner[:-1], other))
     assert CORNER_BOXES not in kinds(table(*corner[:-1]))
+
+
+def test_boxes_that_fill_a_square_of_100_seem_to_be_in_percent() -> None:
+    boxes = [(1, [4.0 * at, 4.0 * at, 18.0, 18.0]) for at in range(20)]
+    assert kinds(table(*boxes, height=120)) == {PERCENT_BOXES: 1}
+    assert PERCENT_BOXES not in kinds(table(*boxes, height=100))
+    assert PERCENT_BOXES not in kinds(table(*boxes[:-1], height=120))
+    assert PERCENT_BOXES not in kinds(table(*boxes, (1, [150, 4, 18, 18]), height=120))
 
 
 def test_iou_matrix_and_scales() -> None:

@@ -97,6 +97,38 @@ def test_a_fatal_fault_is_refused_by_file_and_id(coco, name: str) -> None:
     assert kind.what in str(caught.value) and kind.cure in str(caught.value)
 
 
+def test_crowds_alone_are_refused(coco) -> None:
+    for thing in coco.data["annotations"]:
+        thing["iscrowd"] = 1
+    coco.write()
+    with pytest.raises(UserError, match=r"all are crowds or difficult objects: 1 \(3 of 3 boxes\)"):
+        check_split(coco.split)
+    coco.data["annotations"][0]["iscrowd"] = 0
+    coco.write()
+    assert check_split(coco.split).found == ()
+
+
+def test_image_ids_that_are_all_off_by_one_are_named_as_such(coco) -> None:
+    for image in coco.data["images"]:
+        image["id"] = image["id"] // 10
+    for thing in coco.data["annotations"]:
+        thing["image_id"] = thing["image_id"] // 10 - 1
+    coco.write()
+    with pytest.raises(
+        UserError, match="off by one.*0 to 1 in the annotations, 1 to 3 in the list of images"
+    ) as caught:
+        check_split(coco.split)
+    assert "delete the annotation" not in str(caught.value)
+
+
+def test_boxes_too_narrow_to_train_on_are_refused(coco) -> None:
+    for place in range(3):
+        set_box(place, [5, 6, 0.4, 10])(coco)
+    coco.write()
+    with pytest.raises(UserError, match="box narrower than 1 pixel, as nearly all are: 3 of 3"):
+        check_split(coco.split)
+
+
 def test_all_fatal_kinds_are_in_one_message(coco) -> None:
     for name in ("missing image", "box outside", "unknown category"):
         FATAL[name][0](coco)

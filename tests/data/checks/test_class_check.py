@@ -39,6 +39,10 @@ def test_a_data_set_without_splits_can_have_rare_and_unused_classes_alone() -> N
     assert odd(val=[1, 1, 1, 1]) == {}
 
 
+def test_without_any_box_no_class_is_called_unused() -> None:
+    assert odd(train=[0, 0, 0, 0], val=[0, 0, 0, 0]) == {}
+
+
 def test_classes_that_only_one_split_names() -> None:
     names = {Path("a"): ["ant", "bee"], Path("b"): ["bee", "ant"], Path("c"): ["bee", "cat"]}
     (finding,) = odd_classes(names)

@@ -80,6 +80,7 @@ ALL_WRONG: dict[str, Callable[[dict], object]] = {
     "outside": lambda thing: [3 * value for value in thing["bbox"]],
     "without an area": lambda thing: [*thing["bbox"][:2], 0, 0],
     "NaN": lambda thing: [float("nan")] * 4,
+    "narrow": lambda thing: [*thing["bbox"][:2], 0.4, thing["bbox"][3]],
 }
 
 

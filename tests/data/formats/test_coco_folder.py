@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from brs_detr.data.annotations import write_annotations
-from brs_detr.data.formats.coco_folder import CocoSplit, find_splits, shared_class_names, split_of_file
+from brs_detr.data.formats.coco_folder import CocoSplit, files_left_out, find_splits, shared_class_names, split_of_file
+from brs_detr.data.formats.coco_folder_reader import UNREAD_FILE
+from brs_detr.data.formats.source import open_source
 from brs_detr.errors import UserError
 
 LAYOUTS = {
@@ -46,6 +48,17 @@ def test_files_for_other_tasks_are_passed_over(tmp_path: Path) -> None:
     for stem in ("captions_train2017", "person_keypoints_train2017", "image_info_test2017"):
         write_file(tmp_path / "annotations" / f"{stem}.json")
     assert list(find_splits(tmp_path)) == ["train"]
+
+
+def test_files_named_after_no_split_are_left_out_by_name(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    for stem in ("instances_train", "instances_val_v2", "captions_train", "notes"):
+        write_file(tmp_path / "annotations" / f"{stem}.json")
+    (tmp_path / "annotations" / "notes.json").write_text("{}")
+    left_out = files_left_out(tmp_path, find_splits(tmp_path))
+    assert left_out == [tmp_path / "annotations" / "instances_val_v2.json"]
+    (finding,) = open_source(tmp_path).splits["train"].read().findings
+    assert finding.kind == UNREAD_FILE and finding.examples == (str(left_out[0]),)
 
 
 def test_an_unknown_layout_says_what_is_there_and_what_is_understood(tmp_path: Path) -> None:

@@ -43,6 +43,15 @@ def test_the_image_folder_is_where_the_names_are_found(
     assert find_image_dir(tmp_path / "all.json", tmp_path, PLACES) == tmp_path / image_dir
 
 
+def test_two_different_images_of_one_name_are_refused(tmp_path: Path) -> None:
+    make(tmp_path, ["a.jpg", "b.jpg"], ["default/a.jpg", "default/b.jpg", "images/a.jpg", "images/b.jpg"])
+    (tmp_path / "images" / "b.jpg").write_bytes(b"other")
+    with pytest.raises(
+        UserError, match=r"b\.jpg, and there are two different ones: .*default/b\.jpg and .*images/b\.jpg"
+    ):
+        find_image_dir(tmp_path / "all.json", tmp_path, PLACES)
+
+
 def test_without_any_image_it_is_refused_or_what_is_said_otherwise(tmp_path: Path) -> None:
     make(tmp_path, ["a.jpg"], [])
     with pytest.raises(UserError, match=r"No image folder for .*all\.json; looked in .* for default, images\."):
@@ -62,6 +71,8 @@ def test_without_any_image_it_is_refused_or_what_is_said_otherwise(tmp_path: Pat
         (["A.JPG", "lo\u0308we.jpg"], ["a.jpg", "l\u00f6we.jpg"], ["a.jpg", "l\u00f6we.jpg"]),
         (["x/a.jpg", "b.jpg"], ["X/a.jpg", "y/a.jpg", "b.jpg"], ["X/a.jpg", "b.jpg"]),
         (["a.jpg"], ["1/a.jpg", "2/A.jpg"], ["1/a.jpg"]),
+        (["a.jpg ", "my%20b.jpg"], ["a.jpg", "my b.jpg"], ["a.jpg", "my b.jpg"]),
+        (["my%20b.jpg"], ["my%20b.jpg", "my b.jpg"], ["my%20b.jpg"]),
         # Not to be guessed: missing, in two places, claimed twice, a plain name beside others that are right.
         (["a.jpg"], ["b.jpg"], ["a.jpg"]),
         (["a.jpg"], ["1/a.jpg", "2/a.jpg"], ["a.jpg"]),
