@@ -10,7 +10,7 @@ from typing import Any
 from brs_detr.data.annotations import write_annotations
 from brs_detr.data.checks.check import find_faults, merged
 from brs_detr.data.cleaning import clean_annotations
-from brs_detr.data.findings import CROWD_BOXES, NO_BOX, Finding, Findings
+from brs_detr.data.findings import NO_BOX, Finding, Findings
 from brs_detr.data.formats.source import DataSource, SourceSplit, open_source
 from brs_detr.data.formats.source_dataset import plain
 from brs_detr.data.fresh_folder import fresh_folder
@@ -102,8 +102,7 @@ def _checked(source: DataSource, steps: _Steps) -> tuple[Finding, ...]:
     splits = source.splits.values()
     found = merged(source.folder, *(find_faults(split, steps).found for split in splits)).found
     is_empty = not any(split.read().dataset["annotations"] for split in splits)
-    convertible = {CROWD_BOXES} if is_empty else {CROWD_BOXES, NO_BOX}
-    findings = Findings(source.folder, tuple(finding for finding in found if finding.kind not in convertible))
+    findings = Findings(source.folder, tuple(finding for finding in found if is_empty or finding.kind != NO_BOX))
     findings.refuse_fatal()
     require_same_names({split.file: set(_class_names(split)) for split in splits})
     return findings.found

@@ -197,3 +197,15 @@ def test_boxes_that_all_lack_an_area_are_not_converted_to_none(voc: Path, tmp_pa
         write_voc(voc, stem, voc_object("dog", (9, 9, 9, 9)))
     with pytest.raises(UserError, match="without any usable box, since none has an area: 3 of 3"):
         convert(voc, tmp_path / "coco")
+
+
+def test_crowds_alone_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    source = WITH_SPLITS["COCO, ids from 0"](tmp_path / "set")
+    for file in (source / "annotations").iterdir():
+        data = json.loads(file.read_text())
+        for thing in data["annotations"]:
+            thing["iscrowd"] = 1
+        write_json(file, data)
+    with pytest.raises(UserError, match="all are crowds or difficult objects"):
+        convert(source, tmp_path / "coco")
+    assert not (tmp_path / "coco").exists()

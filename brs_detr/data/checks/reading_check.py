@@ -96,8 +96,8 @@ def fitting_readings(boxes_xywh: Boxes, sizes: ArrayLike) -> list[str]:
         or _fitting(_RARE_READINGS, boxes_xywh, sizes)
         or _fitting_thousandths(boxes_xywh)
     )
-    sum_of = f"{is_outside.sum()} of {len(boxes_xywh)} boxes stick out of their images; hardly any would if "
-    return [f"{sum_of}{text}" for text in words]
+    start = f"{is_outside.sum()} of {len(boxes_xywh)} boxes stick out of their images; hardly any would if "
+    return [f"{start}{text}" for text in words]
 
 
 def _fitting(readings: dict[str, Callable[[Boxes], Boxes]], boxes_xywh: Boxes, sizes: ArrayLike) -> list[str]:

@@ -93,6 +93,21 @@ def test_boxes_that_are_all_wrong_are_not_mended_by_halves(good: Path, name: str
     assert names(good.parent) == ["set"]
 
 
+SHIFTED: dict[str, Callable[[dict], object]] = {
+    "file_name": lambda data: [image.update(file_name=image["file_name"][:-3] + "gif") for image in data["images"]],
+    "image_id": lambda data: [thing.update(image_id=thing["image_id"] - 1) for thing in data["annotations"]],
+    "iscrowd": lambda data: [thing.update(iscrowd=1) for thing in data["annotations"]],
+}
+
+
+@pytest.mark.parametrize("name", SHIFTED)
+def test_fields_that_are_all_wrong_are_not_mended_by_leaving_out(good: Path, name: str) -> None:
+    edit_coco(good, SHIFTED[name])
+    words = {"file_name": "of a similar name", "image_id": "image ids", "iscrowd": "all are crowds"}[name]
+    with pytest.raises(UserError, match=f"(?s)cannot be mended without you.*{words}"):
+        fix(good)
+
+
 def test_splits_of_the_same_pictures_are_refused_in_these_words(good: Path) -> None:
     shutil.rmtree(good / "val")
     shutil.copytree(good / "train", good / "val")
