@@ -19,6 +19,7 @@ def register() -> None:
     from brs_detr.data import registry
 
     registry.register()
+    import mmdet.models  # noqa: F401  a checkpoint may name any of its detectors
     from mmengine.registry import FUNCTIONS, HOOKS, LOOPS, METRICS, OPTIM_WRAPPERS, VISBACKENDS
 
     from brs_detr.engine.coco_metric import CocoAPMetric
