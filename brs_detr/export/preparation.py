@@ -93,4 +93,5 @@ def _number(side: int, like: Tensor) -> Tensor:
 
 
 def _quotient(values: Tensor, divisor: int) -> Tensor:
-    return torch.div(values, divisor, rounding_mode="trunc")
+    """The whole part, for values from 0: an integer division would be exported with the digits of float32."""
+    return (values.double() / divisor).floor().int()
