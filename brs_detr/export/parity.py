@@ -95,9 +95,9 @@ class Parity:
 
     def shares(self) -> dict[str, float]:
         """How much of its bound each stage takes, where it takes most."""
-        shares: dict[str, float] = {}
+        bounds, shares = self.bounds(), dict[str, float]()
         for error in self.errors:
-            share = error.file / bound if (bound := self.bounds()[error.stage]) else error.file
+            share = error.file / bound if (bound := bounds[error.stage]) else error.file
             shares[error.stage] = max(shares.get(error.stage, 0.0), share)
         return shares
 
