@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from brs_detr.cli.trust import data_only_option, require_shipped, trust_option
+
 
 @click.command("convert-checkpoint", short_help="Bring official weights into a checkpoint of this package.")
 @click.argument("source", type=click.Path(path_type=Path))
@@ -16,10 +18,11 @@ import click
     metavar="A,B,...",
     help="In the order of the labels; in quotation marks, if they hold a comma. [default: the file's, or COCO's]",
 )
-@click.option("--config", help="That the weights belong to. [default: recognised by their shapes]")
+@click.option("--config", help="That the weights belong to; a file is a program, and runs. [default: recognised]")
 @click.option("--dry-run", is_flag=True, help="Print the account and write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
-@click.option("--trust-pickle", is_flag=True, help="Run code that the file asks for. Only if you trust its author.")
+@trust_option
+@data_only_option
 def command(
     source: Path,
     out: Path,
@@ -27,7 +30,8 @@ def command(
     config: str | None,
     dry_run: bool,
     overwrite: bool,
-    trust_pickle: bool,
+    trust_file: bool,
+    data_only: bool,
 ) -> None:
     """Write the weights SOURCE as the checkpoint OUT, a .safetensors file.
 
@@ -45,6 +49,8 @@ def command(
     from brs_detr.engine.console import make_console
     from brs_detr.engine.finetune.load_table import load_table
 
+    if data_only and config is not None:
+        require_shipped(config)
     conversion = convert_checkpoint(
         source,
         out,
@@ -54,7 +60,7 @@ def command(
         config=config,
         overwrite=overwrite,
         dry_run=dry_run,
-        trust_pickle=trust_pickle,
+        trust_file=trust_file,
     )
     console = make_console()
     num_classes = conversion.recognised.num_classes

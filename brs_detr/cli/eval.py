@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from brs_detr.cli.trust import trust_option
+
 
 @click.command("eval", short_help="Measure the AP of a checkpoint.")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
@@ -16,7 +18,7 @@ import click
     "--out", type=click.Path(path_type=Path), help="Where to write. [default: eval_SPLIT in the run's folder]"
 )
 @click.option("--device", help="cpu, cuda, cuda:1, ... [default: the GPU if there is one]")
-@click.option("--trust-pickle", is_flag=True, help="Run code that a checkpoint asks for. Only if you trust its author.")
+@trust_option
 def command(
     checkpoint: Path,
     data: Path | None,
@@ -24,7 +26,7 @@ def command(
     head: str | None,
     out: Path | None,
     device: str | None,
-    trust_pickle: bool,
+    trust_file: bool,
 ) -> None:
     """Measure COCO AP of CHECKPOINT, overall and by class.
 
@@ -45,7 +47,7 @@ def command(
     from brs_detr.report.table import ap_table
 
     console = make_console()
-    evaluation = evaluate(checkpoint, data, split, head=head, device=device, console=console, trust_pickle=trust_pickle)
+    evaluation = evaluate(checkpoint, data, split, head=head, device=device, console=console, trust_file=trust_file)
     if not is_first():
         return
     out = out or folder_of(checkpoint_file(checkpoint)) / "_".join(filter(None, ["eval", evaluation.split.name, head]))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from brs_detr.cli.check import Size
+from brs_detr.cli.trust import trust_option
 from brs_detr.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class FrameSize(Size):
 @click.option("--data", type=click.Path(path_type=Path), help="Compare AP on this data set, and pictures of it.")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="[default: test, or val if there is none]")
 @click.option("--overwrite", is_flag=True, help="Replace the file that is there.")
-@click.option("--trust-pickle", is_flag=True, help="Run code that a checkpoint asks for. Only if you trust its author.")
+@trust_option
 def command(
     checkpoint: Path,
     format_name: str,
@@ -60,7 +61,7 @@ def command(
     data: Path | None,
     split: str | None,
     overwrite: bool,
-    trust_pickle: bool,
+    trust_file: bool,
 ) -> None:
     """Export one head of CHECKPOINT, and prove that the file finds what the model finds.
 
@@ -89,7 +90,7 @@ def command(
     if half and precision not in (None, "float16"):
         raise click.UsageError(f"--half asks for float16, --precision for {precision}.")
     console = make_console()
-    content = read_checkpoint(checkpoint, trust_pickle)
+    content = read_checkpoint(checkpoint, trust_file)
     is_static = dynamic is False or size is not None or batch is not None
     options = ExportOptions(
         format=format_name,

@@ -9,6 +9,7 @@ import click
 
 from brs_detr.cli.check import Size
 from brs_detr.cli.training_session import TrainingCommand, conclude, resumable, resume_option, wants_to_resume
+from brs_detr.cli.trust import data_only_option, require_shipped, trust_option
 
 
 class _Batch(click.ParamType):
@@ -28,7 +29,11 @@ class _Batch(click.ParamType):
 
 @click.command("finetune", cls=TrainingCommand, short_help="Train on your own data by a recipe that fits it.")
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--model", help="r18, r50, swin-t, swin-l, co-r50 ..., or a config. [default: r50 on a GPU, r18 without]")
+@click.option(
+    "--model",
+    help="r18, r50, swin-t, swin-l, co-r50 ..., or a config; a file is a program, and runs. "
+    "[default: r50 on a GPU, r18 without]",
+)
 @click.option("--weights", metavar="FILE|NAME|none", help="What to start from. [default: what the model names]")
 @click.option("--work-dir", type=click.Path(path_type=Path), help="Where to write. [default: work_dirs/DATA_MODEL]")
 @click.option("--epochs", type=click.IntRange(1), help="[default: by the number of images]")
@@ -53,7 +58,8 @@ class _Batch(click.ParamType):
     help="Send losses and metrics there too.",
 )
 @click.option("--no-report", is_flag=True, help="Leave out report.html.")
-@click.option("--trust-pickle", is_flag=True, help="Run code that a checkpoint asks for. Only if you trust its author.")
+@trust_option
+@data_only_option
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe or the config; repeatable."
 )
@@ -69,7 +75,8 @@ def command(
     resume: Literal["last", "auto"] | None,
     services: tuple[str, ...],
     no_report: bool,
-    trust_pickle: bool,
+    trust_file: bool,
+    data_only: bool,
     overrides: tuple[str, ...],
     **flags: Any,
 ) -> None:
@@ -86,7 +93,10 @@ def command(
       brs-detr finetune my_data --set colour=False --set model.query_head.max_auxiliary_queries=100
     """
     from brs_detr.engine.finetune.fine_tuning import default_tuning_dir, finetune
+    from brs_detr.engine.finetune.model_names import find_model
 
+    if data_only and model is not None:
+        require_shipped(find_model(model))
     work_dir = work_dir or default_tuning_dir(data, model)
     with resumable(work_dir):
         run = finetune(
@@ -102,7 +112,7 @@ def command(
             seed=seed,
             deterministic=deterministic,
             services=services,
-            trust_pickle=trust_pickle,
+            trust_file=trust_file,
         )
     conclude(run, with_report=not no_report)
 

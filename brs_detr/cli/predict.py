@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from brs_detr.cli.number_range import NumberRange
+from brs_detr.cli.trust import trust_option
 from brs_detr.errors import UserError, shortened
 
 SOME_UNREADABLE = 1
@@ -49,7 +50,7 @@ SOME_UNREADABLE = 1
 @click.option("--max-frames", type=click.IntRange(1), help="Of a video or camera.")
 @click.option("--device", help="cpu, cuda, cuda:1, ... [default: the GPU if there is one]")
 @click.option("--overwrite", is_flag=True, help="Delete the predictions that --out already holds.")
-@click.option("--trust-pickle", is_flag=True, help="Run code that a checkpoint asks for. Only if you trust its author.")
+@trust_option
 def command(
     model: Path,
     sources: tuple[str, ...],
@@ -68,7 +69,7 @@ def command(
     max_frames: int | None,
     device: str | None,
     overwrite: bool,
-    trust_pickle: bool,
+    trust_file: bool,
 ) -> None:
     """Draw what MODEL finds on each SOURCE.
 
@@ -111,7 +112,7 @@ def command(
     with tempfile.TemporaryDirectory(prefix="brs-detr-") as downloads:
         found = find_sources(sources, recursive, Path(downloads))
         paged = require_readable(found)
-        detector: Any = open_detector(model, device, threshold, trust_pickle)
+        detector: Any = open_detector(model, device, threshold, trust_file)
         detector.batch_size = batch
         options = replace(options, batch_size=detector.batch_size)
         if tile is not None:

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import click
 
+from brs_detr.cli.trust import trust_option
+
 
 @click.command("replay", short_help="Repeat a training step that failed, and name the layer.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
-def command(file: Path, device: str) -> None:
+@trust_option
+def command(file: Path, device: str, trust_file: bool) -> None:
     """Repeat the step in FILE, which a training left when its numbers were not finite for several steps in a row.
 
     Prints every loss, the first layer whose output is not finite, the parameters whose gradient is not, and the images.
@@ -22,13 +25,11 @@ def command(file: Path, device: str) -> None:
     """
     from brs_detr.bench.environment import find_device
     from brs_detr.engine.console import make_console
-    from brs_detr.engine.registry import register
     from brs_detr.engine.training.replay import replay
     from brs_detr.errors import shortened
 
     find_device(device)
-    register()
-    result = replay(file, device)
+    result = replay(file, device, trust_file=trust_file)
     console = make_console()
     lines = [f"Step {result.step}"]
     lines += [f"  image     {image}" for image in result.images]

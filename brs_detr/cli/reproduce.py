@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from brs_detr.cli import INTERRUPTED
+from brs_detr.cli.trust import trust_option
 from brs_detr.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ _TABLES = [f"table{number}" for number in range(1, 9)]
 @click.option("--rank", type=click.IntRange(0), default=0, help="Of this machine, from 0.")
 @click.option("--head", metavar="HOST:PORT", help="Of the machine with rank 0.")
 @click.option("--slurm", type=click.Path(path_type=Path), metavar="FILE", help="Write a batch script instead.")
-@click.option("--trust-pickle", is_flag=True, help="Run code that weights ask for. Only if you trust their author.")
+@trust_option
 def command(
     table: str | None,
     names: tuple[str, ...],
@@ -70,7 +71,7 @@ def command(
     rank: int,
     head: str | None,
     slurm: Path | None,
-    trust_pickle: bool,
+    trust_file: bool,
 ) -> None:
     """Train or evaluate rows of TABLE and write each result into a ledger, beside the figure of the paper.
 
@@ -114,7 +115,7 @@ def command(
     elif only_plan:
         _plan(rows, machines, console)
     elif eval_only:
-        _evaluate(rows, places, weights, mirror, trust_pickle, console)
+        _evaluate(rows, places, weights, mirror, trust_file, console)
     else:
         machines.require_complete()
         _train(rows, places, machines, seed, smoke, console)
@@ -234,7 +235,7 @@ def _require_gpu() -> None:
 
 
 def _evaluate(
-    rows: Sequence[Row], places: Places, weights: Path | None, mirror: str | None, trust_pickle: bool, console: Console
+    rows: Sequence[Row], places: Places, weights: Path | None, mirror: str | None, trust_file: bool, console: Console
 ) -> None:
     from brs_detr.reproduce.data_sets import check_data_set
     from brs_detr.reproduce.released import released_checkpoint
@@ -247,6 +248,6 @@ def _evaluate(
         raise click.UsageError("--mirror is for the official weights: give those of mmdet's zoo with --weights FILE.")
     val = check_data_set(rows[0].data, Path(places.data), ["val"])["val"]
     for row in rows:
-        checkpoint = released_checkpoint(row, weights, mirror, trust_pickle, console)
+        checkpoint = released_checkpoint(row, weights, mirror, trust_file, console)
         console.print(entry_line(evaluate_weights(row, checkpoint, places, val, console)))
     console.print(f"Ledger: {places.ledger}. Next: brs-detr reproduce --show")

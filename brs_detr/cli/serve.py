@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from brs_detr.cli.number_range import NumberRange
+from brs_detr.cli.trust import trust_option
 from brs_detr.errors import UserError
 from brs_detr.extras import add_extra
 
@@ -28,7 +29,7 @@ _NEEDED = ("starlette", "uvicorn", "python_multipart", "jinja2")
 @click.option("--max-images", type=click.IntRange(1, 1000), default=16, show_default=True, help="In a request.")
 @click.option("--max-pixels", type=NumberRange(1), default=50e6, show_default=True, help="Of an image.")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
-@click.option("--trust-pickle", is_flag=True, help="Run code that a checkpoint asks for. Only if you trust its author.")
+@trust_option
 def command(
     model: Path,
     host: str,
@@ -39,7 +40,7 @@ def command(
     max_images: int,
     max_pixels: float,
     open_page: bool,
-    trust_pickle: bool,
+    trust_file: bool,
 ) -> None:
     """Try MODEL on your pictures in the browser, or from another program.
 
@@ -67,7 +68,7 @@ def command(
             param_hint="'--max-pixels'",
         )
     with listen(host, port) as listener:
-        served = ServedModel(open_detector(model, device, None, trust_pickle), model.resolve().name, threshold)
+        served = ServedModel(open_detector(model, device, None, trust_file), model.resolve().name, threshold)
         limits = Limits(int(max_upload_mb * MEGABYTE), max_images, int(max_pixels))
         hosts = local_names(listener, host) if is_local(listener) else None
         app = make_app(served, limits, hosts)

@@ -8,6 +8,7 @@ from typing import Literal
 import click
 
 from brs_detr.cli.training_session import TrainingCommand, conclude, resumable, resume_option, wants_to_resume
+from brs_detr.cli.trust import data_only_option, require_shipped, trust_option
 
 
 @click.command("train", cls=TrainingCommand, short_help="Train a config on your data or on COCO.")
@@ -15,6 +16,8 @@ from brs_detr.cli.training_session import TrainingCommand, conclude, resumable, 
 @click.option("--data", type=click.Path(path_type=Path), help="Your data: COCO, Pascal VOC or YOLO.")
 @click.option("--work-dir", type=click.Path(path_type=Path), help="Where to write. [default: work_dirs/CONFIG]")
 @resume_option
+@trust_option
+@data_only_option
 @click.option("--amp", is_flag=True, help="Compute in bfloat16: faster on GPUs and on CPUs that have it.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Repeat a run. [default: drawn, printed and stored]")
 @click.option("--deterministic", is_flag=True, help="The same bits from the same seed on a GPU too; slower.")
@@ -40,8 +43,10 @@ def command(
     services: tuple[str, ...],
     no_report: bool,
     overrides: tuple[str, ...],
+    trust_file: bool,
+    data_only: bool,
 ) -> None:
-    """Train CONFIG, a name from `brs-detr configs` or a file.
+    """Train CONFIG, a name from `brs-detr configs` or a file. A file is a program: it runs with all your rights.
 
     The class names are read from the data and kept in the checkpoint. The work dir receives
     checkpoints/best.pth (to use) and last.pth (to resume), config.py, run.json, metrics.csv, predictions.json,
@@ -57,6 +62,8 @@ def command(
     """
     from brs_detr.engine.training.train import default_work_dir, train
 
+    if data_only:
+        require_shipped(config)
     work_dir = work_dir or default_work_dir(config)
     with resumable(work_dir):
         run = train(
@@ -70,5 +77,6 @@ def command(
             epochs=epochs,
             overrides=overrides,
             services=services,
+            trust_file=trust_file,
         )
     conclude(run, with_report=not no_report)

@@ -36,7 +36,7 @@ class Detector:
             the best F1 on the validation data. (Ranking losses order scores and do not calibrate them: a score of 0.1
             can be a sure find.)
         batch_size: images of a list that run together, where the model sees them in one size.
-        trust_pickle: run the code that the checkpoint asks for.
+        trust_file: run the code that the checkpoint asks for.
 
     Raises:
         UserError: the checkpoint is missing or damaged, needs code to be run, or does not fit its config.
@@ -49,17 +49,17 @@ class Detector:
         score_threshold: float | None = None,
         batch_size: int = 1,
         *,
-        trust_pickle: bool = False,
+        trust_file: bool = False,
     ) -> None:
         from mmcv.transforms import Compose
         from mmengine.registry import TRANSFORMS
 
-        content = read_checkpoint(checkpoint, trust_pickle)
+        content = read_checkpoint(checkpoint, trust_file)
         self.model = build_model(content, device)
         self.class_names = content.class_names
         self.score_threshold = content.score_threshold if score_threshold is None else score_threshold
         self.batch_size = batch_size
-        load, *prepare = content.config.test_dataloader.dataset.pipeline
+        load, *prepare = content.pipeline
         self._load = TRANSFORMS.build(load)
         self._prepare = Compose(prepare)
 

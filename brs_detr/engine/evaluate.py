@@ -62,7 +62,7 @@ def evaluate(
     head: str | None = None,
     device: str | None = None,
     console: Console | None = None,
-    trust_pickle: bool = False,
+    trust_file: bool = False,
 ) -> Evaluation:
     """Measure COCO AP of a checkpoint, by pycocotools and without rounding.
 
@@ -75,7 +75,7 @@ def evaluate(
         head: evaluate this head of the model, `query`, `roi` or `atss`; by default the one its config names.
         device: `cpu`, `cuda`, ...; by default the GPU if there is one.
         console: where progress is shown.
-        trust_pickle: run the code that the checkpoint asks for.
+        trust_file: run the code that the checkpoint asks for.
 
     Raises:
         UserError: the checkpoint or the data cannot be used, their classes differ, the model has no such head, or one
@@ -86,7 +86,7 @@ def evaluate(
         raise UserError(
             f"Each of several processes has a GPU of its own, not all of them {device}.", "Leave out --device."
         )
-    content = checkpoint if isinstance(checkpoint, Checkpoint) else read_checkpoint(checkpoint, trust_pickle)
+    content = checkpoint if isinstance(checkpoint, Checkpoint) else read_checkpoint(checkpoint, trust_file)
     if isinstance(data, CocoSplit):
         chosen = data
     else:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import importlib
 import re
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 from brs_detr.errors import UserError, did_you_mean
-
-_OWN_PACKAGES = {"brs_detr", "co_detr"}
-_OPERATORS = {"nms", "soft_nms", "RoIAlign"}  # which mmcv and mmdet find by other ways
 
 
 def register() -> None:
@@ -43,42 +39,18 @@ def register() -> None:
 
 
 def import_modules(config: Mapping[str, Any]) -> None:
-    """Import what the config of a checkpoint needs: our own packages, and what the program has imported already.
+    """Import what a config that is trusted needs.
 
     Raises:
-        UserError: it names another module, whose code would run.
+        UserError: there is no such module.
     """
-    for name in config.get("custom_imports", {}).get("imports", []):
-        if name.split(".")[0] not in _OWN_PACKAGES and name not in sys.modules:
+    for name in (config.get("custom_imports") or {}).get("imports", []):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
             raise UserError(
-                f"The checkpoint's config asks to import {name}, which could be any code.",
-                f"If you trust it, `import {name}` before you open the checkpoint.",
-            )
-        importlib.import_module(name)
-
-
-def require_known_types(node: Any) -> None:
-    """Check every `type` of a config that comes from a file.
-
-    mmengine imports and calls a `type` that is no registered name but a path (`package.function`), and mmcv evaluates
-    the type of an NMS as Python.
-
-    Raises:
-        UserError: a `type` is no name in a registry.
-    """
-    if isinstance(node, Mapping):
-        kind = node.get("type", "nms")
-        if not isinstance(kind, str) or kind.rpartition(".")[2] not in _known_types() | _OPERATORS:
-            raise UserError(f"The checkpoint's config is refused: its type {kind!r} is not a registered name.")
-    for child in node.values() if isinstance(node, Mapping) else node if isinstance(node, (list, tuple)) else ():
-        require_known_types(child)
-
-
-def _known_types() -> set[str]:
-    from mmengine import registry
-
-    roots = [root for root in vars(registry).values() if isinstance(root, registry.Registry)]
-    return {name for root in roots for known in (root, *root.children.values()) for name in known.module_dict}
+                f"The config needs the module {name}: {error}", "Install it, or add its folder to PYTHONPATH."
+            ) from None
 
 
 def explain_unknown_type(error: KeyError) -> UserError | None:

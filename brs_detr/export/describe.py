@@ -89,7 +89,7 @@ def sides_in_testing(checkpoint: Checkpoint) -> tuple[int | None, int | None]:
     Raises:
         UserError: the pipeline does something that an artefact cannot repeat.
     """
-    _, *steps = checkpoint.config.test_dataloader.dataset.pipeline
+    _, *steps = checkpoint.pipeline
     resizes = [step for step in steps if step["type"] == "Resize"]
     odd = [step["type"] for step in steps if step["type"] not in ("Resize", "PackDetInputs", "LoadAnnotations")]
     if odd or len(resizes) > 1:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def open_detector(
-    path: str | Path, device: str | None = None, score_threshold: float | None = None, trust_pickle: bool = False
+    path: str | Path, device: str | None = None, score_threshold: float | None = None, trust_file: bool = False
 ) -> ExportedDetector | TrainedDetector:
     """Open an exported detector or a checkpoint. For ONNX no PyTorch is needed.
 
@@ -22,7 +22,7 @@ def open_detector(
         path: what `brs-detr export` wrote, the folder of a training run, or a checkpoint.
         device: `cpu`, `cuda`, `cuda:1`, ...; by default the GPU if there is one.
         score_threshold: objects with a lower score are left out, in [0, 1]; by default the one that the file names.
-        trust_pickle: run the code that a checkpoint asks for.
+        trust_file: run the code that a checkpoint asks for.
 
     Raises:
         UserError: the file is missing, damaged or of another kind, or there is no such device.
@@ -35,4 +35,4 @@ def open_detector(
         return ExportedDetector.of(session, score_threshold)
     from brs_detr.engine.detector import Detector as TrainedDetector
 
-    return TrainedDetector(path, device, score_threshold, trust_pickle=trust_pickle)
+    return TrainedDetector(path, device, score_threshold, trust_file=trust_file)

@@ -26,7 +26,7 @@ _OTHERWISE = "give a file of yours with --weights FILE."
 
 
 def released_checkpoint(
-    row: Row, weights: Path | None, mirror: str | None, trust_pickle: bool, console: Console
+    row: Row, weights: Path | None, mirror: str | None, trust_file: bool, console: Console
 ) -> Checkpoint:
     """Fetch released weights and bring them into the form of a checkpoint.
 
@@ -34,14 +34,14 @@ def released_checkpoint(
         row: whose weights.
         weights: a file to take instead: official, of ours, or for a row of the zoo of mmdet 3.
         mirror: see `brs_detr.engine.checkpoints.checkpoint_index.fetch`.
-        trust_pickle: run the code that the file asks for.
+        trust_file: run the code that the file asks for.
         console: where progress is shown.
 
     Raises:
         UserError: none are released, they cannot be fetched, or they do not fit.
     """
     if row.zoo is not None:
-        return _of_zoo(row.zoo, weights, trust_pickle)
+        return _of_zoo(row.zoo, weights, trust_file)
     if weights is None and row.weights is None:
         raise UserError(
             f"Nobody has released weights of {row.detector} with {row.backbone} for this table.",
@@ -49,10 +49,10 @@ def released_checkpoint(
         )
     path = weights or fetch(str(row.weights), mirror=mirror, console=console).path
     if _is_ours(path):
-        checkpoint = read_checkpoint(path, trust_pickle)
+        checkpoint = read_checkpoint(path, trust_file)
         _require_model_of(row, checkpoint)
         return checkpoint
-    released = read_weights(str(path), trust_pickle)
+    released = read_weights(str(path), trust_file)
     conversion = convert_weights(released.state_dict, released.class_names, row.config, str(path))
     return Checkpoint(path, conversion.config, conversion.class_names, conversion.state_dict, {})
 
@@ -78,10 +78,10 @@ def _comparable(model: Config) -> str:
     return json.dumps({**model.to_dict(), "backbone": backbone}, sort_keys=True)
 
 
-def _of_zoo(name: str, weights: Path | None, trust_pickle: bool) -> Checkpoint:
+def _of_zoo(name: str, weights: Path | None, trust_file: bool) -> Checkpoint:
     config = load_config(zoo_config_file(name))
     path = weights or cached_file(zoo_url(name), name, _OTHERWISE)
-    read = read_weights(str(path), trust_pickle)
+    read = read_weights(str(path), trust_file)
     config.model.backbone.init_cfg = None
     return Checkpoint(path, config, read.class_names or coco_classes(), read.state_dict, {})
 

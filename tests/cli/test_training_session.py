@@ -139,7 +139,7 @@ def test_other_classes_are_not_resumed(
     (run / "run.json").write_text(json.dumps({**record, "tuning": {"start": "nothing", "weights": "none"}}))
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     name, *resume = command.split()
-    given = {"train": [tiny_config, "--data", data], "finetune": [data]}[name]
+    given = {"train": [tiny_config, "--data", data], "finetune": [data, "--model", tiny_config]}[name]
     result = CliRunner().invoke(main, list(map(str, [name, *given, "--work-dir", run, *resume])))
     assert result.exit_code == 2, result.output
     assert f"does not have the classes of the run; {difference}" in result.stderr

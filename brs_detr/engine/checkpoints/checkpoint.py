@@ -10,7 +10,8 @@ from brs_detr.analysis.coco_ap import FALLBACK_THRESHOLD
 from brs_detr.engine.checkpoints.checkpoint_meta import class_names_of
 from brs_detr.engine.checkpoints.plain_file import load_plain
 from brs_detr.engine.checkpoints.safetensors_checkpoint import read_safetensors
-from brs_detr.engine.config_text import parse_config_text
+from brs_detr.engine.checkpoints.stored_config import read_stored_config
+from brs_detr.engine.checkpoints.stored_model import build_stored_model
 from brs_detr.engine.run_folder import checkpoint_file
 from brs_detr.errors import UserError
 
@@ -31,32 +32,42 @@ class Checkpoint:
     meta: dict[str, Any]
 
     @property
+    def pipeline(self) -> list[dict[str, Any]]:
+        """How an image is prepared for the model: what reads it, then the rest.
+
+        Raises:
+            UserError: the file does not say it.
+        """
+        steps = self.config.test_dataloader.dataset.get("pipeline")
+        if not steps:
+            raise UserError(f"{self.path} does not say how images are prepared.", "Train again.")
+        return list(steps)
+
+    @property
     def score_threshold(self) -> float:
         """The score with the best F1 on the validation data of the training."""
         return float((self.meta.get("metrics") or {}).get("coco/F1_threshold", FALLBACK_THRESHOLD))
 
 
-def read_checkpoint(path: str | Path, trust_pickle: bool = False) -> Checkpoint:
+def read_checkpoint(path: str | Path, trust_file: bool = False) -> Checkpoint:
     """Read a checkpoint file. The pickle inside may hold tensors and plain values, nothing that runs code.
 
     Args:
         path: folder of a run (its best checkpoint is read), any checkpoint that mmengine saved, or a `.safetensors`
             file that `brs-detr export` wrote.
-        trust_pickle: run the code that a pickle asks for.
+        trust_file: run the code that a pickle asks for.
 
     Raises:
         UserError: the file is missing, is no checkpoint, asks for code to be run, or has no config or class names.
     """
     path = checkpoint_file(path)
-    content = read_safetensors(path) if path.suffix == ".safetensors" else load_plain(path, trust_pickle)
+    content = read_safetensors(path) if path.suffix == ".safetensors" else load_plain(path, trust_file)
     meta = content.get("meta") if isinstance(content, dict) else None
     if not isinstance(meta, dict) or "state_dict" not in content:
         raise UserError(f"{path} is not a checkpoint of this package.", "Give best.pth or last.pth of a training run.")
     class_names = class_names_of(meta, path)
     _require_tensors(content["state_dict"], path)
-    config = parse_config_text(meta["cfg"], source=str(path))
-    if not isinstance(config.get("model"), dict):
-        raise UserError(f"{path} is not a checkpoint of this package: its config has no model.", "Train again.")
+    config = read_stored_config(meta["cfg"], str(path), trust_file)
     return Checkpoint(path, config, class_names, content["state_dict"], meta)
 
 
@@ -79,24 +90,11 @@ def build_model(checkpoint: Checkpoint, device: str | None = None) -> nn.Module:
         The model in evaluation mode, with `dataset_meta` set.
 
     Raises:
-        UserError: the weights do not belong to the config, the config names code that is not registered, or there is no
-            such device.
+        UserError: the weights do not belong to the config, no model can be built from it, or there is no such device.
     """
-    from mmengine.registry import MODELS, init_default_scope
-
-    from brs_detr.engine.registry import import_modules, register, require_known_types
-
     place = find_device(device)
-    register()
-    import_modules(checkpoint.config)
-    require_known_types([checkpoint.config.model, checkpoint.config.get("test_dataloader", {})])
-    init_default_scope(checkpoint.config.get("default_scope", "mmdet"))
-    model = MODELS.build(_without_pretrained_weights(checkpoint.config.model))
-    try:
-        model.load_state_dict(checkpoint.state_dict)
-    except RuntimeError as error:
-        raise UserError(f"The weights in {checkpoint.path} do not fit its config: {error}") from None
-    model.dataset_meta = {"classes": checkpoint.class_names}
+    model = build_stored_model(checkpoint.config.model, checkpoint.state_dict, str(checkpoint.path))
+    model.dataset_meta = {"classes": checkpoint.class_names}  # type: ignore[assignment]
     return model.to(place).eval()
 
 
@@ -116,10 +114,3 @@ def find_device(name: str | None) -> torch.device:
     if device.type == "cuda" and not (has_gpu and (device.index or 0) < torch.cuda.device_count()):
         raise UserError(f"This machine has no device {name}.", "Choose cpu, or see `brs-detr doctor`.")
     return device
-
-
-def _without_pretrained_weights(model_config: dict[str, Any]) -> dict[str, Any]:
-    """Spare a `TimmBackbone` the download of weights that the checkpoint replaces anyway."""
-    backbone = model_config.get("backbone") or {}
-    replaced = {key: value for key, value in (("pretrained", False), ("weights_file", None)) if key in backbone}
-    return {**model_config, "backbone": {**backbone, **replaced}} if replaced else model_config

@@ -215,7 +215,7 @@ def convert_checkpoint(
     config: str | Path | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
-    trust_pickle: bool = False,
+    trust_file: bool = False,
 ) -> Conversion:
     """Convert a file.
 
@@ -225,7 +225,7 @@ def convert_checkpoint(
         class_names, config: see `convert_weights`.
         overwrite: replace the file.
         dry_run: write nothing.
-        trust_pickle: run the code that the file asks for.
+        trust_file: run the code that the file asks for.
 
     Raises:
         UserError: see `convert_weights`; or the file cannot be read or written. Nothing is written then.
@@ -234,7 +234,7 @@ def convert_checkpoint(
         raise UserError(f"{out} does not end in .safetensors.", "That is the format that is written.")
     if out.exists() and not (overwrite or dry_run):
         raise UserError(f"{out} is there already.", "Add --overwrite to replace it, or choose another name.")
-    weights = read_weights(str(source), trust_pickle)
+    weights = read_weights(str(source), trust_file)
     conversion = convert_weights(weights.state_dict, class_names or weights.class_names, config, str(source))
     if not dry_run:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,8 @@ from brs_detr.engine.checkpoints.checkpoint_meta import class_names_of
 from brs_detr.engine.checkpoints.file_kind import Kind, file_kind
 from brs_detr.engine.checkpoints.pickle_globals import code_in_pickles
 from brs_detr.engine.checkpoints.plain_file import load_plain, refuse_other_kinds
+from brs_detr.engine.checkpoints.stored_config import find_refusals, shown_refusals
+from brs_detr.engine.config_text import parse_config_text
 from brs_detr.engine.run_folder import RunFolder, checkpoint_file
 from brs_detr.errors import UserError
 from brs_detr.extras import add_extra
@@ -150,7 +152,7 @@ def _safetensors(path: Path) -> FileInfo:
 
     tensors, meta = read_header(path)
     if meta is not None:
-        return FileInfo("checkpoint of this package (safetensors)", {**_meta(meta), **_tensors(tensors)})
+        return FileInfo("checkpoint of this package (safetensors)", {**_meta(meta, path), **_tensors(tensors)})
     return FileInfo(f"weights: {_backbone(tensors)}", _tensors(tensors))
 
 
@@ -186,7 +188,7 @@ def _pickle(path: Path) -> FileInfo:
         raise UserError(f"{path} holds no weights.", "Give a checkpoint, a state dict, or a .safetensors file.")
     if isinstance(meta, dict) and "cfg" in meta and meta.get("dataset_meta"):
         class_names_of(meta, path)
-        return FileInfo("checkpoint of this package", {**_meta(meta), **_tensors(tensors)})
+        return FileInfo("checkpoint of this package", {**_meta(meta, path), **_tensors(tensors)})
     if any(re.search(r"transformer\.decoder\.layers\.\d+\.attentions\.1\.", name) for name in tensors):
         classes = meta.get("CLASSES") if isinstance(meta, dict) else None
         classes = [classes] if isinstance(classes, str) else classes
@@ -202,8 +204,8 @@ def _is_tensor(value: Any) -> bool:
     return hasattr(value, "shape") and hasattr(value, "dtype")
 
 
-def _meta(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint of this package says of itself."""
+def _meta(meta: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """What a checkpoint of this package says of itself, and what it asks for in vain."""
     metrics = {str(name).removeprefix("coco/"): value for name, value in (meta.get("metrics") or {}).items()}
     facts = {
         "config": _config_name(str(meta["cfg"])),
@@ -214,6 +216,7 @@ def _meta(meta: Mapping[str, Any]) -> dict[str, Any]:
         "score_threshold": metrics.get("F1_threshold"),
         "seed": meta.get("seed"),
         "versions": _versions(meta) or None,
+        "refused": shown_refusals(find_refusals(parse_config_text(meta["cfg"], str(path)))) or None,
     }
     return {name: value for name, value in facts.items() if value is not None}
 

@@ -31,12 +31,12 @@ _OTHER_KINDS: dict[Kind, tuple[str, str]] = {
 }
 
 
-def load_plain(path: Path, trust_pickle: bool = False, *, with_values: bool = True) -> Any:
+def load_plain(path: Path, trust_file: bool = False, *, with_values: bool = True) -> Any:
     """What is in a file that PyTorch wrote, if that is tensors and plain values.
 
     Args:
         path: the file.
-        trust_pickle: where it asks for code to be run, warn on standard error and run it.
+        trust_file: where it asks for code to be run, warn on standard error and run it.
         with_values: read the values of tensors; without them tensors have shape and dtype only.
 
     Raises:
@@ -50,7 +50,7 @@ def load_plain(path: Path, trust_pickle: bool = False, *, with_values: bool = Tr
     except Exception as error:  # PyTorch's reader meets hostile bytes with exceptions of any kind
         if not _asks_for_code(path, error):
             raise _damaged(path, error) from None
-        if not trust_pickle:
+        if not trust_file:
             raise _refusal(path) from None
     return _load_trusted(path, with_values)
 
@@ -111,7 +111,7 @@ def _refusal(path: Path) -> UserError:
     return UserError(
         f"{path} is refused: {reason}",
         "Ask its author for plain weights; a checkpoint from `brs-detr train` needs no code. If you trust its author "
-        "as you would trust a program, add --trust-pickle.",
+        "as you would trust a program, add --trust-file.",
     )
 
 
@@ -130,7 +130,7 @@ def _damaged(path: Path, error: Exception) -> UserError:
 def _load_trusted(path: Path, with_values: bool) -> Any:
     print(
         f"Warning: reading {path} runs code that is stored in it ({_names(path) or 'none that can be named'}), "
-        "because of --trust-pickle. "
+        "because of --trust-file. "
         "It can do all that you can.",
         file=sys.stderr,
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 
+from brs_detr.engine.checkpoints.stored_config import is_harmless
 from brs_detr.engine.config import load_config
 from brs_detr.engine.console import make_console
 from brs_detr.engine.finetune.model_names import default_model, find_model
@@ -43,7 +44,7 @@ def finetune(
     deterministic: bool = False,
     services: Iterable[str] = (),
     console: Console | None = None,
-    trust_pickle: bool = False,
+    trust_file: bool = False,
 ) -> TrainedRun:
     """Train a detector on a data set by the recipe for its size.
 
@@ -64,7 +65,7 @@ def finetune(
         deterministic: the same seed gives the same bits on a GPU too, which costs time.
         services: that losses and metrics are sent to, of `brs_detr.engine.training.loggers.SERVICES`.
         console: where progress is shown; by default the first process prints to standard output.
-        trust_pickle: run the code that the weights ask for.
+        trust_file: run the code that the weights ask for, or the run that is resumed.
 
     Raises:
         UserError: the model, weights, data or a setting cannot be used, `work_dir` already holds a run, or there is
@@ -74,20 +75,39 @@ def finetune(
     place = Path(work_dir or default_tuning_dir(data, model))
     record = _resumed_record(place) if resume else None
     if record is not None:
+        overrides = tuple(overrides)
+        if not trust_file:
+            _require_data(record, model, overrides, place)
         model, amp = model or record["config"], amp or record["amp"]
         overrides = dict.fromkeys((*record["overrides"], *overrides))
     config_name = _choose_model(model, console)
     assigned, assignments = split_assignments(overrides)
     config = load_config(config_name, assignments)
     if record is None:
-        decided, starting = None, choose_weights(config, weights, trust_pickle)
+        decided, starting = None, choose_weights(config, weights, trust_file)
     else:
         decided = record[TUNING]
         starting = no_weights(config, decided["start"], decided["weights"])
     values = {**assigned, **(settings or {})}
     tuner = Tuner(starting, batch, values, tuple(assignments), amp, console, decided)
-    job = Job(config_name, data, place, resume, amp, seed, deterministic, tuple(overrides), tuple(services))
+    job = Job(config_name, data, place, resume, amp, seed, deterministic, tuple(overrides), tuple(services), trust_file)
     return run_job(job, config, console, tuner)
+
+
+def _require_data(record: Mapping[str, Any], model: str | None, overrides: Sequence[str], work_dir: Path) -> None:
+    """Refuse a record whose config is a program, or that sets a key to what could name one, unless the user says so."""
+    config = str(record["config"])
+    if model is None and Path(config).suffix == ".py":
+        raise UserError(
+            f"{work_dir} was trained by the program {config}, which would run.",
+            f"If you trust it, add --model {config}.",
+        )
+    acting = [one for one in record["overrides"] if one not in overrides and not is_harmless(one.partition("=")[2])]
+    if acting:
+        raise UserError(
+            f"{work_dir} was trained with settings that are more than numbers and names: {', '.join(acting)}.",
+            "If you trust them, add --trust-file, or give them again with --set.",
+        )
 
 
 def _choose_model(asked: str | None, console: Console) -> str:

@@ -45,13 +45,13 @@ def no_weights(config: Config, start: Start, source: str) -> StartingWeights:
     return StartingWeights(None, start, source)
 
 
-def choose_weights(config: Config, asked: str | None, trust_pickle: bool = False) -> StartingWeights:
+def choose_weights(config: Config, asked: str | None, trust_file: bool = False) -> StartingWeights:
     """Read the weights that the user asked for, or those that the config of the model names.
 
     Args:
         config: weights that it names are taken out of it, so that they are loaded once.
         asked: what `read_weights` takes, or `none`.
-        trust_pickle: run the code that a file asks for.
+        trust_file: run the code that a file asks for.
 
     Raises:
         UserError: see `read_weights`.
@@ -65,7 +65,7 @@ def choose_weights(config: Config, asked: str | None, trust_pickle: bool = False
     source = asked or named or NONE
     if source == NONE:
         return StartingWeights(None, "nothing", "none: all weights are random")
-    weights = read_weights(source, trust_pickle)
+    weights = read_weights(source, trust_file)
     return StartingWeights(weights, weights.start, source)
 
 

@@ -10,6 +10,7 @@ from brs_detr.engine.checkpoints.checkpoint_index import fetch, read_index
 from brs_detr.engine.checkpoints.download import download
 from brs_detr.engine.checkpoints.plain_file import load_plain
 from brs_detr.engine.checkpoints.safetensors_checkpoint import read_any_safetensors
+from brs_detr.engine.checkpoints.stored_config import require_harmless
 from brs_detr.engine.console import make_console
 from brs_detr.engine.finetune.recipe import Start
 from brs_detr.engine.run_folder import checkpoint_file
@@ -42,27 +43,31 @@ class Weights:
         return "detector" if "backbone" in parts and parts - _OWN_PARTS else "backbone"
 
 
-def read_weights(source: str, trust_pickle: bool = False) -> Weights:
+def read_weights(source: str, trust_file: bool = False) -> Weights:
     """Read weights without running code that is stored with them.
 
     Args:
         source: a checkpoint or the folder of a run; a `.safetensors` file; a name from `brs-detr download --list`,
             `torchvision://NAME`, `timm://NAME` or an address, which are fetched unless an earlier run has; or a plain
             name of torchvision's or timm's.
-        trust_pickle: run the code that a file asks for.
+        trust_file: run the code that a file asks for.
 
     Raises:
-        UserError: there is no such file or name, it cannot be fetched, or it holds no weights.
+        UserError: there is no such file or name, it cannot be fetched, it holds no weights, or it is
+            refused for what it asks for.
     """
     if Path(source).exists():
-        return _from_content(source, _read_file(checkpoint_file(source), trust_pickle))
+        content = _read_file(checkpoint_file(source), trust_file)
+        if not trust_file:
+            _require_harmless(content, source)
+        return _from_content(source, content)
     if "://" not in source and (len(Path(source).parts) > 1 or Path(source).suffix in (".pth", ".pt", ".safetensors")):
         raise UserError(f"There is no file {source}.", "Check the path.")
     scheme, _, name = source.rpartition("://")
     if scheme in ("http", "https"):
         return _from_content(source, _fetch(source, source))
     if source in read_index():
-        return _from_content(source, _read_file(fetch(source, console=make_console()).path, trust_pickle))
+        return _from_content(source, _read_file(fetch(source, console=make_console()).path, trust_file))
     if scheme in ("", "torchvision") and name in _torchvision_urls():
         return _from_content(source, _fetch(_torchvision_urls()[name], source))
     if scheme in ("", "timm"):
@@ -73,8 +78,13 @@ def read_weights(source: str, trust_pickle: bool = False) -> Weights:
     )
 
 
-def _read_file(path: Path, trust_pickle: bool) -> Any:
-    return read_any_safetensors(path) if path.suffix == ".safetensors" else load_plain(path, trust_pickle)
+def _read_file(path: Path, trust_file: bool) -> Any:
+    return read_any_safetensors(path) if path.suffix == ".safetensors" else load_plain(path, trust_file)
+
+
+def _require_harmless(content: Any, source: str) -> None:
+    meta = content.get("meta") if isinstance(content, dict) else None
+    require_harmless(meta.get("cfg") if isinstance(meta, dict) else None, source)
 
 
 def _torchvision_urls() -> dict[str, str]:

@@ -64,8 +64,10 @@ class QuietRunner(Runner):
         return super().train()
 
     def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Load weights, and return the whole checkpoint."""
-        return self._loaded or super().load_checkpoint(*args, **kwargs)
+        """Load weights, and return the checkpoint without the text that mmengine would execute."""
+        content: dict[str, Any] = self._loaded or super().load_checkpoint(*args, **kwargs)
+        (content.get("meta") or {}).pop("config", None)
+        return content
 
     def build_logger(self, log_level: int | str = "INFO", log_file: str | None = None, **kwargs: Any) -> MMLogger:
         """Log to `train.log` alone; a run that is resumed appends to it."""

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from brs_detr.engine.checkpoints.plain_file import load_plain
-from brs_detr.engine.config_text import parse_config_text
+from brs_detr.engine.checkpoints.stored_config import read_stored_config
+from brs_detr.engine.checkpoints.stored_model import build_stored_model
 from brs_detr.engine.training.seeds import seed_all
 from brs_detr.errors import UserError
 
@@ -106,18 +107,19 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (int, float, bool, str, type(None))) else str(value)
 
 
-def replay(path: str | Path, device: str = "cpu") -> Replay:
+def replay(path: str | Path, device: str = "cpu", *, trust_file: bool = False) -> Replay:
     """Repeat a step that `save_step` wrote: forward and backward, without an update.
 
     Args:
         path: of the file.
         device: to repeat it on.
+        trust_file: run the code that the file asks for.
 
     Raises:
-        UserError: the file cannot be read, or is none of these.
+        UserError: the file cannot be read, is none of these, or asks for code to be run.
     """
-    content = _read(Path(path))
-    model, batch = _rebuild(content, device)
+    content = _read(Path(path), trust_file)
+    model, batch = _rebuild(content, device, Path(path), trust_file)
     seed_all(*content["seeds"])
     layers = _first_not_finite(model)
     parsed = model(**model.data_preprocessor(batch, training=True), mode="loss")
@@ -136,8 +138,8 @@ def replay(path: str | Path, device: str = "cpu") -> Replay:
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    content = load_plain(path)
+def _read(path: Path, trust_file: bool) -> dict[str, Any]:
+    content = load_plain(path, trust_file)
     if not isinstance(content, dict) or content.get("brs_detr_step") != _VERSION:
         raise UserError(
             f"{path} is no training step, or one of another version.",
@@ -146,21 +148,13 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _rebuild(content: Mapping[str, Any], device: str) -> tuple[Any, dict[str, Any]]:
+def _rebuild(content: Mapping[str, Any], device: str, path: Path, trust_file: bool) -> tuple[Any, dict[str, Any]]:
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
-    from mmengine.registry import MODELS, init_default_scope
     from mmengine.structures import InstanceData
 
-    from brs_detr.engine.registry import import_modules, require_known_types
-
-    config = parse_config_text(content["config"], "the step")
-    import_modules(config)
-    require_known_types(config.model)
-    init_default_scope(config.get("default_scope", "mmdet"))
-    config.model.backbone.init_cfg = None
-    model = MODELS.build(config.model)
-    model.load_state_dict(content["state_dict"])
+    config = read_stored_config(content["config"], str(path), trust_file)
+    model = build_stored_model(config.model, content["state_dict"], str(path))
 
     def objects(plain: Mapping[str, Any]) -> InstanceData:
         instances = InstanceData(bboxes=plain["bboxes"], labels=plain["labels"])

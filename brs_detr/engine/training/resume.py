@@ -7,6 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from brs_detr.engine.checkpoints.plain_file import load_plain
+from brs_detr.engine.checkpoints.stored_config import require_harmless
 from brs_detr.engine.distributed import is_first
 from brs_detr.engine.run_folder import RunFolder
 from brs_detr.errors import UserError
@@ -35,7 +37,7 @@ def require_resumable(run: RunFolder) -> None:
         )
 
 
-def checkpoint_to_resume(run: RunFolder, console: Console) -> Path:
+def checkpoint_to_resume(run: RunFolder, console: Console, trust_file: bool = False) -> Path:
     """The last checkpoint; where that is damaged, the one before.
 
     A damaged file is renamed, so that it does not take the place of a good one later.
@@ -43,10 +45,26 @@ def checkpoint_to_resume(run: RunFolder, console: Console) -> Path:
     Args:
         run: folder of the run.
         console: where to tell.
+        trust_file: also where its config names what could run.
 
     Raises:
-        UserError: there is none, or both are damaged.
+        UserError: there is none, both are damaged, or it is refused for what it asks for.
     """
+    path = _whole_checkpoint(run, console)
+    if not trust_file:
+        _require_data(path)
+    return path
+
+
+def _require_data(path: Path) -> None:
+    content = load_plain(path, with_values=False)
+    meta = content.get("meta") if isinstance(content, dict) else None
+    if not isinstance(meta, dict):
+        raise UserError(f"{path} is not a checkpoint of a training.", "Start without --resume.")
+    require_harmless(meta.get("cfg"), str(path))
+
+
+def _whole_checkpoint(run: RunFolder, console: Console) -> Path:
     require_resumable(run)
     if is_whole(run.last):
         return run.last

@@ -77,6 +77,7 @@ class Job:
         deterministic: sum in a fixed order on a GPU too.
         overrides: assignments of the user, for the record.
         services: of `brs_detr.engine.training.loggers.SERVICES`.
+        trust_file: run the code that the checkpoint asks for that is resumed.
     """
 
     config_name: str
@@ -88,6 +89,7 @@ class Job:
     deterministic: bool = False
     overrides: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
+    trust_file: bool = False
 
 
 class Preparation:
@@ -122,6 +124,7 @@ def train(
     overrides: Iterable[str] = (),
     services: Iterable[str] = (),
     console: Console | None = None,
+    trust_file: bool = False,
 ) -> TrainedRun:
     """Train a config, keeping the last and the best checkpoint.
 
@@ -140,6 +143,7 @@ def train(
         overrides: assignments `key=value` that change single keys of the config.
         services: that losses and metrics are sent to, of `brs_detr.engine.training.loggers.SERVICES`.
         console: where progress is shown; by default the first process prints to standard output.
+        trust_file: run the code that the checkpoint asks for that is resumed.
 
     Returns:
         Where the checkpoints are, and the best AP.
@@ -155,7 +159,9 @@ def train(
         set_epochs(resolved, epochs)
     if not resume:
         fetch_weights(resolved)
-    job = Job(str(config), data, work_dir, resume, amp, seed, deterministic, tuple(overrides), tuple(services))
+    job = Job(
+        str(config), data, work_dir, resume, amp, seed, deterministic, tuple(overrides), tuple(services), trust_file
+    )
     return run_job(job, resolved, console)
 
 
@@ -190,7 +196,7 @@ def _prepare(
     """Everything before the first step: the runner, and what `run.json` tells of the run."""
     with _removed_on_failure(run):
         _require_usable(run, job.resume)
-        start = checkpoint_to_resume(run, console) if job.resume else None
+        start = checkpoint_to_resume(run, console, job.trust_file) if job.resume else None
         _find_data(job, config, run, console)
         seed = _choose_seed(job.seed, run if job.resume else None)
         preparation.prepare_config(config)

@@ -106,7 +106,7 @@ def test_what_would_run_is_named(tmp_path: Path, kind: str, name: str) -> None:
 def test_trusted_it_runs(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The files above are what they claim to be."""
     touched = tmp_path / "touched"
-    content = load_plain(evil_files(tmp_path, touched)[kind], trust_pickle=True)
+    content = load_plain(evil_files(tmp_path, touched)[kind], trust_file=True)
     assert "layer.weight" in content["state_dict"]
     assert touched.exists()
     assert "Warning: reading" in capsys.readouterr().err
@@ -117,7 +117,7 @@ def test_a_trusted_bare_pickle_runs_once_and_is_read(
     tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     touched = tmp_path / "touched"
-    assert load_plain(evil_files(tmp_path, touched)[kind], trust_pickle=True) == 0  # what os.system returns
+    assert load_plain(evil_files(tmp_path, touched)[kind], trust_file=True) == 0  # what os.system returns
     assert touched.exists()
     assert "(posix.system)" in capsys.readouterr().err
 
@@ -125,19 +125,19 @@ def test_a_trusted_bare_pickle_runs_once_and_is_read(
 def test_trusted_code_that_is_not_installed(tmp_path: Path) -> None:
     (tmp_path / "a.pth").write_bytes(b"cmissing_package\nThing\n.")
     with pytest.raises(UserError, match=r"asks for: ModuleNotFoundError: No module named 'missing_package'"):
-        load_plain(tmp_path / "a.pth", trust_pickle=True)
+        load_plain(tmp_path / "a.pth", trust_file=True)
 
 
 def test_plain_values_in_a_protocol_that_pytorch_refuses(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(2)}, tmp_path / "a.pth", pickle_protocol=4)
     with pytest.raises(UserError, match="reads only where it may also run code"):
         load_plain(tmp_path / "a.pth")
-    assert load_plain(tmp_path / "a.pth", trust_pickle=True)["a"].tolist() == [1, 1]
+    assert load_plain(tmp_path / "a.pth", trust_file=True)["a"].tolist() == [1, 1]
 
 
 def test_trusting_a_plain_file_warns_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"a": torch.ones(2)}, tmp_path / "a.pth")
-    assert load_plain(tmp_path / "a.pth", trust_pickle=True)["a"].tolist() == [1, 1]
+    assert load_plain(tmp_path / "a.pth", trust_file=True)["a"].tolist() == [1, 1]
     assert capsys.readouterr().err == ""
 
 
@@ -208,8 +208,8 @@ def test_commands_refuse_and_trust(trained: TrainedRun, tmp_path: Path) -> None:
         result = CliRunner().invoke(main, arguments)
         assert result.exit_code == 2, result.output
         assert "posix.system" in result.stderr
-        assert "add --trust-pickle" in result.stderr
+        assert "add --trust-file" in result.stderr
         assert not touched.exists()
-    result = CliRunner().invoke(main, [*arguments, "--trust-pickle"])
+    result = CliRunner().invoke(main, [*arguments, "--trust-file"])
     assert result.exit_code == 0, result.output
     assert touched.exists()

@@ -162,7 +162,7 @@ def test_resumed_run_equals_one_that_was_never_interrupted(
     whole = finetune(other_classes, str(tiny_config), tmp_path / "whole", **options)
     with interrupted(epoch=2), pytest.raises(KeyboardInterrupt):
         finetune(other_classes, str(tiny_config), tmp_path / "halves", **options)
-    resumed = finetune(other_classes, None, tmp_path / "halves", resume=True, console=QUIET)
+    resumed = finetune(other_classes, str(tiny_config), tmp_path / "halves", resume=True, console=QUIET)
     assert losses(resumed)[-3:] == losses(whole)[-3:]
     first, second = (torch.load(run.last_checkpoint, weights_only=True) for run in (whole, resumed))
     assert all(torch.equal(value, second["state_dict"][name]) for name, value in first["state_dict"].items())
@@ -183,7 +183,7 @@ def test_early_stop(other_classes: Path, tiny_config: Path, tmp_path: Path, monk
     options = dict(settings={"epochs": 8, "evaluations": 8, "patience": 2}, seed=1, batch=6)
     with interrupted(epoch=4), pytest.raises(KeyboardInterrupt):
         finetune(other_classes, str(tiny_config), tmp_path / "run", console=QUIET, **options)
-    run = finetune(other_classes, None, tmp_path / "run", resume=True, console=console)
+    run = finetune(other_classes, str(tiny_config), tmp_path / "run", resume=True, console=console)
     assert "Stopped after epoch 5: the AP had not got better for a while." in text.getvalue()
     assert run.best_ap == 0.3
 

@@ -29,7 +29,7 @@ def run(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path)
     folder.last.parent.mkdir()
     for path in (folder.last, folder.previous):
-        torch.save({"weights": torch.randn(1000)}, path)
+        torch.save({"weights": torch.randn(1000), "meta": {}}, path)
     return folder
 
 

@@ -1,0 +1,1 @@
+from tiny_runs import shapes, tiny_config  # noqa: F401
