@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import signal
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -12,7 +14,7 @@ from brs_detr.cli.trust import trust_option
 from brs_detr.errors import UserError
 from brs_detr.extras import add_extra
 
-_NEEDED = ("starlette", "uvicorn", "python_multipart", "jinja2")
+_NEEDED = ("starlette", "uvicorn", "python_multipart", "jinja2", "psutil")
 
 
 @click.command("serve", short_help="Open a local page and a JSON API over a detector.")
@@ -27,7 +29,9 @@ _NEEDED = ("starlette", "uvicorn", "python_multipart", "jinja2")
 )
 @click.option("--max-upload-mb", type=NumberRange(0.1, 2000), default=20, show_default=True, help="Of a request.")
 @click.option("--max-images", type=click.IntRange(1, 1000), default=16, show_default=True, help="In a request.")
-@click.option("--max-pixels", type=NumberRange(1), default=50e6, show_default=True, help="Of an image.")
+@click.option("--max-pixels", type=NumberRange(1), help="Of an image. [default: as memory and time allow, at most 5e7]")
+@click.option("--max-seconds", type=NumberRange(0.1), default=60, show_default=True, help="Of work for a request.")
+@click.option("--max-memory-gb", type=NumberRange(0.1), help="For an image. [default: half of what is free]")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
 @trust_option
 def command(
@@ -38,14 +42,16 @@ def command(
     threshold: float | None,
     max_upload_mb: float,
     max_images: int,
-    max_pixels: float,
+    max_pixels: float | None,
+    max_seconds: float,
+    max_memory_gb: float | None,
     open_page: bool,
     trust_file: bool,
 ) -> None:
     """Try MODEL on your pictures in the browser, or from another program.
 
     MODEL is an exported .onnx file, or a checkpoint or run folder of a training. Pictures stay in memory: nothing
-    that is sent is written to disk.
+    that is sent is written to disk. How large they may be is measured when the server starts.
 
     \b
     Examples:
@@ -54,33 +60,53 @@ def command(
     """
     _require_packages()
     import webbrowser
+    from functools import partial
 
     from brs_detr.export.open_detector import open_detector
     from brs_detr.runtime.images import PIXEL_LIMIT_VARIABLE, most_pixels
     from brs_detr.serve.app import make_app
+    from brs_detr.serve.capacity import free_memory, measure_capacity
+    from brs_detr.serve.detector_process import GIGABYTE, DetectorProcess
     from brs_detr.serve.limits import MEGABYTE, Limits
     from brs_detr.serve.served_model import ServedModel
     from brs_detr.serve.server import address_of, is_local, listen, local_names, run_until_interrupted
 
-    if max_pixels > most_pixels():
+    if max_pixels is not None and max_pixels > most_pixels():
         raise click.BadParameter(
             f"any image may have {most_pixels():,}; the variable {PIXEL_LIMIT_VARIABLE} sets that limit.",
             param_hint="'--max-pixels'",
         )
     with listen(host, port) as listener:
-        served = ServedModel(open_detector(model, device, None, trust_file), model.resolve().name, threshold)
-        limits = Limits(int(max_upload_mb * MEGABYTE), max_images, int(max_pixels))
-        hosts = local_names(listener, host) if is_local(listener) else None
-        app = make_app(served, limits, hosts)
-        if hosts is None:
-            click.echo(
-                f"Warning: --host {host} lets every machine that reaches this one use it, unencrypted.", err=True
+        opened = partial(open_detector, model, device, None, trust_file, keep_memory=False)
+        with closing(DetectorProcess(opened)) as process:
+            capacity = measure_capacity(process)
+            memory = max_memory_gb * GIGABYTE if max_memory_gb else free_memory() / 2
+            measured = min(Limits.max_pixels, most_pixels(), capacity.most_pixels(memory, max_seconds))
+            limits = Limits(
+                max_bytes=int(max_upload_mb * MEGABYTE),
+                max_images=max_images,
+                max_pixels=int(max_pixels or measured),
+                seconds=max_seconds,
+                max_memory=capacity.base_bytes + memory,
             )
-        url = address_of(listener)
-        click.echo(f"{served.name} is served at {url} (Ctrl-C ends it)")
-        if open_page:
-            webbrowser.open(url)
-        run_until_interrupted(app, listener)
+            served = ServedModel(process, model.resolve().name, threshold)
+            hosts = local_names(listener, host) if is_local(listener) else None
+            app = make_app(served, limits, hosts)
+            if hosts is None:
+                click.echo(
+                    f"Warning: --host {host} lets every machine that reaches this one use it, unencrypted.", err=True
+                )
+            url = address_of(listener)
+            click.echo(f"{served.name} is served at {url} (Ctrl-C ends it)")
+            click.echo(
+                f"Limits: {limits.max_pixels / 1e6:.3g} million pixels an image, {max_seconds:g} seconds a request, "
+                f"{memory / GIGABYTE:.1f} GB"
+            )
+            if open_page:
+                webbrowser.open(url)
+            ending = run_until_interrupted(app, listener)
+    if ending is not None:
+        signal.raise_signal(ending)
     click.echo("Ended.")
 
 

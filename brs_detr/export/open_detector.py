@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def open_detector(
-    path: str | Path, device: str | None = None, score_threshold: float | None = None, trust_file: bool = False
+    path: str | Path,
+    device: str | None = None,
+    score_threshold: float | None = None,
+    trust_file: bool = False,
+    *,
+    keep_memory: bool = True,
 ) -> ExportedDetector | TrainedDetector:
     """Open an exported detector or a checkpoint. For ONNX no PyTorch is needed.
 
@@ -23,6 +28,7 @@ def open_detector(
         device: `cpu`, `cuda`, `cuda:1`, ...; by default the GPU if there is one.
         score_threshold: objects with a lower score are left out, in [0, 1]; by default the one that the file names.
         trust_file: run the code that a checkpoint asks for.
+        keep_memory: see `brs_detr.runtime.session.OnnxSession`.
 
     Raises:
         UserError: the file is missing, damaged or of another kind, or there is no such device.
@@ -31,7 +37,7 @@ def open_detector(
     if not path.exists():
         raise UserError(f"There is no file or folder {path}.", "Check the path.")
     if format_of(path) is not None:
-        _, session = open_session(path, device)
+        _, session = open_session(path, device, keep_memory=keep_memory)
         return ExportedDetector.of(session, score_threshold)
     from brs_detr.engine.detector import Detector as TrainedDetector
 

@@ -8,13 +8,16 @@ from brs_detr.export.formats import FORMATS
 from brs_detr.runtime.session import OnnxSession, Session
 
 
-def open_session(path: str | Path, device: str | None = None, num_threads: int | None = None) -> tuple[str, Session]:
+def open_session(
+    path: str | Path, device: str | None = None, num_threads: int | None = None, *, keep_memory: bool = True
+) -> tuple[str, Session]:
     """Open an artefact, or a checkpoint as the model it holds.
 
     Args:
         path: what `brs-detr export` wrote, the folder of a training run, or a checkpoint.
         device: `cpu`, `cuda`, ...; by default the GPU if there is one.
         num_threads: of the CPU; by default as many as the library takes.
+        keep_memory: see `brs_detr.runtime.session.OnnxSession`.
 
     Returns:
         Name of the format, ``pytorch`` for a checkpoint, and the session.
@@ -25,7 +28,7 @@ def open_session(path: str | Path, device: str | None = None, num_threads: int |
     path = Path(path)
     name = format_of(path)
     if name == "onnx":
-        return name, OnnxSession(path, device, num_threads)
+        return name, OnnxSession(path, device, num_threads, keep_memory=keep_memory)
     import torch
 
     from brs_detr.export.sessions import ModelSession, TorchSession

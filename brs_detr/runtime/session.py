@@ -36,12 +36,20 @@ class OnnxSession:
         path: file that `brs-detr export` wrote.
         device: `cpu`, `cuda`, `cuda:1`, ...; by default the GPU if onnxruntime can use one.
         num_threads: of the CPU; by default all cores.
+        keep_memory: for the next batch; otherwise it is given back after each.
 
     Raises:
         UserError: the file is missing, damaged or was not written by `brs-detr export`, or there is no such device.
     """
 
-    def __init__(self, path: str | Path, device: str | None = None, num_threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        device: str | None = None,
+        num_threads: int | None = None,
+        *,
+        keep_memory: bool = True,
+    ) -> None:
         import onnxruntime
 
         self.path = Path(path)
@@ -50,6 +58,7 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = num_threads or 0
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = keep_memory
         providers = _providers(device, onnxruntime.get_available_providers())
         try:
             self._session = onnxruntime.InferenceSession(str(self.path), options, providers=providers)

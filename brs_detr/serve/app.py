@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from brs_detr.serve.body import read_body
+from brs_detr.serve.body import Intake
 from brs_detr.serve.detect_page import content_security_policy, render_detect_page
 from brs_detr.serve.gate import Gate
 from brs_detr.serve.limits import Limits
@@ -52,6 +52,7 @@ class _Endpoints:
         self.limits = limits
         self._page = render_detect_page(model, limits)
         self._policy = content_security_policy(self._page)
+        self._intake = Intake(limits)
         self._places = asyncio.Semaphore(limits.max_requests)
 
     async def page(self, request: Request) -> Response:
@@ -73,26 +74,30 @@ class _Endpoints:
         )
 
     async def detect(self, request: Request) -> Response:
-        with anyio.move_on_after(self.limits.receive_seconds) as patience:
-            await self._places.acquire()
-        if patience.cancelled_caught:
-            return error_response(503, "The server is busy.", "Send it again in a while.", {"Retry-After": "10"})
         try:
-            return await self._detect(request)
-        except asyncio.CancelledError:  # by Ctrl-C, after some seconds of grace
+            async with self._intake.body(request) as body:  # before any complaint, which no client reads while it sends
+                with anyio.move_on_after(self.limits.receive_seconds) as patience:
+                    await self._places.acquire()
+                if patience.cancelled_caught:
+                    return error_response(503, "The server is busy.", "Send it again later.", {"Retry-After": "10"})
+                try:
+                    return await self._detect(request, body)
+                finally:
+                    self._places.release()
+        except asyncio.CancelledError:  # by a signal, after some seconds of grace
             return error_response(503, "The server is being stopped.", "Start it again.")
-        finally:
-            self._places.release()
 
-    async def _detect(self, request: Request) -> Response:
-        body = await read_body(request, self.limits)  # before any complaint, which no client reads while it sends
+    async def _detect(self, request: Request, body: bytes) -> Response:
         threshold = _threshold(request, self.model.threshold)
         uploads = await self._uploads(body, request.headers.get("content-type", ""))
         images: list[dict[str, Any]] = []
+        seconds = self.limits.seconds
         for upload in uploads:
             if await request.is_disconnected():
                 raise ClientDisconnect
-            images.append(await self.model.detect(upload, threshold, self.limits.max_pixels))
+            entry, taken = await self.model.detect(upload, threshold, self.limits, seconds)
+            seconds -= taken
+            images.append(entry)
         return JSONResponse(
             {
                 "model": self.model.name,

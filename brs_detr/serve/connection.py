@@ -13,9 +13,10 @@ from brs_detr.serve.refusal import error_body
 
 
 class ImpatientConnection(H11Protocol):
-    """Closes when the head of a request takes too long, which uvicorn would wait for; `read_body` times the rest."""
+    """Closes when the head of a request takes too long, which uvicorn would wait for; `Intake` times the rest."""
 
     head_seconds = Limits.receive_seconds
+    max_connections = Limits.max_connections
     _clock: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -54,6 +55,16 @@ class ImpatientConnection(H11Protocol):
             self._stop_clock()
         elif self._clock is None:
             self._clock = self.loop.call_later(self.head_seconds, self.timeout_keep_alive_handler)
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Close the connection that has waited longest, where too many wait."""
+        others = [other for other in self.connections if isinstance(other, ImpatientConnection)]
+        clocks = {other: other._clock.when() for other in others if other._clock is not None}
+        if len(clocks) > self.max_connections:
+            oldest = min(clocks, key=clocks.__getitem__)
+            oldest._stop_clock()
+            oldest.timeout_keep_alive_handler()
 
     def _stop_clock(self) -> None:
         if self._clock is not None:

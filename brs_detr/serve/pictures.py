@@ -58,7 +58,7 @@ def decode_picture(upload: Upload, max_pixels: int) -> Image:
 def _too_large(upload: Upload, size: str, max_pixels: int) -> Refusal:
     return Refusal(
         422,
-        f"{upload.title} has more than {max_pixels / 1e6:g} million pixels{size}.",
+        f"{upload.title} has more than {max_pixels / 1e6:.3g} million pixels{size}.",
         "Send it smaller, or start the server with a larger --max-pixels.",
     )
 

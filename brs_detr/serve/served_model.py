@@ -1,74 +1,64 @@
-"""A detector that works for many clients, one image at a time."""
+"""A detector that works for many clients, one picture at a time."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from brs_detr.serve.pictures import decode_picture
+from brs_detr.serve.detector_worker import Facts, Task
+from brs_detr.serve.limits import Limits
 from brs_detr.serve.uploads import Upload
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
-    from brs_detr.runtime.detections import Detections
+class Finder(Protocol):
+    """What is used of a `brs_detr.serve.detector_process.DetectorProcess`."""
 
-LOWEST_SCORE = 0.0
-"""What the detector is asked for; a client's threshold is applied to it."""
+    facts: Facts
 
-
-class AnyDetector(Protocol):
-    """What `brs_detr.Detector` and `brs_detr.runtime.Detector` have in common."""
-
-    score_threshold: float
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The place in the tuple is the label."""
-        ...
-
-    def __call__(self, image: Image, /) -> Detections:
-        """The objects on a picture, best first."""
+    def find(self, task: Task, seconds: float, max_bytes: float) -> dict[str, Any]:
+        """An entry as of predictions.json."""
         ...
 
 
 class ServedModel:
-    """A detector in a thread of its own, so that the server answers while it works.
+    """Asks a detector in a thread, so that the server answers while it works.
 
     Args:
-        detector: its ``score_threshold`` is lowered to `LOWEST_SCORE`.
+        finder: of the objects.
         name: to show.
         threshold: in [0, 1], for clients that name none; by default the detector's own.
     """
 
-    def __init__(self, detector: AnyDetector, name: str, threshold: float | None = None) -> None:
+    def __init__(self, finder: Finder, name: str, threshold: float | None = None) -> None:
         self.name = name
-        self.class_names = tuple(detector.class_names)
-        self.threshold = float(detector.score_threshold if threshold is None else threshold)
-        info = getattr(detector, "info", None)  # of an exported file
-        self.head: str | None = getattr(info, "head", None)
-        self.precision: str | None = getattr(info, "precision", None)
-        detector.score_threshold = LOWEST_SCORE
-        self._detector = detector
+        self.class_names = finder.facts.class_names
+        self.threshold = finder.facts.score_threshold if threshold is None else threshold
+        self.head, self.precision = finder.facts.head, finder.facts.precision
+        self._finder = finder
         self._thread = ThreadPoolExecutor(1, "detector")
 
-    async def detect(self, upload: Upload, threshold: float, max_pixels: int) -> dict[str, Any]:
-        """Decode an upload and find its objects, when the detector's turn comes.
+    async def detect(
+        self, upload: Upload, threshold: float, limits: Limits, seconds: float = float("inf")
+    ) -> tuple[dict[str, Any], float]:
+        """Find the objects of an upload, when the detector's turn comes.
+
+        Args:
+            upload: of a request.
+            threshold: lowest score.
+            limits: of the picture and of the memory that it takes.
+            seconds: that are left for it.
 
         Returns:
-            An entry as of predictions.json: file, width, height, and objects that score at least ``threshold``.
+            An entry as of predictions.json (file, width, height, objects), and the seconds that it took.
 
         Raises:
-            Refusal: 422 when it cannot be decoded.
+            Refusal: see `brs_detr.serve.detector_process.DetectorProcess.find`.
         """
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._detect, upload, threshold, max_pixels)
+        task = Task(upload, threshold, limits.max_pixels)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._find, task, limits, seconds)
 
-    def _detect(self, upload: Upload, threshold: float, max_pixels: int) -> dict[str, Any]:
-        picture = decode_picture(upload, max_pixels)
-        objects = [
-            {"name": found.name, "label": found.label, "score": found.score, "box_xyxy": list(found.box_xyxy)}
-            for found in self._detector(picture).above(threshold)
-        ]
-        return {"file": upload.name, "width": picture.width, "height": picture.height, "objects": objects}
+    def _find(self, task: Task, limits: Limits, seconds: float) -> tuple[dict[str, Any], float]:
+        started = time.monotonic()
+        return self._finder.find(task, seconds, limits.max_memory), time.monotonic() - started

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import logging
+import signal
 import socket
 
 from brs_detr.errors import UserError
@@ -63,12 +64,15 @@ def local_names(listener: socket.socket, host: str) -> frozenset[str]:
     return frozenset({"localhost", "127.0.0.1", "[::1]", address, host.lower()})
 
 
-def run_until_interrupted(app: object, listener: socket.socket) -> None:
-    """Answer requests until Ctrl-C; what is in work then is given a few seconds to finish.
+def run_until_interrupted(app: object, listener: socket.socket) -> signal.Signals | None:
+    """Answer requests until Ctrl-C or SIGTERM; what is in work then is given a few seconds to finish.
 
     Args:
         app: an ASGI application.
         listener: from `listen`; closed at the end.
+
+    Returns:
+        The signal by which the process should end, once all else is done; None for Ctrl-C.
     """
     import uvicorn
 
@@ -86,12 +90,17 @@ def run_until_interrupted(app: object, listener: socket.socket) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
+    # uvicorn passes signals on when it has ended; by its own action SIGTERM would come before the last answers.
+    ending: list[signal.Signals] = []
+    previous = signal.signal(signal.SIGTERM, lambda *_: ending.append(signal.SIGTERM))
     try:
         uvicorn.Server(config).run(sockets=[listener])
-    except KeyboardInterrupt:  # uvicorn has ended, and passes the signal on
+    except KeyboardInterrupt:
         pass
     finally:
+        signal.signal(signal.SIGTERM, previous)
         listener.close()
+    return ending[0] if ending else None
 
 
 def _join(host: str, port: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import os
 import socket
 import threading
 import time
@@ -17,9 +18,12 @@ import numpy as np
 import uvicorn
 from PIL import Image
 
+from brs_detr.errors import UserError
 from brs_detr.runtime.detections import Detections
 from brs_detr.serve.app import make_app
 from brs_detr.serve.connection import ImpatientConnection
+from brs_detr.serve.detector_process import entry_of
+from brs_detr.serve.detector_worker import LOWEST_SCORE, Facts, Task, answer
 from brs_detr.serve.limits import Limits
 from brs_detr.serve.served_model import ServedModel
 from brs_detr.serve.server import listen, local_names
@@ -52,6 +56,65 @@ class PlantedDetector:
         boxes = np.array(parts, np.float32) * np.array([*image.size, *image.size], np.float32)
         scores = np.array([0.9, 0.6, 0.3, 0.05], np.float32)
         return Detections(boxes, scores, np.array([0, 1, 2, 0]), self.class_names).above(self.score_threshold)
+
+
+TROUBLE = 61
+"""Width of a picture that troubles a `Troubled` detector."""
+
+
+@dataclass
+class Opener:
+    """Gives a planted detector, in whatever process.
+
+    Args:
+        kind: of trouble, see `Troubled`.
+    """
+
+    kind: str
+
+    def __call__(self) -> PlantedDetector:
+        if self.kind == "refuses":
+            raise UserError("This is no detector.", "Give another one.")
+        if self.kind == "dies at once":
+            os._exit(7)
+        return Troubled(kind=self.kind)
+
+
+@dataclass
+class Troubled(PlantedDetector):
+    """Gets into trouble with some pictures."""
+
+    kind: str = ""
+
+    def __call__(self, image: Image.Image) -> Detections:
+        if self.kind == "memory by the pixel":
+            hoard = np.ones(image.width * image.height * 100, np.uint8)
+            time.sleep(0.2)
+            del hoard
+        elif self.kind == "time by the pixel":
+            time.sleep(image.width * image.height * 1e-6)
+        elif image.width == TROUBLE:
+            if self.kind == "sleeps":
+                time.sleep(60)
+            elif self.kind == "dies":
+                os._exit(7)
+            elif self.kind == "grows":
+                self.hoard = [np.ones(10_000_000, np.uint8) for _ in range(200) if not time.sleep(0.05)]
+            elif self.kind == "fails":
+                raise RuntimeError("secret")
+        return super().__call__(image)
+
+
+class InThread:
+    """A detector that works here, where a server would have it in another process."""
+
+    def __init__(self, detector: PlantedDetector) -> None:
+        self.facts = Facts.of(detector)
+        self._detector = detector
+        detector.score_threshold = LOWEST_SCORE
+
+    def find(self, task: Task, seconds: float, max_bytes: float) -> dict[str, Any]:
+        return entry_of(answer(self._detector, task))
 
 
 @dataclass
@@ -102,8 +165,13 @@ class Served:
 def serving(detector: PlantedDetector, limits: Limits = SMALL_LIMITS, local: bool = True) -> Iterator[Served]:
     """Serve in a thread of this process."""
     listener = listen("127.0.0.1", 0)
-    connection = type("Connection", (ImpatientConnection,), {"head_seconds": limits.receive_seconds})
-    app = make_app(ServedModel(detector, "planted.onnx"), limits, local_names(listener, "127.0.0.1") if local else None)
+    connection = type(
+        "Connection",
+        (ImpatientConnection,),
+        {"head_seconds": limits.receive_seconds, "max_connections": limits.max_connections},
+    )
+    model = ServedModel(InThread(detector), "planted.onnx")
+    app = make_app(model, limits, local_names(listener, "127.0.0.1") if local else None)
     quiet = dict(log_level="critical", access_log=False, log_config=None)  # its own would close the logs of all others
     config = uvicorn.Config(app, http=connection, ws="none", lifespan="off", **quiet)
     server = uvicorn.Server(config)

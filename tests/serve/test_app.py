@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -145,3 +146,28 @@ def test_the_limits_can_be_reached(server: Served) -> None:
     padded = whole + bytes(SMALL_LIMITS.max_bytes - len(whole))
     assert server.post(padded)[0] == 200
     assert server.post(padded + b"\0")[0] == 413
+
+
+def test_who_sends_a_head_alone_takes_nobodys_place() -> None:
+    with serving(PlantedDetector(), Limits(max_requests=1, receive_seconds=20)) as served:
+        heads = []
+        for _ in range(3):
+            wire = socket.create_connection(("127.0.0.1", served.port))
+            wire.sendall(b"POST /api/detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n")
+            heads.append(wire)
+        assert served.post(picture())[0] == 200
+        for wire in heads:
+            wire.close()
+
+
+def test_of_too_many_connections_that_say_nothing_the_oldest_is_closed() -> None:
+    with serving(PlantedDetector(), Limits(receive_seconds=20, max_connections=4)) as served:
+        silent = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(6)]
+        for wire in silent[:2]:
+            wire.settimeout(10)
+            assert wire.recv(1) == b""
+        assert served.post(picture())[0] == 200
+        silent[-1].sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert silent[-1].recv(12) == b"HTTP/1.1 200"
+        for wire in silent:
+            wire.close()

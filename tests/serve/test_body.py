@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from starlette.requests import Request
 
-from brs_detr.serve.body import read_body
+from brs_detr.serve.body import Intake
 from brs_detr.serve.limits import Limits
 from brs_detr.serve.refusal import Refusal
 
@@ -27,7 +27,12 @@ def read(num_chunks: int, chunk_bytes: int, seconds: float = 0.0, **headers: str
 
     lines = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     request = Request({"type": "http", "method": "POST", "headers": lines}, receive)
-    return in_thread(lambda: asyncio.run(read_body(request, LIMITS))), asked
+    return in_thread(lambda: asyncio.run(body_of(request))), asked
+
+
+async def body_of(request: Request) -> bytes:
+    async with Intake(LIMITS).body(request) as body:
+        return body
 
 
 def in_thread(work: Callable[[], bytes]) -> bytes:
@@ -74,3 +79,67 @@ def test_too_slow() -> None:
     with pytest.raises(Refusal, match="within 0.3 seconds") as caught:
         read(100, 10, seconds=0.05)
     assert caught.value.status == 408
+
+
+class Client:
+    """Sends what it is told to, when it is told to."""
+
+    def __init__(self) -> None:
+        self.chunks: asyncio.Queue[dict] = asyncio.Queue()
+        self.request = Request({"type": "http", "method": "POST", "headers": []}, self.chunks.get)
+
+    def send(self, num_bytes: int, more: bool = True) -> None:
+        self.chunks.put_nowait({"type": "http.request", "body": bytes(num_bytes), "more_body": more})
+
+
+async def outcome(intake: Intake, client: Client) -> int:
+    """Bytes that came in, or the status of the refusal as a negative number."""
+    try:
+        async with intake.body(client.request) as body:
+            return len(body)
+    except Refusal as refusal:
+        return -refusal.status
+
+
+@pytest.mark.parametrize(
+    "limits, sent",
+    [
+        (Limits(max_bytes=1_000_000, max_requests=2, receive_seconds=20), 700_000),  # no room for the third
+        (Limits(max_bytes=1_000_000, max_requests=8, receive_seconds=20, max_connections=2), 10),  # no third place
+    ],
+)
+def test_the_slowest_client_gives_way(limits: Limits, sent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brs_detr.serve.body._GRACE_SECONDS", 0.2)
+
+    async def run() -> list[int]:
+        intake = Intake(limits)
+        slow, fast, late = clients = [Client() for _ in range(3)]
+        work = []
+        for client in clients[:2]:
+            work.append(asyncio.create_task(outcome(intake, client)))
+        slow.send(sent - 1)
+        fast.send(sent)
+        await asyncio.sleep(0.3)
+        work.append(asyncio.create_task(outcome(intake, late)))
+        await asyncio.sleep(0)
+        late.send(sent)
+        await asyncio.sleep(0.05)
+        for client in clients:
+            client.send(0, more=False)
+        return list(await asyncio.gather(*work))
+
+    outcomes = in_thread(lambda: asyncio.run(run()))
+    assert outcomes == [-503, sent, sent]
+
+
+def test_room_is_given_back_in_the_end() -> None:
+    async def run() -> list[int]:
+        intake = Intake(Limits(max_bytes=1000, max_requests=1))
+        answers = []
+        for _ in range(5):
+            client = Client()
+            client.send(1000, more=False)
+            answers.append(await outcome(intake, client))
+        return [*answers, intake._held, len(intake._arrivals)]
+
+    assert in_thread(lambda: asyncio.run(run())) == [1000] * 5 + [0, 0]

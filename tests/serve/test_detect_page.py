@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
-from served import CLASSES, PlantedDetector, Served, picture, serving
+from served import CLASSES, InThread, PlantedDetector, Served, picture, serving
 
 from brs_detr.serve.detect_page import content_security_policy, render_detect_page
 from brs_detr.serve.limits import Limits
@@ -26,7 +26,7 @@ def server() -> Iterator[Served]:
 
 def test_names_are_escaped_and_nothing_is_loaded_from_elsewhere() -> None:
     evil = "</script><script>alert('1')</script>"
-    page = render_detect_page(ServedModel(PlantedDetector(class_names=(evil,)), evil), Limits())
+    page = render_detect_page(ServedModel(InThread(PlantedDetector(class_names=(evil,))), evil), Limits())
     assert evil not in page and "alert('1')" not in page
     assert page.count("<script") == page.count("</script>") == 2
     assert not re.search(r"""(src|href)=["']?(https?:)?//|@import|url[(]""", page)
@@ -36,7 +36,7 @@ def test_names_are_escaped_and_nothing_is_loaded_from_elsewhere() -> None:
 
 
 def test_the_policy_names_what_is_inside() -> None:
-    page = render_detect_page(ServedModel(PlantedDetector(), "m"), Limits())
+    page = render_detect_page(ServedModel(InThread(PlantedDetector()), "m"), Limits())
     policy = content_security_policy(page)
     assert policy.count("'sha256-") == 2
     assert policy != content_security_policy(page.replace('"use strict"', '"use"'))

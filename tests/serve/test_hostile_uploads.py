@@ -240,7 +240,7 @@ def test_many_slow_clients_at_once(server: Served) -> None:
             wire.sendall(head("Content-Length: 5000") + WHOLE[:100])
         assert server.ask("GET", "/healthz")[0] == 200
         statuses = {wire.recv(12)[9:] for wire in wires}
-        assert statuses == {b"408", b"503"}
+        assert statuses == {b"408"}
     finally:
         for wire in wires:
             wire.close()

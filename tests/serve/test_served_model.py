@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from served import PlantedDetector, picture
+from served import InThread, PlantedDetector, picture
 
 from brs_detr.engine.detector import Detector
 from brs_detr.engine.training.train import TrainedRun
+from brs_detr.serve.limits import Limits
 from brs_detr.serve.served_model import ServedModel
 from brs_detr.serve.uploads import Upload
 
@@ -19,7 +20,9 @@ from brs_detr.serve.uploads import Upload
 def detect(model: ServedModel, upload: Upload, threshold: float) -> dict[str, Any]:
     """In a thread of its own: the browser tests leave an event loop in this one."""
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(lambda: asyncio.run(model.detect(upload, threshold, 10_000))).result()
+        return thread.submit(
+            lambda: asyncio.run(model.detect(upload, threshold, Limits(max_pixels=10_000)))[0]
+        ).result()
 
 
 def test_the_same_objects_as_the_detector_finds(trained: TrainedRun, shapes: Path) -> None:
@@ -30,7 +33,7 @@ def test_the_same_objects_as_the_detector_finds(trained: TrainedRun, shapes: Pat
     upload = Upload("a.png", buffer.getvalue())
     everything = Detector(trained.best_checkpoint, "cpu", 0.0)(Image.open(io.BytesIO(upload.content)))
     middle = float(sorted(everything.scores)[len(everything) // 2])
-    model = ServedModel(detector, "tiny")
+    model = ServedModel(InThread(detector), "tiny")
     assert model.threshold != 0.0
     for threshold in (0.0, middle, 1.0):
         answer = detect(model, upload, threshold)
@@ -43,14 +46,14 @@ def test_the_same_objects_as_the_detector_finds(trained: TrainedRun, shapes: Pat
 
 def test_the_threshold_is_the_detectors_unless_given() -> None:
     detector = PlantedDetector(score_threshold=0.37)
-    assert ServedModel(detector, "m").threshold == 0.37
-    assert ServedModel(PlantedDetector(), "m", 0.2).threshold == 0.2
-    assert ServedModel(PlantedDetector(), "m", 0.0).threshold == 0.0
+    assert ServedModel(InThread(detector), "m").threshold == 0.37
+    assert ServedModel(InThread(PlantedDetector()), "m", 0.2).threshold == 0.2
+    assert ServedModel(InThread(PlantedDetector()), "m", 0.0).threshold == 0.0
     assert detector.score_threshold == 0.0  # the page filters what is above it
 
 
 @pytest.mark.parametrize("threshold, num_objects", [(0.0, 4), (0.3, 3), (0.95, 0)])
 def test_a_threshold_below_the_detectors_own(threshold: float, num_objects: int) -> None:
-    model = ServedModel(PlantedDetector(score_threshold=0.5), "m")
+    model = ServedModel(InThread(PlantedDetector(score_threshold=0.5)), "m")
     answer = detect(model, Upload("a", picture()), threshold)
     assert len(answer["objects"]) == num_objects

@@ -1,0 +1,233 @@
+"""What a server does under the largest uploads that it allows, with clients beside that never finish.
+
+    python benchmarks/serve_under_load.py --out benchmarks/results/serve_under_load_cpu.json
+
+The model is the demo's with random weights, which takes pictures as they are. Eight clients send pictures of the limits
+of pixels and of bytes in turn; each slow one opens a connection, sends a head or half a body at a byte a second, and
+comes again when it is put off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import io
+import json
+import platform
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from PIL import Image
+from rich.progress import Progress
+
+CONFIG = "brs-co-deformable-detr_r18_1xb4-4e_shapes"
+NUM_CLIENTS = 8
+REST_SECONDS = 5.0
+HEAD = b"POST /api/detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\n"
+
+
+def write_model(folder: Path) -> Path:
+    """A checkpoint of the demo's model with random weights."""
+    import torch
+
+    from brs_detr.engine.config import load_config
+    from brs_detr.engine.random_model import random_model
+    from brs_detr.engine.registry import import_modules
+
+    config = load_config(CONFIG)
+    import_modules(config)
+    text = config.pretty_text
+    classes = tuple(f"class {label}" for label in range(config.model.query_head.num_classes))
+    meta = {"cfg": text, "dataset_meta": {"classes": classes}}
+    torch.save({"meta": meta, "state_dict": random_model(config).state_dict()}, folder / "demo.pth")
+    return folder / "demo.pth"
+
+
+class Server:
+    """`brs-detr serve` in a process, and what it and its detector hold."""
+
+    def __init__(self, model: Path, seconds: float) -> None:
+        command = [sys.executable, "-m", "brs_detr.cli", "serve", model, "--port", "0", "--max-seconds", seconds]
+        self.process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        address, limits = self.process.stdout.readline(), self.process.stdout.readline()
+        self.port = int(re.search(r"http://127\.0\.0\.1:(\d+)", address)[1])  # type: ignore[index]
+        found = re.search(r"([\d.]+) million pixels an image, .* ([\d.]+) GB", limits)
+        assert found, limits
+        self.max_pixels, self.max_gigabytes = float(found[1]) * 1e6, float(found[2])
+        self.samples: list[tuple[float, float]] = []
+
+    def memory(self) -> tuple[float, float]:
+        """GB of the server, and of its detector."""
+        server = psutil.Process(self.process.pid)
+        sizes = [0.0]
+        for child in server.children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                sizes.append(child.memory_info().rss / 1e9)
+        return server.memory_info().rss / 1e9, max(sizes)
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Note what is held, twenty times a second."""
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(0.05):
+                self.samples.append(self.memory())
+
+        watching = threading.Thread(target=watch)
+        watching.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            watching.join()
+
+    def send(self, content: bytes) -> int:
+        """Status of the answer to an upload."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
+        try:
+            connection.request("POST", "/api/detect", content)
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status
+        finally:
+            connection.close()
+
+
+def largest_pictures(max_pixels: float) -> list[bytes]:
+    """Of the limit of pixels: one that is nothing but a colour, and noise of nearly the limit of bytes."""
+    side = int(max_pixels**0.5)
+    flat = Image.new("RGB", (side, side), (90, 120, 150))
+    noisy_side = min(side, 2500)  # as PNG 18.8 MB
+    noise = np.random.default_rng(0).integers(0, 255, (noisy_side, noisy_side, 3), dtype=np.uint8)
+    pictures = []
+    for picture in (flat, Image.fromarray(noise)):
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        pictures.append(buffer.getvalue())
+    return pictures
+
+
+def linger(port: int, ended: threading.Event, number: int) -> None:
+    """A client that never finishes, until all is over."""
+    while not ended.is_set():
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as wire:
+            wire.sendall(HEAD[:20] if number % 2 else HEAD + bytes(500))
+            while not ended.wait(1.0):
+                wire.sendall(b"x")
+        ended.wait(0.2)
+
+
+@contextlib.contextmanager
+def serving(model: Path, seconds: float) -> Iterator[Server]:
+    """A server that is ended in the end."""
+    server = Server(model, seconds)
+    try:
+        yield server
+    finally:
+        server.process.terminate()
+        server.process.wait(60)
+
+
+def largest_upload(model: Path, seconds: float) -> dict[str, Any]:
+    """The largest pictures alone, and what is left of their memory."""
+    with serving(model, seconds) as server:
+        before = server.memory()[1]
+        rows = []
+        for picture in largest_pictures(server.max_pixels):
+            server.samples.clear()
+            started = time.perf_counter()
+            with server.watched():
+                status = server.send(picture)
+            took = time.perf_counter() - started
+            time.sleep(REST_SECONDS)
+            peak, after = max(detector for _, detector in server.samples), server.memory()[1]
+            rows.append({"bytes": len(picture), "status": status, "seconds": took, "peak_gb": peak, "after_gb": after})
+        return {"max_seconds": seconds, "max_pixels": server.max_pixels, "before_gb": before, "pictures": rows}
+
+
+def load(model: Path, seconds: float, num_uploads: int, num_slow: int) -> dict[str, Any]:
+    """All clients at once."""
+    answers: list[tuple[int, float]] = []
+    turns, lock, ended = iter(range(num_uploads)), threading.Lock(), threading.Event()
+    with serving(model, seconds) as server, Progress() as progress:
+        pictures = largest_pictures(server.max_pixels)
+        bar = progress.add_task("uploads", total=num_uploads)
+
+        def send_all() -> None:
+            while True:
+                with lock:
+                    turn = next(turns, None)
+                if turn is None:
+                    return
+                started = time.perf_counter()
+                status = server.send(pictures[turn % len(pictures)])
+                answers.append((status, time.perf_counter() - started))
+                progress.advance(bar)
+
+        slow = [threading.Thread(target=linger, args=(server.port, ended, number)) for number in range(num_slow)]
+        clients = [threading.Thread(target=send_all) for _ in range(NUM_CLIENTS)]
+        before = server.memory()
+        try:
+            with server.watched():
+                for thread in (*slow, *clients):
+                    thread.start()
+                for thread in clients:
+                    thread.join()
+        finally:
+            ended.set()
+        for thread in slow:
+            thread.join()
+        time.sleep(REST_SECONDS)
+        after = server.memory()
+        waits = [wait for _, wait in answers]
+        return {
+            "max_seconds": seconds,
+            "max_pixels": server.max_pixels,
+            "uploads": len(answers),
+            "clients": NUM_CLIENTS,
+            "slow_connections": num_slow,
+            "statuses": dict(sorted(Counter(status for status, _ in answers).items())),
+            "wait_seconds": {"median": statistics.median(waits), "most": max(waits)},
+            "server_gb": {"before": before[0], "peak": max(one for one, _ in server.samples), "after": after[0]},
+            "detector_gb": {"before": before[1], "peak": max(one for _, one in server.samples), "after": after[1]},
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="what `brs-detr serve` takes instead")
+    parser.add_argument("--uploads", type=int, default=500)
+    parser.add_argument("--slow", type=int, default=200, help="connections that never finish")
+    parser.add_argument("--seconds", type=float, default=60.0, help="--max-seconds while the largest come alone")
+    parser.add_argument("--load-seconds", type=float, default=2.0, help="--max-seconds while many come")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        model = options.model or write_model(Path(folder))
+        content = {
+            "processor": platform.processor() or platform.machine(),
+            "model": options.model.name if options.model else CONFIG,
+            "largest_upload": largest_upload(model, options.seconds),
+            "load": load(model, options.load_seconds, options.uploads, options.slow),
+        }
+    options.out.write_text(json.dumps(content, indent=1) + "\n")
+    print(json.dumps(content, indent=1))
+
+
+if __name__ == "__main__":
+    main()
