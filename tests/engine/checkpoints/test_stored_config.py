@@ -251,3 +251,13 @@ def test_a_config_by_its_path_is_a_program_which_data_only_refuses(command: str,
     assert result.exit_code == 2, result.output
     assert "mine.py is a program, and --data-only runs none" in result.stderr
     assert not (folder / "touched").exists()
+
+
+def test_weights_of_the_official_code_are_read_and_their_config_is_not(trained: TrainedRun, tmp_path: Path) -> None:
+    from brs_detr.engine.finetune.weights_file import read_weights
+
+    state_dict = torch.load(trained.best_checkpoint, weights_only=True)["state_dict"]
+    meta = {"mmdet_version": "2.25.3", "CLASSES": ("cat", "dog"), "config": f"open({str(tmp_path / 'touched')!r}, 'w')"}
+    torch.save({"meta": meta, "state_dict": state_dict}, tmp_path / "official.pth")
+    assert read_weights(str(tmp_path / "official.pth")).class_names == ("cat", "dog")
+    assert not (tmp_path / "touched").exists()
