@@ -55,6 +55,7 @@ def command(
     _require_packages()
     import webbrowser
 
+    from brs_detr.engine.console import make_console
     from brs_detr.export.open_detector import open_detector
     from brs_detr.runtime.images import PIXEL_LIMIT_VARIABLE, most_pixels
     from brs_detr.serve.app import make_app
@@ -67,21 +68,22 @@ def command(
             f"any image may have {most_pixels():,}; the variable {PIXEL_LIMIT_VARIABLE} sets that limit.",
             param_hint="'--max-pixels'",
         )
+    console = make_console()
     with listen(host, port) as listener:
         served = ServedModel(open_detector(model, device, None, trust_file), model.resolve().name, threshold)
         limits = Limits(int(max_upload_mb * MEGABYTE), max_images, int(max_pixels))
         hosts = local_names(listener, host) if is_local(listener) else None
         app = make_app(served, limits, hosts)
         if hosts is None:
-            click.echo(
-                f"Warning: --host {host} lets every machine that reaches this one use it, unencrypted.", err=True
+            make_console(stderr=True).print(
+                f"Warning: --host {host} lets every machine that reaches this one use it, unencrypted."
             )
         url = address_of(listener)
-        click.echo(f"{served.name} is served at {url} (Ctrl-C ends it)")
+        console.print(f"{served.name} is served at {url} (Ctrl-C ends it)")
         if open_page:
             webbrowser.open(url)
         run_until_interrupted(app, listener)
-    click.echo("Ended.")
+    console.print("Ended.")
 
 
 def _require_packages() -> None:

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from brs_detr.engine.file_lock import hold
 from brs_detr.errors import UserError
+from brs_detr.printable import short_name
 
 PAUSES = (1.0, 3.0, 10.0, 30.0)
 """Seconds before each further try."""
@@ -208,7 +209,8 @@ def _bar(what: str, console: Console) -> Iterator[Callable[[int, int | None], No
     if not console.is_terminal:
         yield lambda done, total: None
         return
-    columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(TextColumn("{task.description}"), BarColumn(), *columns, console=console, transient=True) as bar:
-        task = bar.add_task(what, total=None)
+    name = TextColumn("{task.description}", markup=False)
+    columns = (name, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(short_name(what), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
