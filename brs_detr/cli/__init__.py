@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import click
 import brs_detr
 from brs_detr.cli.openmp import shorten_spin
 from brs_detr.cli.plain_output import show_plainly
+from brs_detr.engine.temporary_folder import remove_temporary_folders
 from brs_detr.errors import UserError, did_you_mean
 from brs_detr.extras import add_extra, extra_of
 from brs_detr.printable import LONGEST_MESSAGE, cut, for_terminal
@@ -141,13 +143,33 @@ def run() -> None:
     """
     shorten_spin()
     show_plainly()
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         main(prog_name="brs-detr")
+    except _Terminated:
+        _leave()
+        signal.raise_signal(signal.SIGTERM)
     except SystemExit as end:
         if end.code == INTERRUPTED:
-            for child in multiprocessing.active_children():
-                child.terminate()
-            sys.stdout.flush()
-            sys.stderr.flush()
+            _leave()
             os._exit(INTERRUPTED)
         raise
+
+
+class _Terminated(SystemExit):
+    """SIGTERM has come: what is half done is taken back on the way out."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    if multiprocessing.parent_process() is not None:  # a process that loads data has inherited this
+        signal.raise_signal(number)
+    raise _Terminated(128 + number)
+
+
+def _leave() -> None:
+    for child in multiprocessing.active_children():
+        child.terminate()
+    remove_temporary_folders()
+    sys.stdout.flush()
+    sys.stderr.flush()

@@ -98,7 +98,7 @@ def train_one_step(config: str | Path) -> None:
     from brs_detr.engine.run_record import read_record
     from brs_detr.engine.training.train import train
 
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(prefix="brs-detr-") as folder:
         data, run = Path(folder, "data"), Path(folder, "run")
         make_shapes(data, num_train=1, num_val=1, image_size=(64, 64))
         train(config, data, run, seed=0, epochs=1, console=Console(quiet=True))
