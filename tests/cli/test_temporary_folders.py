@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from good_data import write_good_coco, write_good_yolo
+from good_data import write_good_coco
 from rich.console import Console
 
 from brs_detr.engine.evaluate import open_any_split
@@ -18,16 +18,18 @@ from brs_detr.engine.training.train import TrainedRun
 from brs_detr.errors import UserError
 
 WAIT_WHILE_A_FOLDER_IS_IN_USE = """
-import tempfile, time
+import sys, tempfile
 from pathlib import Path
 from brs_detr.engine import config
 from brs_detr.engine.temporary_folder import temporary_folder
+from brs_detr.errors import UserError
 
 def wait():
     Path(temporary_folder(), "val.json").touch()
     with tempfile.TemporaryDirectory(prefix="brs-detr-"):
         print("ready", flush=True)
-        time.sleep(60)
+        sys.stdin.readline()
+    raise UserError("no split")
 
 config.list_configs = wait
 from brs_detr.cli import run
@@ -80,12 +82,6 @@ def test_an_evaluation_that_had_to_write_an_annotation_file(
     assert list(temporary.iterdir()) == []
 
 
-def test_an_evaluation_that_is_refused(trained: TrainedRun, tmp_path: Path, temporary: Path) -> None:
-    code, output = run("eval", trained.best_checkpoint, "--data", write_good_yolo(tmp_path / "yolo"))
-    assert code == 2 and "differ in their classes" in output
-    assert list(temporary.iterdir()) == []
-
-
 def test_a_folder_that_is_not_needed_goes_at_once(tmp_path: Path, temporary: Path) -> None:
     data = write_good_coco(tmp_path / "coco")
     assert open_any_split(data, "val", Console(quiet=True)).annotation_file.is_relative_to(data)
@@ -95,18 +91,22 @@ def test_a_folder_that_is_not_needed_goes_at_once(tmp_path: Path, temporary: Pat
     assert list(temporary.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.fault("Interruptions", "Ctrl-C or SIGTERM outside of training", "no temporary file stays")
-def test_a_command_that_is_ended(temporary: Path, number: int) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, None])
+@pytest.mark.fault("Interruptions", "Ctrl-C, SIGTERM or an error outside of training", "no temporary file stays")
+def test_a_command_that_is_ended(temporary: Path, number: signal.Signals | None) -> None:
     command = [sys.executable, "-c", WAIT_WHILE_A_FOLDER_IS_IN_USE, "configs"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         assert len(list(temporary.glob("brs-detr-*"))) == 2
-        process.send_signal(number)
+        if number is not None:
+            process.send_signal(number)
+            process.wait()  # before its input ends
         output = process.communicate()
-    assert output == ("", "")
-    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    expected = {signal.SIGINT: 130, signal.SIGTERM: -signal.SIGTERM, None: 2}
+    assert process.returncode == expected[number]
+    assert output == ("", "" if number else "Error: no split\n")
     assert list(temporary.iterdir()) == []
 
 
