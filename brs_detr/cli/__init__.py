@@ -5,15 +5,21 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 import brs_detr
 from brs_detr.cli.openmp import shorten_spin
+from brs_detr.cli.plain_output import show_plainly
+from brs_detr.engine.temporary_folder import remove_temporary_folders
 from brs_detr.errors import UserError, did_you_mean
 from brs_detr.extras import add_extra, extra_of
+from brs_detr.printable import LONGEST_MESSAGE, cut, for_terminal
 
 COMMANDS = (
     "demo",
@@ -47,6 +53,11 @@ class _Refusal(click.ClickException):
 class CommandGroup(click.Group):
     """Finds its commands in the files of this folder, and turns a UserError into one message and exit code 2."""
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Parse."""
+        with _fit_for_a_terminal():
+            return super().make_context(*args, **extra)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order in which a new user meets them."""
         return list(COMMANDS)
@@ -67,6 +78,10 @@ class CommandGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        with _fit_for_a_terminal():
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except UserError as error:
@@ -88,6 +103,16 @@ class CommandGroup(click.Group):
             raise _Refusal(f"{error.filename}: {error.strerror}.") from error
         except KeyboardInterrupt as error:
             ctx.exit(getattr(error, "exit_code", INTERRUPTED))
+
+
+@contextmanager
+def _fit_for_a_terminal() -> Iterator[None]:
+    """Whatever an error quotes, from a file or the command line, neither steers the terminal nor fills it."""
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = cut(for_terminal(error.message), LONGEST_MESSAGE)  # type: ignore[misc]
+        raise
 
 
 @click.group(
@@ -117,13 +142,34 @@ def run() -> None:
     itself by SIGINT however well the interrupt was handled. Leaving at once keeps the exit code.
     """
     shorten_spin()
+    show_plainly()
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         main(prog_name="brs-detr")
+    except _Terminated:
+        _leave()
+        signal.raise_signal(signal.SIGTERM)
     except SystemExit as end:
         if end.code == INTERRUPTED:
-            for child in multiprocessing.active_children():
-                child.terminate()
-            sys.stdout.flush()
-            sys.stderr.flush()
+            _leave()
             os._exit(INTERRUPTED)
         raise
+
+
+class _Terminated(SystemExit):
+    """SIGTERM has come: what is half done is taken back on the way out."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    if multiprocessing.parent_process() is not None:  # a process that loads data has inherited this
+        signal.raise_signal(number)
+    raise _Terminated(128 + number)
+
+
+def _leave() -> None:
+    for child in multiprocessing.active_children():
+        child.terminate()
+    remove_temporary_folders()
+    sys.stdout.flush()
+    sys.stderr.flush()

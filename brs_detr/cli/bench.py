@@ -129,8 +129,9 @@ def table(result_file: Path, show: str) -> None:
     """Print a result as a table in Markdown, as the documentation holds it."""
     from brs_detr.bench.results import read_result
     from brs_detr.bench.table import markdown_table
+    from brs_detr.engine.console import make_console
 
-    click.echo(markdown_table(read_result(result_file), show))
+    make_console().print(markdown_table(read_result(result_file), show))
 
 
 @command.command("inference", short_help="Latency, throughput and memory of detectors.")

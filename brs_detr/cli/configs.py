@@ -16,8 +16,9 @@ def command(show_path: bool) -> None:
       brs-detr configs --path    to copy one and change it
     """
     from brs_detr.engine.config import list_configs
+    from brs_detr.engine.console import make_console
 
-    entries = list_configs()
+    entries, console = list_configs(), make_console()
     width = max(len(entry.name) for entry in entries)
     for entry in entries:
-        click.echo(f"{entry.name:<{width}}  {entry.path if show_path else entry.description}")
+        console.print(f"{entry.name:<{width}}  {entry.path if show_path else entry.description}")

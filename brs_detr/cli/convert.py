@@ -23,20 +23,20 @@ def command(source: Path, folder: Path, link: bool, overwrite: bool) -> None:
       brs-detr convert VOC2012 my-data
       brs-detr convert yolo/data.yaml my-data --link
     """
-    from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 
     from brs_detr.data.convert import convert
+    from brs_detr.engine.console import make_console
 
-    console = Console()
+    console = make_console()
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as bar:
         task = bar.add_task("checking and copying", total=None)
         conversion = convert(
             source, folder, link, overwrite, lambda done, total: bar.update(task, completed=done, total=total)
         )
     for finding in conversion.findings:
-        console.print(f"{finding.kind.severity}: {finding}. {finding.kind.cure}", markup=False, highlight=False)
+        console.print(f"{finding.kind.severity}: {finding}. {finding.kind.cure}")
     for name, split in conversion.splits.items():
-        console.print(f"{name:<6}{split.num_images:>7} images {split.num_boxes:>8} boxes", highlight=False)
-    console.print(f"{conversion.format}, classes: {', '.join(conversion.class_names)}", markup=False, highlight=False)
-    console.print(f"Written to {folder}. Next: brs-detr train CONFIG --data {folder}", markup=False, soft_wrap=True)
+        console.print(f"{name:<6}{split.num_images:>7} images {split.num_boxes:>8} boxes")
+    console.print(f"{conversion.format}, classes: {', '.join(conversion.class_names)}")
+    console.print(f"Written to {folder}. Next: brs-detr train CONFIG --data {folder}")

@@ -32,10 +32,12 @@ def command() -> None:
     Where only the runtime is installed, what training needs is listed and not missed.
     Exits with 0 when what is installed works, with 1 when something is broken.
     """
+    from rich.text import Text
+
     from brs_detr.engine.console import make_console
     from brs_detr.ops.installation import can_train, check_installation, installed_versions
 
-    console = make_console(markup=True)
+    console = make_console()
     _print_table(console, "Versions", [("Python", sys.version.split()[0]), *installed_versions().items()])
     _print_extras(console)
     checks = check_installation()
@@ -50,7 +52,7 @@ def command() -> None:
     faults = _faults(checks)
     broken = ", ".join(check.name for check in faults)
     works = "Everything works." if can_train() else "What is installed works."
-    console.print(f"[bold red]Broken: {broken}." if faults else f"[green]{works}")
+    console.print(Text(f"Broken: {broken}.", "bold red") if faults else Text(works, "green"))
     sys.exit(1 if faults else 0)
 
 
@@ -96,7 +98,7 @@ def train_one_step(config: str | Path) -> None:
     from brs_detr.engine.run_record import read_record
     from brs_detr.engine.training.train import train
 
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(prefix="brs-detr-") as folder:
         data, run = Path(folder, "data"), Path(folder, "run")
         make_shapes(data, num_train=1, num_val=1, image_size=(64, 64))
         train(config, data, run, seed=0, epochs=1, console=Console(quiet=True))
@@ -124,7 +126,7 @@ def _print_extras(console: Console) -> None:
         rows.append(("-" if missing else "ok", f"[{name}]", extra.purpose, lacking))
     _print_table(console, "Extras", rows)
     if any(extra.missing() for extra in EXTRAS.values()):
-        console.print(add_extra("NAME"), markup=False)
+        console.print(add_extra("NAME"))
 
 
 def _print_checks(console: Console, title: str, checks: Sequence[Check]) -> None:
@@ -135,18 +137,17 @@ def _print_checks(console: Console, title: str, checks: Sequence[Check]) -> None
     _print_table(console, title, rows)
     for check in checks:
         if check.status != "ok" and check.cure:
-            console.print(Text(f"Cure for {check.name}: {check.cure}", "bold"), soft_wrap=True)
+            console.print(Text(f"Cure for {check.name}: {check.cure}", "bold"))
 
 
 def _print_table(console: Console, title: str, rows: Iterable[Sequence[str | Text]]) -> None:
     """Print rows under a title, framed in a terminal and as plain columns elsewhere."""
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(
         title=title, title_justify="left", show_header=False, box=box.ROUNDED if console.is_terminal else None
     )
     for row in rows:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+        table.add_row(*row)
     console.print(table)

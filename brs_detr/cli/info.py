@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from brs_detr.printable import printable
+
 
 @click.command("info", short_help="Say what a checkpoint or an exported file is.")
 @click.argument("file", type=click.Path(path_type=Path))
@@ -29,13 +31,13 @@ def command(file: Path, as_json: bool) -> None:
 
     info = describe_file(file)
     if as_json:
-        click.echo(json.dumps({"file": file.name, **asdict(info)}, indent=1, ensure_ascii=False))
+        click.echo(printable(json.dumps({"file": file.name, **asdict(info)}, indent=1, ensure_ascii=False)))
         return
     console = make_console()
-    console.print(f"{file}: {_printable(info.kind)}")
+    console.print(_in_one_line(f"{file}: {info.kind}"))
     width = max((len(name) for name in info.facts), default=0)
     for name, value in info.facts.items():
-        console.print(f"  {_printable(name.replace('_', ' ')):{width}}  {_printable(_shown(value))}")
+        console.print(_in_one_line(f"  {name.replace('_', ' '):{width}}  {_shown(value)}"))
 
 
 def _shown(value: Any) -> str:
@@ -51,6 +53,6 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def _printable(text: str) -> str:
-    """Text that came out of a file, without what would steer a terminal."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+def _in_one_line(text: str) -> str:
+    """What is stored in a file cannot pass for a line of ours."""
+    return text.replace("\n", "\\n")

@@ -40,4 +40,4 @@ def command(file: Path, device: str, trust_file: bool) -> None:
     lines.append(f"  gradients that are not finite: {shortened(result.gradients) or 'none'}")
     if result.is_finite:
         lines.append("All numbers are finite on this device.")
-    console.print("\n".join(lines), markup=False, highlight=False)
+    console.print("\n".join(lines))

@@ -24,6 +24,7 @@ def command(run: Path, split: str, device: str | None) -> None:
       brs-detr report work_dirs/traffic
       brs-detr report work_dirs/traffic --split test
     """
+    from brs_detr.engine.console import make_console
     from brs_detr.engine.report import write_report
 
-    click.echo(f"Report: {write_report(run, split=split, device=device)}")
+    make_console().print(f"Report: {write_report(run, split=split, device=device)}")

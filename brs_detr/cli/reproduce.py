@@ -202,6 +202,7 @@ def _write_slurm(
 
 
 def _train(rows: Sequence[Row], places: Places, machines: Machines, seed: int, smoke: bool, console: Console) -> None:
+    from brs_detr.engine.console import make_console
     from brs_detr.reproduce.data_sets import check_data_set
     from brs_detr.reproduce.reproduce import train_row, trial_data
     from brs_detr.reproduce.show import entry_line
@@ -216,7 +217,7 @@ def _train(rows: Sequence[Row], places: Places, machines: Machines, seed: int, s
         try:
             entry = train_row(row, places, splits, machines, seed, smoke, console)
         except KeyboardInterrupt:
-            click.echo("\nStopped. The same command goes on from the last checkpoint.", err=True)
+            make_console(stderr=True).print("\nStopped. The same command goes on from the last checkpoint.")
             sys.exit(INTERRUPTED)
         if entry is not None:
             console.print(entry_line(entry))

@@ -62,6 +62,7 @@ def command(
     import webbrowser
     from functools import partial
 
+    from brs_detr.engine.console import make_console
     from brs_detr.export.open_detector import open_detector
     from brs_detr.runtime.images import PIXEL_LIMIT_VARIABLE, most_pixels
     from brs_detr.serve.app import make_app
@@ -76,6 +77,7 @@ def command(
             f"any image may have {most_pixels():,}; the variable {PIXEL_LIMIT_VARIABLE} sets that limit.",
             param_hint="'--max-pixels'",
         )
+    console = make_console()
     with listen(host, port) as listener:
         opened = partial(open_detector, model, device, None, trust_file, keep_memory=False)
         with closing(DetectorProcess(opened)) as process:
@@ -93,12 +95,12 @@ def command(
             hosts = local_names(listener, host) if is_local(listener) else None
             app = make_app(served, limits, hosts)
             if hosts is None:
-                click.echo(
-                    f"Warning: --host {host} lets every machine that reaches this one use it, unencrypted.", err=True
+                make_console(stderr=True).print(
+                    f"Warning: --host {host} lets every machine that reaches this one use it, unencrypted."
                 )
             url = address_of(listener)
-            click.echo(f"{served.name} is served at {url} (Ctrl-C ends it)")
-            click.echo(
+            console.print(f"{served.name} is served at {url} (Ctrl-C ends it)")
+            console.print(
                 f"Limits: {limits.max_pixels / 1e6:.3g} million pixels an image, {max_seconds:g} seconds a request, "
                 f"{memory / GIGABYTE:.1f} GB"
             )
@@ -107,7 +109,7 @@ def command(
             ending = run_until_interrupted(app, listener)
     if ending is not None:
         signal.raise_signal(ending)
-    click.echo("Ended.")
+    console.print("Ended.")
 
 
 def _require_packages() -> None:

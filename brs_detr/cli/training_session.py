@@ -62,25 +62,25 @@ def conclude(run: TrainedRun, with_report: bool) -> None:
 
     if not is_first():
         return
+    console = make_console()
     if with_report:
-        report_after_training(RunFolder(run.work_dir), make_console())
+        report_after_training(RunFolder(run.work_dir), console)
     if run.best_checkpoint.exists():
-        click.echo(f"Best AP {run.best_ap:.3f}: {run.best_checkpoint}")
-        click.echo(f"Next: brs-detr predict {run.best_checkpoint} IMAGE")
+        console.print(f"Best AP {run.best_ap:.3f}: {run.best_checkpoint}")
+        console.print(f"Next: brs-detr predict {run.best_checkpoint} IMAGE")
     else:
-        click.echo(f"Never evaluated. The weights are in {run.last_checkpoint}")
+        console.print(f"Never evaluated. The weights are in {run.last_checkpoint}")
 
 
 def _say_how_to_resume(work_dir: Path) -> None:
-    from brs_detr.engine.distributed import is_first
+    from brs_detr.engine.console import make_console
     from brs_detr.engine.run_folder import RunFolder
 
-    if not is_first():
-        return
+    console = make_console(stderr=True)
     last = RunFolder(work_dir).last
     if not last.exists():
-        click.echo("\nStopped before the first checkpoint.", err=True)
+        console.print("\nStopped before the first checkpoint.")
         return
     resume = [] if "--resume" in sys.argv else ["--resume"]
     again = shlex.join([*sys.argv[1:], *resume])
-    click.echo(f"\nStopped. The last checkpoint is {last}. To go on:\n  brs-detr {again}", err=True)
+    console.print(f"\nStopped. The last checkpoint is {last}. To go on:\n  brs-detr {again}")

@@ -72,7 +72,7 @@ def write_annotations(file: Path, dataset: Mapping[str, Any]) -> None:
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(dataset, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    file.write_text(text, encoding="utf-8")
+    file.write_text(text, encoding="utf-8", errors="backslashreplace")  # file names that are no text, as JSON has them
 
 
 def read_class_names(file: str | Path) -> list[str]:

@@ -8,6 +8,9 @@ from typing import Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from brs_detr.printable import short_name
 
 Item = TypeVar("Item", covariant=True)
 Bar = TypeVar("Bar", bound=Progress)
@@ -26,7 +29,7 @@ def track(items: SizedIterable[Item], what: str, console: Console) -> Iterator[I
         yield from items
         return
     with make_bar(console, Progress) as bar:
-        task = bar.add_task(what, total=len(items), note="")
+        task = bar.add_task(short_name(what), total=len(items), note="")
         for item in items:
             yield item
             bar.advance(task)
@@ -38,7 +41,7 @@ def stage(what: str, console: Console) -> Iterator[None]:
     if not console.is_terminal:
         yield
         return
-    with console.status(what):
+    with console.status(Text(short_name(what))):
         yield
 
 
@@ -49,17 +52,17 @@ def counter(what: str, console: Console) -> Iterator[Callable[[int, int], None]]
         yield lambda done, total: None
         return
     with make_bar(console, Progress) as bar:
-        task = bar.add_task(what, total=None, note="")
+        task = bar.add_task(short_name(what), total=None, note="")
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def make_bar(console: Console, kind: type[Bar]) -> Bar:
     """A bar that counts, shows a note and the time left, and goes away at the end."""
     return kind(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         TimeRemainingColumn(),
         console=console,
         disable=not console.is_terminal,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import shutil
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +18,7 @@ from brs_detr.engine.console import make_console
 from brs_detr.engine.distributed import from_first, is_launched, join_processes
 from brs_detr.engine.folder_data import check_data, open_split, split_of, use_split
 from brs_detr.engine.loaders import build_loader
+from brs_detr.engine.temporary_folder import temporary_folder
 from brs_detr.errors import UserError
 
 if TYPE_CHECKING:
@@ -135,9 +133,12 @@ def open_any_split(data: str | Path, name: str | None, console: Console) -> Coco
     Raises:
         UserError: it has no such split, or the split cannot be used.
     """
-    placed = Path(tempfile.mkdtemp(prefix="brs-detr-"))  # for a data set that has no file of this kind itself
-    atexit.register(shutil.rmtree, placed, ignore_errors=True)
-    return open_split(data, [name] if name else ["test", "val"], placed, console)
+    placed = temporary_folder()  # for a data set that has no file of this kind itself
+    try:
+        return open_split(data, [name] if name else ["test", "val"], placed, console)
+    finally:
+        if not any(placed.iterdir()):
+            placed.rmdir()
 
 
 def _trained_split(config: Config, name: str | None) -> CocoSplit:

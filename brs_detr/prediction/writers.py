@@ -22,7 +22,7 @@ class _Growing:
         self.path = path
         self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.file: IO[str] = self._partial.open("w", encoding="utf-8", newline="")
+        self.file: IO[str] = self._partial.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 
     def close(self) -> None:
         """Give it its name."""

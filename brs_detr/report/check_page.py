@@ -68,7 +68,9 @@ def write_check(report: DataReport, folder: str | Path, version: str) -> Path:
         version=version,
     )
     record = {"brs_detr": version, **report.record()}
-    (folder / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / RECORD).write_text(
+        json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace"
+    )
     return folder / PAGE
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from brs_detr.data.findings import SEVERITIES, Severity
+from brs_detr.printable import for_terminal, short_name
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,7 +22,7 @@ def findings_table(report: DataReport) -> Table:
     table = _new_table("", "split", "count", "finding, first example, cure")
     for split, finding in report.placed_findings:
         kind = finding.kind
-        text = Text.assemble((kind.what, "bold"), "\n", finding.examples[0], "\n", (kind.cure, "italic"))
+        text = Text.assemble((kind.what, "bold"), "\n", for_terminal(finding.examples[0]), "\n", (kind.cure, "italic"))
         table.add_row(Text(kind.severity, style=_STYLES[kind.severity]), split or "all", finding.amount, text)
         table.add_section()
     return table
@@ -36,7 +37,7 @@ def class_table(report: DataReport) -> Table:
         column.justify = "right"
     statistics = [part.statistics for part in report.splits.values()]
     for label, name in enumerate(report.class_names):
-        table.add_row(Text(name), *(str(part.boxes_by_class[label]) for part in statistics))
+        table.add_row(Text(short_name(name)), *(str(part.boxes_by_class[label]) for part in statistics))
     table.add_section()
     table.add_row("boxes", *(str(part.num_boxes) for part in statistics))
     table.add_row("images", *(str(part.num_images) for part in statistics))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
+from brs_detr.printable import short_name
 from brs_detr.runtime.palette import font
 
 _PAPER = (255, 255, 255)
@@ -43,7 +44,8 @@ def contact_sheet(
     for place, image in enumerate(images):
         left, top = place % columns * across + gap, place // columns * down + gap
         if captions:
-            canvas.text((left, top + head / 2), captions[place], fill=_INK, font=font(letters), anchor="lm")
+            caption = short_name(captions[place])
+            canvas.text((left, top + head / 2), caption, fill=_INK, font=font(letters), anchor="lm")
         scale = min(cell_width / image.width, cell_height / image.height)
         fitted = image.convert("RGB").resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
         middle = ((cell_width - fitted.width) // 2, (cell_height - fitted.height) // 2)

@@ -26,7 +26,7 @@ def write_page(path: str | Path, template: str, **content: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(render_page(template, **content), encoding="utf-8")
+        partial.write_text(render_page(template, **content), encoding="utf-8", errors="backslashreplace")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

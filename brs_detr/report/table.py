@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from brs_detr.printable import short_name
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -30,7 +32,7 @@ def ap_table(rows: Rows, overall: Mapping[str, float] | None = None, title: str 
     for place, (name, total) in enumerate(zip(head, footer, strict=True)):
         table.add_column(Text(name), footer=Text(total), justify="left" if place == 0 else "right")
     for row in body:
-        table.add_row(*map(Text, row))
+        table.add_row(Text(short_name(row[0])), *row[1:])
     return table
 
 

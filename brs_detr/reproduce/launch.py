@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from brs_detr.engine.console import make_console
 from brs_detr.engine.file_lock import Held, hold
 from brs_detr.engine.run_folder import RunFolder, write_whole
 from brs_detr.engine.run_lock import read_holder
@@ -105,13 +106,13 @@ def _run(command: Sequence[str], claim: int | None) -> int:
     """
     from brs_detr.engine.training.stop_signals import STOPPING, Stopped
 
-    received: list[int] = []
+    received, waiting = list[int](), make_console(stderr=True)
 
     def receive(number: int, frame: object) -> None:
         received.append(number)
         if number != signal.SIGINT:  # which a terminal sends to all
             child.send_signal(signal.SIGTERM)
-        print("Waiting for the training's processes to end", file=sys.stderr)
+        waiting.print("Waiting for the training's processes to end")
 
     with subprocess.Popen(command, pass_fds=[] if claim is None else [claim]) as child:
         before = {number: signal.signal(number, receive) for number in STOPPING}

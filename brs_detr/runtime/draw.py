@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
 
+from brs_detr.printable import short_name
 from brs_detr.runtime.palette import Rgb, class_colour, font, ink_on
 
 _MIN_SIDE = 480  # smaller pictures are enlarged, so that a label can be read on them
@@ -57,7 +58,8 @@ def draw_detections(
     chips = []
     for index in order.tolist():
         label = int(np.asarray(labels)[index])
-        text = class_names[label] if scores is None else f"{class_names[label]} {np.asarray(scores)[index]:.2f}"
+        name = short_name(class_names[label])
+        text = name if scores is None else f"{name} {np.asarray(scores)[index]:.2f}"
         x1, y1, x2, y2 = (boxes[index] * scale).tolist()
         chips.append(_Chip(text, _text_size(text, letters), (x1, y1, x2, y2), class_colour(label)))
     _draw_boxes(picture, chips)

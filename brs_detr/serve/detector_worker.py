@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Protocol
 
 from brs_detr.errors import UserError
+from brs_detr.printable import for_terminal
 from brs_detr.serve.pictures import decode_picture
 from brs_detr.serve.refusal import Refusal
 from brs_detr.serve.uploads import Upload
@@ -129,7 +130,7 @@ def answer(detector: AnyDetector, task: Task) -> dict[str, Any] | Refused | Fail
     except Exception as error:  # of whatever runs the model
         if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
             return Refused(f"{task.upload.title} needs more memory than there is.", "Send it smaller.")
-        traceback.print_exc()
+        sys.stderr.write(for_terminal(traceback.format_exc()))
         return Failed(type(error).__name__)
     objects = [
         {"name": one.name, "label": one.label, "score": one.score, "box_xyxy": list(one.box_xyxy)} for one in found

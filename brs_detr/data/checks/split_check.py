@@ -44,10 +44,10 @@ def find_odd_splits(source: DataSource, is_sound: bool) -> Iterator[Finding]:
 
 
 def _divided(source: DataSource) -> Iterator[Finding]:
-    with tempfile.TemporaryDirectory() as folder:
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="brs-detr-") as folder:
             place_splits(source, Path(folder), seed=0)
-        except UserError as error:
-            yield Finding.of(FaultKind(INDIVISIBLE, error.cure or "Divide it yourself."), [error.message])
-            return
+    except UserError as error:
+        yield Finding.of(FaultKind(INDIVISIBLE, error.cure or "Divide it yourself."), [error.message])
+        return
     yield Finding.of(HELD_OUT, [text for text in describe_splits(source, seed=0).values() if text != "found"][:1])

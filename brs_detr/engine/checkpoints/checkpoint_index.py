@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 import brs_detr
-from brs_detr.engine.checkpoints.download import download, sha256_of
+from brs_detr.engine.checkpoints.download import MOST_BYTES, download, sha256_of
 from brs_detr.engine.run_folder import write_whole
 from brs_detr.errors import UserError, did_you_mean
 
@@ -38,6 +38,7 @@ class IndexEntry:
         paper_ap: published box AP on COCO val2017, in percent.
         source: where that figure and the file are published.
         licence: of the weights.
+        num_bytes: of the file; 0 where that is not known.
     """
 
     name: str
@@ -49,6 +50,7 @@ class IndexEntry:
     paper_ap: float
     source: str
     licence: str
+    num_bytes: int = 0
 
     @property
     def url(self) -> str:
@@ -103,7 +105,14 @@ def cache_folder() -> Path:
 
 
 def fetch(
-    name: str, *, folder: Path | None = None, mirror: str | None = None, force: bool = False, console: Console
+    name: str,
+    *,
+    folder: Path | None = None,
+    mirror: str | None = None,
+    force: bool = False,
+    most_bytes: int = MOST_BYTES,
+    insecure: bool = False,
+    console: Console,
 ) -> Fetched:
     """Bring released weights to this machine, unless they are there already, and compare their checksum.
 
@@ -113,6 +122,8 @@ def fetch(
         mirror: address of a folder that has the file, in the place of the published one; by default the environment
             variable `BRS_DETR_MIRROR`.
         force: fetch it again.
+        most_bytes: that a file may have of which the index does not tell the size.
+        insecure: take a file from an http address although no checksum is known.
         console: where progress is shown.
 
     Raises:
@@ -123,7 +134,8 @@ def fetch(
     expected = entry.sha256 or _recorded(folder).get(name, "")
     if force or not path.is_file():
         url = f"{mirror.rstrip('/')}/{entry.file_name}" if mirror else entry.url
-        download(url, path, sha256=expected, console=console)
+        limit = entry.num_bytes or most_bytes
+        download(url, path, sha256=expected, most_bytes=limit, insecure=insecure, console=console)
     found = sha256_of(path)
     if expected and found != expected:
         raise UserError(

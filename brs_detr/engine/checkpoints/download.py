@@ -11,19 +11,25 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from brs_detr.engine.checkpoints.addresses import SafeRedirects, require_allowed
+from brs_detr.engine.checkpoints.announced import announced_length, announced_rest
 from brs_detr.engine.file_lock import hold
 from brs_detr.errors import UserError
+from brs_detr.printable import short_name
 
 PAUSES = (1.0, 3.0, 10.0, 30.0)
 """Seconds before each further try."""
 
+MOST_BYTES = 10 * 10**9
+"""Of a file of unknown size; no weights that we know of have half of that."""
+
 TIMEOUT = 30.0
+_LEAST_DIGITS = 32  # of a checksum that cannot be met on purpose; names of PyTorch's files hold 8
 _BLOCK = 1 << 18
 _WORTH_ANOTHER_TRY = (408, 425, 429, 500, 502, 503, 504)
 _BY_HAND = "Check the network, give --mirror URL, or put the file there by hand: {}"
@@ -33,16 +39,12 @@ class _Cut(Exception):
     """The transfer ended early or was refused for now; the reason is its text."""
 
 
-class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Redirects as Python does them, a few at most, and none from https to http."""
+class _Source(NamedTuple):
+    """A file of a server, the way to it, and how large it may be."""
 
-    max_redirections = 5
-    max_repeats = 2
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        if urlsplit(req.full_url).scheme == "https" and urlsplit(newurl).scheme != "https":
-            raise UserError(f"{req.full_url} leads to {newurl}, which is not encrypted.", "Use another address.")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+    url: str
+    opener: urllib.request.OpenerDirector
+    most_bytes: int
 
 
 def download(
@@ -50,6 +52,8 @@ def download(
     target: Path,
     *,
     sha256: str = "",
+    most_bytes: int = MOST_BYTES,
+    insecure: bool = False,
     console: Console,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
@@ -58,24 +62,28 @@ def download(
     What an earlier try left is kept beside it as `NAME.partial` and continued, unless the server has another file now.
 
     Args:
-        url: http or https.
+        url: https, or http where a checksum vouches for the file.
         target: where to put it.
         sha256: what its checksum must be, or the beginning of it; empty if that is not known.
+        most_bytes: that it may have.
+        insecure: take http without a checksum as well.
         console: where progress is shown.
         sleep: waits for some seconds, before each further try.
 
     Raises:
-        UserError: it cannot be fetched, is a web page, or has another checksum.
+        UserError: the address is refused, or the file cannot be fetched, is too large or a web page, or has another
+            checksum.
     """
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise UserError(f"{url} is no http address.", "Check it.")
+    redirects = SafeRedirects(insecure or len(sha256) >= _LEAST_DIGITS)
+    require_allowed(url, redirects.is_vouched_for)
+    source = _Source(url, urllib.request.build_opener(redirects), most_bytes)
     partial = target.with_name(f"{target.name}.partial")
     try:
         before = _version(target)
         with hold(target.with_name(f".{target.name}.lock"), wait=True), _bar(target.name, console) as progress:
             if _version(target) != before:
                 return  # another process has fetched it meanwhile
-            _fetch_all(url, partial, progress, console, sleep)
+            _fetch_all(source, partial, progress, console, sleep)
             _check(url, partial, sha256)
             partial.replace(target)
             _forget(partial)
@@ -102,7 +110,7 @@ def _version(path: Path) -> tuple[int, int] | None:
 
 
 def _fetch_all(
-    url: str,
+    source: _Source,
     partial: Path,
     progress: Callable[[int, int | None], None],
     console: Console,
@@ -110,58 +118,116 @@ def _fetch_all(
 ) -> None:
     for pause in (*PAUSES, None):
         try:
-            _fetch_rest(url, partial, progress)
+            _fetch_rest(source, partial, progress)
             return
         except (_Cut, http.client.HTTPException, urllib.error.URLError, TimeoutError, ConnectionError) as error:
             cause = getattr(error, "reason", error)
             reason = str(cause) or type(error).__name__
             if pause is None or isinstance(cause, socket.gaierror):  # a name that is not known is not known in 30 s
-                raise UserError(
-                    f"{url} cannot be fetched: {reason}.", _BY_HAND.format(partial.with_suffix(""))
-                ) from None
+                raise _unfetched(source.url, reason, partial) from None
             console.print(f"{reason}; trying again in {pause:g} s")
             sleep(pause)
 
 
-def _fetch_rest(url: str, partial: Path, progress: Callable[[int, int | None], None]) -> None:
+def _fetch_rest(source: _Source, partial: Path, progress: Callable[[int, int | None], None]) -> None:
     """Fetch what is missing of a file."""
-    start = partial.stat().st_size if partial.exists() else 0
     validator = _read_validator(partial)
+    start = partial.stat().st_size if validator and partial.exists() else 0
     headers = {"User-Agent": "brs-detr", "Accept-Encoding": "identity"}
-    if start and validator:
+    if start:
         headers |= {"Range": f"bytes={start}-", "If-Range": validator}
-    opener = urllib.request.build_opener(_SafeRedirects)
     try:
-        response = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+        response = source.opener.open(urllib.request.Request(source.url, headers=headers), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and error.headers.get("Content-Range", "").rpartition("/")[2] == str(start):
-            return  # all of it was there already
-        if error.code == 416:  # it is shorter now than what we have of it
-            _forget(partial)
-            raise _Cut("the file has changed on the server") from None
-        if error.code in _WORTH_ANOTHER_TRY:
-            raise _Cut(f"the server answers {error.code} {error.reason}") from None
-        raise UserError(
-            f"{url} cannot be fetched: the server answers {error.code} {error.reason}.",
-            _BY_HAND.format(partial.with_suffix("")),
-        ) from None
+        _require_whole(error, source.url, start, validator, partial)
+        return
+    except (http.client.InvalidURL, ValueError) as error:
+        raise UserError(f"{source.url} is no http address: {error}.", "Check it.") from None
     with response:
-        if response.headers.get_content_type() == "text/html":
-            raise UserError(
-                f"{url} answers with a web page and not with the file: a sign-in, a warning, or a limit on downloads.",
-                f"Open it in a browser, download the file, and put it there as {partial.with_suffix('')}",
-            )
-        is_rest = response.status == 206
-        length = response.headers.get("Content-Length")
-        total = (start if is_rest else 0) + int(length) if length else None
-        _write_validator(partial, response.headers.get("ETag") or response.headers.get("Last-Modified") or "")
-        with partial.open("ab" if is_rest else "wb") as file:
+        _refuse_page(source.url, response, partial)
+        start, total = _place(source.url, response, start, validator, partial)
+        if total is not None and total > source.most_bytes:
+            raise _too_large(source, partial)
+        with partial.open("ab" if start else "wb") as file:
             while block := _read(response):
                 file.write(block)
+                if file.tell() > source.most_bytes:
+                    raise _too_large(source, partial)
                 progress(file.tell(), total)
             size = file.tell()
     if total is not None and size != total:
         raise _Cut(f"the connection ended after {size:,} of {total:,} bytes")
+
+
+def _require_whole(error: urllib.error.HTTPError, url: str, start: int, validator: str, partial: Path) -> None:
+    """Go on where a refusal means that all of the file is here already.
+
+    Raises:
+        _Cut: the next answer may be another one.
+        UserError: it will not.
+    """
+    if error.code == 416:
+        total = error.headers.get("Content-Range", "").rpartition("/")[2]
+        if start and total == str(start) and _validator_of(error) in ("", validator):
+            return
+        raise _begin_anew(partial, "the file has changed on the server")
+    reason = f"the server answers {error.code} {error.reason}"
+    if error.code in _WORTH_ANOTHER_TRY:
+        raise _Cut(reason) from None
+    raise _unfetched(url, reason, partial) from None
+
+
+def _refuse_page(url: str, response: Any, partial: Path) -> None:
+    if response.headers.get_content_type() == "text/html":
+        raise UserError(
+            f"{url} answers with a web page and not with the file: a sign-in, a warning, or a limit on downloads.",
+            f"Open it in a browser, download the file, and put it there as {partial.with_suffix('')}",
+        )
+
+
+def _place(url: str, response: Any, start: int, validator: str, partial: Path) -> tuple[int, int | None]:
+    """Where in the file the answer begins, and how many bytes the file has, if that is said.
+
+    Raises:
+        _Cut: the answer does not continue what there is, which is deleted.
+        UserError: the answer contradicts itself.
+    """
+    found = _validator_of(response)
+    if response.status != 206:
+        try:
+            total = announced_length(response.headers)
+        except ValueError as error:
+            raise _unfetched(url, str(error), partial) from None
+        _forget(partial)  # before the tag of the new one is there: it must not stand beside bytes of the old one
+        _write_validator(partial, found)
+        return 0, total
+    if found not in ("", validator):
+        raise _begin_anew(partial, "the file has changed on the server")
+    try:
+        return start, announced_rest(response.headers, start)
+    except ValueError as error:
+        raise _begin_anew(partial, str(error)) from None
+
+
+def _validator_of(response: Any) -> str:
+    return response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+
+
+def _begin_anew(partial: Path, reason: str) -> _Cut:
+    _forget(partial)
+    return _Cut(reason)
+
+
+def _unfetched(url: str, reason: str, partial: Path) -> UserError:
+    return UserError(f"{url} cannot be fetched: {reason}.", _BY_HAND.format(partial.with_suffix("")))
+
+
+def _too_large(source: _Source, partial: Path) -> UserError:
+    _forget(partial)
+    return UserError(
+        f"{source.url} gives more than {source.most_bytes / 1e9:,.12g} GB.",
+        "If you expect so much, fetch it with `brs-detr download NAME --max-gb N`, or by other means.",
+    )
 
 
 def _read(response: Any) -> bytes:
@@ -195,7 +261,8 @@ def _validator_file(partial: Path) -> Path:
 def _read_validator(partial: Path) -> str:
     file = _validator_file(partial)
     text = file.read_text(encoding="utf-8") if file.exists() else ""
-    return "" if text.startswith("W/") else text  # a weak one does not vouch for bytes
+    is_strong = not text.startswith("W/")  # a weak one does not vouch for bytes
+    return text if is_strong and text.isascii() and text.isprintable() else ""
 
 
 def _write_validator(partial: Path, text: str) -> None:
@@ -208,7 +275,8 @@ def _bar(what: str, console: Console) -> Iterator[Callable[[int, int | None], No
     if not console.is_terminal:
         yield lambda done, total: None
         return
-    columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(TextColumn("{task.description}"), BarColumn(), *columns, console=console, transient=True) as bar:
-        task = bar.add_task(what, total=None)
+    name = TextColumn("{task.description}", markup=False)
+    columns = (name, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(short_name(what), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

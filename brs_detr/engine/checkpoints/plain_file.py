@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import sys
 import warnings
 import zipfile
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from brs_detr.engine.checkpoints.file_kind import Kind, file_kind
 from brs_detr.engine.checkpoints.pickle_globals import code_in_pickles
+from brs_detr.engine.console import make_console
 from brs_detr.errors import UserError, shortened
 
 _COPY = "Copy the file again."
@@ -128,11 +128,10 @@ def _damaged(path: Path, error: Exception) -> UserError:
 
 
 def _load_trusted(path: Path, with_values: bool) -> Any:
-    print(
+    make_console(stderr=True).print(
         f"Warning: reading {path} runs code that is stored in it ({_names(path) or 'none that can be named'}), "
         "because of --trust-file. "
-        "It can do all that you can.",
-        file=sys.stderr,
+        "It can do all that you can."
     )
     try:
         if file_kind(path) == "pickle":  # torch.load would run it, and then miss its own marks
