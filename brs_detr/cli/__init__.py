@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import multiprocessing
 import os
 import sys
@@ -12,6 +13,7 @@ import click
 
 import brs_detr
 from brs_detr.cli.openmp import shorten_spin
+from brs_detr.data.text import printable
 from brs_detr.errors import UserError, did_you_mean
 from brs_detr.extras import add_extra, extra_of
 
@@ -36,6 +38,7 @@ COMMANDS = (
     "bench",
 )
 INTERRUPTED = 130
+_MAX_MESSAGE = 100_000  # characters
 
 
 class _Refusal(click.ClickException):
@@ -66,11 +69,14 @@ class CommandGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
+        """Run the command. What the console cannot show, as bytes in names of files, is written as `\\xe9`."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except UserError as error:
-            raise _Refusal(str(error)) from error
+            raise _Refusal(printable(str(error), _MAX_MESSAGE)) from error
         except ModuleNotFoundError as error:
             extra = extra_of(error.name or "")
             if extra is None:

@@ -69,14 +69,15 @@ def xywh_from_xyxy(boxes_xyxy: ArrayLike) -> NDArray[np.float64]:
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
-def iou_matrix(boxes_xyxy: ArrayLike) -> NDArray[np.float64]:
-    """Intersection over union [N, N] of boxes [N, 4] with each other; no box may be empty."""
+def iou_matrix(boxes_xyxy: ArrayLike, others_xyxy: ArrayLike | None = None) -> NDArray[np.float64]:
+    """Intersection over union [N, M] of boxes [N, 4] with others [M, 4], by default themselves; none may be empty."""
     boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    others = boxes if others_xyxy is None else np.asarray(others_xyxy, dtype=np.float64).reshape(-1, 4)
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     shared = np.clip(high - low, 0, None).prod(axis=2)
-    return shared / (areas[:, None] + areas[None] - shared)
+    areas, other_areas = (np.prod(each[:, 2:] - each[:, :2], axis=1) for each in (boxes, others))
+    return shared / (areas[:, None] + other_areas[None] - shared)
 
 
 def resize_scales(sizes: ArrayLike, resized_to: tuple[int, int]) -> NDArray[np.float64]:

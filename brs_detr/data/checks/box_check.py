@@ -51,6 +51,7 @@ _NEARLY_ALL = 0.9
 _CORNER = 0.6  # of width and of height
 _PERCENT = (90, 100)  # where the outermost boxes end that are in percent
 _MIN_FOR_ALL = 20  # boxes below which it says nothing that all have something in common
+_BLOCK = 256  # boxes that are compared with all others of their image at a time
 _MIN_OVERHANG = 0.01  # pixels: less is arithmetic
 
 
@@ -95,9 +96,14 @@ def find_repeats(boxes: BoxTable) -> tuple[dict[int, int], dict[int, int]]:
     """
     repeated: dict[int, int] = {}
     conflicting: dict[int, int] = {}
-    for first, second in _close_pairs(boxes):
-        is_same = boxes.labels[first] == boxes.labels[second]
-        (repeated if is_same else conflicting).setdefault(second, first)
+    for group in _by_image(boxes):
+        for start in range(0, len(group), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            is_close = iou_matrix(boxes.boxes_xyxy[group[block]], boxes.boxes_xyxy[group]) > _SAME_IOU
+            is_close &= np.arange(len(group)) < np.arange(len(group))[block, None]
+            is_same = boxes.labels[group[block], None] == boxes.labels[group]
+            repeated |= _firsts(is_close & is_same, group, start)
+            conflicting |= _firsts(is_close & ~is_same, group, start)
     return repeated, conflicting
 
 
@@ -131,13 +137,24 @@ def _overhang(boxes: BoxTable) -> NDArray[np.float64]:
     return np.abs(found - boxes.boxes_xyxy).max(axis=1, initial=0)
 
 
-def _close_pairs(boxes: BoxTable) -> Iterator[tuple[int, int]]:
-    """Places (i, j), i < j, of nearly equal boxes on one image; crowds are left out."""
+def _firsts(is_pair: NDArray[np.bool_], group: NDArray[np.int64], start: int) -> dict[int, int]:
+    """By the place of a box that of the first one which it pairs with.
+
+    Args:
+        is_pair: [B, N], for B boxes of a group which of its N boxes pair with each.
+        group: [N] places of boxes.
+        start: where in the group the B boxes begin.
+    """
+    rows = np.flatnonzero(is_pair.any(axis=1))
+    return dict(zip(group[start + rows].tolist(), group[is_pair[rows].argmax(axis=1)].tolist(), strict=True))
+
+
+def _by_image(boxes: BoxTable) -> Iterator[NDArray[np.int64]]:
+    """Places of the boxes on each image that has several; crowds are left out."""
     image_ids = np.array([image["id"] for image in boxes.images])
     order = np.argsort(image_ids, kind="stable")
     ends = np.flatnonzero(np.diff(image_ids[order])) + 1
     for group in np.split(order, ends):
         group = group[~boxes.is_crowd[group]]
         if len(group) > 1:
-            is_close = np.triu(iou_matrix(boxes.boxes_xyxy[group]) > _SAME_IOU, k=1)
-            yield from ((int(group[i]), int(group[j])) for i, j in np.argwhere(is_close))
+            yield group

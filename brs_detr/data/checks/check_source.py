@@ -24,7 +24,7 @@ from brs_detr.data.checks.image_check import (
 from brs_detr.data.checks.split_check import find_odd_splits
 from brs_detr.data.checks.split_statistics import measure_split
 from brs_detr.data.checks.twins import decoded_pictures, find_leaks, find_repeated
-from brs_detr.data.findings import FRACTION_BOXES, MALFORMED, UNTRAINED_BOXES, Example, FaultKind, Finding, Findings
+from brs_detr.data.findings import FRACTION_BOXES, UNTRAINED_BOXES, Example, FaultKind, Finding, Findings
 from brs_detr.data.formats.source_split import DataSource, SourceSplit
 from brs_detr.errors import UserError
 
@@ -72,7 +72,7 @@ def _read(split: SourceSplit) -> tuple[dict[str, Any], Findings]:
         kind = FaultKind(UNREADABLE_SPLIT, error.cure or "Mend or export the annotations again.")
         return nothing, Findings(split.file, (Finding.of(kind, [error.message]),))
     findings = content_faults(split.file, content)
-    return (nothing if findings.count(MALFORMED) else content.dataset), findings
+    return (nothing if findings.are_of_entries else content.dataset), findings
 
 
 def _class_names(datasets: Iterable[dict[str, Any]]) -> tuple[str, ...]:

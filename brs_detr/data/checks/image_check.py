@@ -206,6 +206,6 @@ def _core(name: str) -> str:
 
 
 def _example(image: Entry, path: Path, remark: str = "") -> Example:
-    source = f" ({image['source']})" if "source" in image else ""
+    source = f" ({image['source']})" if isinstance(image.get("source"), str) else ""
     name = posixpath.normpath(image["file_name"])
     return Example(f"image {image['id']}{source}, {path}{remark}", image["id"], name, files=(path,))

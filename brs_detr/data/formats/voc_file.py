@@ -13,7 +13,8 @@ from pathlib import Path, PureWindowsPath
 from brs_detr.data.findings import FaultKind
 from brs_detr.data.formats.source_faults import BROKEN_LABEL_FILE, BROKEN_OBJECT, NOT_UTF8_FILE, Fault
 from brs_detr.data.formats.source_names import class_name
-from brs_detr.data.text import NotUtf8, decoded, encoding_of
+from brs_detr.data.odd_values import MAX_INTEGER
+from brs_detr.data.text import MAX_LABEL_BYTES, NotUtf8, content_of, decoded, encoding_of, printable
 from brs_detr.errors import UserError
 
 SWAPPED_CORNERS = FaultKind(
@@ -86,7 +87,7 @@ def read_voc_file(file: Path, where: str) -> VocImage:
         What it says and what in it cannot be read. Boxes are not judged here.
     """
     try:
-        root = _parse(file.read_bytes(), where)
+        root = _parse(content_of(file, MAX_LABEL_BYTES), where)
     except OSError as error:
         return _unreadable(where, f"{where}: {error.strerror}")
     except UserError as error:
@@ -163,9 +164,16 @@ def _unreadable(where: str, reason: str, kind: FaultKind = BROKEN_LABEL_FILE) ->
 
 
 def _read_size(root: ElementTree.Element) -> tuple[int, int] | None:
-    texts = (root.findtext("size/height"), root.findtext("size/width"))
-    height, width = (int(text) if text and text.strip().isdecimal() else 0 for text in texts)
+    height, width = (_length(root.findtext(f"size/{key}") or "") for key in ("height", "width"))
     return (height, width) if height and width else None
+
+
+def _length(text: str) -> int:
+    """Pixels, 0 where none are stated, and the largest number that there is for a larger one, which no image has."""
+    digits = text.strip()
+    if not digits.isdecimal():
+        return 0
+    return min(int(digits), MAX_INTEGER) if len(digits) <= len(str(MAX_INTEGER)) else MAX_INTEGER
 
 
 def _misplaced(root: ElementTree.Element, where: str) -> Iterator[Fault]:
@@ -205,7 +213,7 @@ def _read_object(element: ElementTree.Element, where: str, number: int) -> VocOb
     corners = tuple(_numbers(texts.values()))
     for (key, text), corner in zip(texts.items(), corners, strict=True):
         if not math.isfinite(corner):
-            return BROKEN_OBJECT, f"{where}: {key} is {text!r}, not a number"
+            return BROKEN_OBJECT, f"{where}: {key} is {printable(text or '', 40)!r}, not a number"
     is_difficult = (element.findtext("difficult") or "0").strip() == "1"
     (x1, x2), (y1, y2) = sorted(corners[::2]), sorted(corners[1::2])
     return VocObject(name, (x1, y1, x2, y2), is_difficult, number, (x1, y1, x2, y2) != corners)
