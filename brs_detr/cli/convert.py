@@ -30,6 +30,7 @@ def command(source: Path, folder: Path, link: bool, overwrite: bool, allow_outsi
     from rich.progress import MofNCompleteColumn, Progress
 
     from brs_detr.data.convert import convert
+    from brs_detr.data.text import printable
 
     console = Console()
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as bar:
@@ -46,7 +47,6 @@ def command(source: Path, folder: Path, link: bool, overwrite: bool, allow_outsi
         console.print(f"{finding.kind.severity}: {finding}. {finding.kind.cure}", markup=False, highlight=False)
     for name, split in conversion.splits.items():
         console.print(f"{name:<6}{split.num_images:>7} images {split.num_boxes:>8} boxes", highlight=False)
-    console.print(
-        f"{conversion.format}, classes: {shortened(conversion.class_names, 50)}", markup=False, highlight=False
-    )
+    names = printable(shortened(conversion.class_names, 50))
+    console.print(f"{conversion.format}, classes: {names}", markup=False, highlight=False)
     console.print(f"Written to {folder}. Next: brs-detr train CONFIG --data {folder}", markup=False, soft_wrap=True)

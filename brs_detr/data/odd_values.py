@@ -1,4 +1,4 @@
-"""Find what Python reads in JSON and no other program does: NaN, numbers without end, halves of characters."""
+"""Find what Python reads in JSON and no other program does: NaN, infinite numbers, halves of characters."""
 
 from __future__ import annotations
 
@@ -34,25 +34,22 @@ def odd_values(tree: Any, skipped: Collection[str] = ()) -> Iterator[str]:
     Yields:
         `annotations[3].score is nan`, one text for each value.
     """
-    left: list[tuple[Any, _Place, int]] = [(tree, (), 0)]
+    left: list[tuple[Any, _Place, int]] = [({"": tree}, (), 0)]
     while left:
         node, place, depth = left.pop()
-        if isinstance(node, dict | list):
-            if depth > MAX_DEPTH:
-                yield f"{_words(place)} is nested more than {MAX_DEPTH} deep"
-            elif isinstance(node, dict):
-                left.extend((value, (key, place), depth + 1) for key, value in node.items() if key not in skipped)
-                yield from (f"a key of {_words(place)} is {key!a}" for key in node if not is_text(key))
-            elif not _is_plain(node):
-                left.extend((value, (number, place), depth + 1) for number, value in enumerate(node))
-        elif isinstance(node, float):
-            if not math.isfinite(node):
-                yield f"{_words(place)} is {node}"
-        elif isinstance(node, str):
-            if not is_text(node):
-                yield f"{_words(place)} is {node!a}"
-        elif node is not None and abs(node) > MAX_INTEGER:
-            yield f"{_words(place)} is a number of more than 64 bits"
+        if depth > MAX_DEPTH:
+            yield f"{_words(place)} is nested more than {MAX_DEPTH} deep"
+            continue
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            kind = type(value)
+            if key in skipped:
+                continue
+            if kind is dict or (kind is list and not _are_finite(value)):
+                left.append((value, (key, place), depth + 1))
+            elif (kind is float and value - value) or (kind is str and not is_text(value)):
+                yield f"{_words((key, place))} is {ascii(value[:40] if kind is str else value)}"
+            if type(key) is str and not (key.isascii() or is_text(key)):
+                yield f"a key of {_words(place)} is {key[:40]!a}"
 
 
 def without_odd_values(node: Any, depth: int = 0) -> Any:
@@ -76,13 +73,14 @@ def is_text(text: str) -> bool:
     return text.isascii() or _HALF.search(text) is None
 
 
-def _is_plain(node: list[Any]) -> bool:
-    """Whether a list holds nothing but sound numbers, as nearly all long ones do."""
-    return set(map(type, node)) <= {int, float} and all(map(_is_small, node))
-
-
-def _is_small(number: float) -> bool:
-    return -MAX_INTEGER <= number <= MAX_INTEGER
+def _are_finite(values: list[Any]) -> bool:
+    """Whether a list holds nothing but numbers that are finite together, as nearly all long ones do."""
+    if not set(map(type, values)) <= {int, float}:
+        return False
+    try:
+        return math.isfinite(sum(values))
+    except OverflowError:
+        return False
 
 
 def _words(place: _Place) -> str:

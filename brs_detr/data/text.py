@@ -81,7 +81,7 @@ def read_json(file: Path) -> Any:
     raise UserError(f"{file} is not valid JSON: {reason} at {where}.", "Mend or export the file again.")
 
 
-def printable(text: str, max_length: int = 1000) -> str:
+def printable(text: str, max_length: int = 500) -> str:
     r"""A text as it can be shown: control characters and halves of characters as `\x1b`, a long one cut off."""
     shown = _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text[:max_length])
     return shown if len(text) <= max_length else f"{shown}... ({len(text):,} characters)"

@@ -185,6 +185,6 @@ def read_record(run: RunFolder) -> dict[str, Any]:
     try:
         record = json.loads(run.record.read_text(encoding="utf-8"))
         int(record["seed"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"Cannot read {run.record}: {error}", "Give the folder of a training run.") from None
     return record

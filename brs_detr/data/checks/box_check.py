@@ -51,7 +51,7 @@ _NEARLY_ALL = 0.9
 _CORNER = 0.6  # of width and of height
 _PERCENT = (90, 100)  # where the outermost boxes end that are in percent
 _MIN_FOR_ALL = 20  # boxes below which it says nothing that all have something in common
-_BLOCK = 256  # boxes that are compared with all others of their image at a time
+_NUM_PAIRS = 1 << 17  # of boxes of an image, that are compared at a time
 _MIN_OVERHANG = 0.01  # pixels: less is arithmetic
 
 
@@ -97,13 +97,14 @@ def find_repeats(boxes: BoxTable) -> tuple[dict[int, int], dict[int, int]]:
     repeated: dict[int, int] = {}
     conflicting: dict[int, int] = {}
     for group in _by_image(boxes):
-        for start in range(0, len(group), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            is_close = iou_matrix(boxes.boxes_xyxy[group[block]], boxes.boxes_xyxy[group]) > _SAME_IOU
-            is_close &= np.arange(len(group)) < np.arange(len(group))[block, None]
-            is_same = boxes.labels[group[block], None] == boxes.labels[group]
-            repeated |= _firsts(is_close & is_same, group, start)
-            conflicting |= _firsts(is_close & ~is_same, group, start)
+        step = 1 + _NUM_PAIRS // len(group)
+        for start in range(0, len(group), step):
+            later, before = group[start : start + step], group[: start + step]
+            is_close = iou_matrix(boxes.boxes_xyxy[later], boxes.boxes_xyxy[before]) > _SAME_IOU
+            is_close &= before < later[:, None]
+            is_same = boxes.labels[later, None] == boxes.labels[before]
+            repeated |= _firsts(is_close & is_same, later, before)
+            conflicting |= _firsts(is_close & ~is_same, later, before)
     return repeated, conflicting
 
 
@@ -137,16 +138,16 @@ def _overhang(boxes: BoxTable) -> NDArray[np.float64]:
     return np.abs(found - boxes.boxes_xyxy).max(axis=1, initial=0)
 
 
-def _firsts(is_pair: NDArray[np.bool_], group: NDArray[np.int64], start: int) -> dict[int, int]:
-    """By the place of a box that of the first one which it pairs with.
+def _firsts(is_pair: NDArray[np.bool_], later: NDArray[np.int64], before: NDArray[np.int64]) -> dict[int, int]:
+    """Of each place in `later` [N] that has a pair, the first place in `before` [M] that it pairs with.
 
     Args:
-        is_pair: [B, N], for B boxes of a group which of its N boxes pair with each.
-        group: [N] places of boxes.
-        start: where in the group the B boxes begin.
+        is_pair: [N, M].
+        later: places of boxes.
+        before: places of others.
     """
     rows = np.flatnonzero(is_pair.any(axis=1))
-    return dict(zip(group[start + rows].tolist(), group[is_pair[rows].argmax(axis=1)].tolist(), strict=True))
+    return dict(zip(later[rows].tolist(), before[is_pair[rows].argmax(axis=1)].tolist(), strict=True))
 
 
 def _by_image(boxes: BoxTable) -> Iterator[NDArray[np.int64]]:

@@ -63,7 +63,7 @@ def content_faults(file: Path, content: SplitContent) -> Findings:
     faults = find_annotation_faults(content.dataset, file).found
     if any(finding.kind.is_fatal for finding in content.findings):  # then that is why there is no box
         faults = tuple(finding for finding in faults if finding.kind != NO_BOX)
-    odd = list(odd_values(content.dataset, skipped=("bbox",)))
+    odd = list(odd_values(content.dataset, skipped=("bbox", "file_name")))
     return merged(file, content.findings, faults, [Finding.of(ODD_VALUE, odd)] if odd else [])
 
 

@@ -34,6 +34,7 @@ from brs_detr.data.findings import (
 )
 from brs_detr.data.formats.outside import require_inside
 from brs_detr.data.formats.source import open_source
+from brs_detr.data.formats.source_names import ODD_NAME
 from brs_detr.data.formats.voc import WIDTH_FOR_CORNER
 from brs_detr.data.fresh_folder import fresh_folder
 from brs_detr.data.placing import name_inside, place_file, require_apart
@@ -63,6 +64,7 @@ _STUBBORN = (
     SHIFTED_IMAGE_IDS,
     MISNAMED_IMAGE,
     WIDTH_FOR_CORNER,
+    ODD_NAME,
 )
 _MANY, _SHARE = 4, 0.25  # boxes outside of their images from which on they are no slips
 

@@ -61,9 +61,11 @@ PLAIN_IMAGES = FaultKind(
     "warning",
 )
 
+NO_FILE = (MISSING_IMAGE, MISNAMED_IMAGE)
+"""What is said of an image that is not there; its path may be one that no disk allows."""
+
 IMAGE_FAULTS = (
-    MISSING_IMAGE,
-    MISNAMED_IMAGE,
+    *NO_FILE,
     UNREADABLE_IMAGE,
     LARGE_IMAGE,
     DAMAGED_IMAGE,

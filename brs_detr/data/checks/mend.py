@@ -98,13 +98,14 @@ def _choose_images(part: SplitReport, leaked: Collection[int], changes: Counter[
     by_pixels: dict[bytes, int] = {}
     for place in sorted(range(len(images)), key=lambda place: -num_boxes[images[place]["id"]]):
         image_id, look = images[place]["id"], part.looks[place]
-        path, pixels = look.path.resolve(), look.fingerprint.pixels if look.fingerprint else None
+        path = look.path.resolve() if _fault(part, place) in (None, SIDEWAYS_SIZE) else None
+        pixels = look.fingerprint.pixels if look.fingerprint else None
         homes[image_id] = None
         if image_id in ambiguous:
             changes["images left out: their id is used twice"] += 1
         elif image_id in leaked:
             changes["images left out: they are in another split too"] += 1
-        elif _fault(part, place) not in (None, SIDEWAYS_SIZE):
+        elif path is None:
             pass  # counted with the other findings
         elif path in by_path:
             homes[image_id] = by_path[path]

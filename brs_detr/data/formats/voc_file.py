@@ -23,6 +23,12 @@ SWAPPED_CORNERS = FaultKind(
     "warning",
 )
 
+STATED_OUTSIDE = FaultKind(
+    "<filename> or <folder> that leads out of the data folder",
+    "Not followed: the image is looked for in the data folder, by its name.",
+    "note",
+)
+
 OTHER_XML = FaultKind("XML file of another kind", "Export it as Pascal VOC, whose root element is <annotation>.")
 OTHER_ELEMENTS = FaultKind(
     "object that is not written as Pascal VOC asks",
@@ -100,6 +106,7 @@ def read_voc_file(file: Path, where: str) -> VocImage:
     read = [(place, _read_object(element, place, number)) for place, number, element in elements]
     faults = [thing for _, thing in read if isinstance(thing, tuple)]
     faults += _misplaced(root, where)
+    faults += [(STATED_OUTSIDE, f"{where}: {text}") for text in (file_name, folder) if _leads_out(text)]
     faults += [(SWAPPED_CORNERS, place) for place, thing in read if isinstance(thing, VocObject) and thing.is_swapped]
     return VocImage(
         where,
@@ -109,6 +116,11 @@ def read_voc_file(file: Path, where: str) -> VocImage:
         tuple(thing for _, thing in read if isinstance(thing, VocObject)),
         tuple(faults),
     )
+
+
+def _leads_out(stated: str) -> bool:
+    path = PureWindowsPath(stated)
+    return bool(path.anchor) or ".." in path.parts
 
 
 def _parse(raw: bytes, where: str) -> ElementTree.Element:

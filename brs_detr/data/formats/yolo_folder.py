@@ -127,6 +127,10 @@ def follow_yaml(data: DataYaml, files: FolderFiles, is_chosen: bool = False) -> 
         faults.append((WRONG_COUNT, f"{data.file.name}: nc is {data.num_classes}, but there are {len(names)} names"))
     other = {file: name_below(file, files.root) for file in (data.file, names_file)}
     other |= {folder: f"path {data.root} of {data.file.name}" for folder in data.folders[:1] if data.root}
+    for name, text in ((name, text) for name, texts in data.splits.items() for text in texts):
+        path = longest_end(text, data.folders)
+        if path is not None:
+            other.setdefault(path, f"{name} {text} of {data.file.name}")
     return YoloFolder(
         files, splits, names, names_file, data.num_classes, data.num_keypoint_columns, tuple(faults), other
     )

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,7 @@ def _named_alone(lines: list[str], folders: list[Path]) -> dict[str, Path | None
 def _load(file: Path) -> Any:
     """Every scalar stays the text that it is: `names: [no, 1]` are two names, not a truth value and a number."""
     try:
-        fields = yaml.load(read_text(file, MAX_LABEL_BYTES), Loader=_OneOfAKey)  # as safe as SafeLoader
+        fields = _parsed(read_text(file, MAX_LABEL_BYTES))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -178,6 +179,12 @@ def _load(file: Path) -> Any:
     except RecursionError:
         raise UserError(f"{file} is not valid YAML: it has lists in lists without end.", "Mend the file.") from None
     return _in_lower_case(file, fields) if isinstance(fields, dict) else fields
+
+
+@lru_cache(4)
+def _parsed(text: str) -> Any:
+    """What a text in YAML says, which must not be changed; many names take seconds, and are asked for again."""
+    return yaml.load(text, Loader=_OneOfAKey)  # as safe as SafeLoader
 
 
 def _in_lower_case(file: Path, fields: dict[str, Any]) -> dict[str, Any]:
