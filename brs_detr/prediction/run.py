@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from brs_detr.data.formats.source_files import is_there
 from brs_detr.data.images import read_header
 from brs_detr.data.text import read_json
 from brs_detr.engine.bars import track
@@ -165,12 +166,10 @@ def _delete_results(out: Path, originals: set[Path]) -> None:
         drawn for name in names for drawn in (picture_name(name), *video_names([name]), *video_names([name, name]))
     }
     for name in drawn:
-        try:
+        if is_there(out / name):
             path = (out / name).resolve()
-        except (ValueError, OSError):  # a name that no disk allows
-            continue
-        if path.is_relative_to(out.resolve()) and path not in originals:
-            path.unlink(missing_ok=True)
+            if path.is_relative_to(out.resolve()) and path not in originals:
+                path.unlink()
     for name in (*FORMATS.values(), CROPS):
         path = out / name
         if path.is_dir():

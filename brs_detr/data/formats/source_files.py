@@ -148,8 +148,8 @@ def _walk(root: Path) -> Iterator[Path]:
         below[:] = [name for name in below if not _is_hidden(name) and not _leads_back(Path(folder, name))]
         visits.update(path.resolve() for name in below if (path := Path(folder, name)).is_symlink())
         if visits and max(visits.values()) > _MAX_VISITS:
-            (often, times), *_ = visits.most_common(1)
-            raise UserError(f"{root} leads to {often} by more than {times - 1} links.", "Take the links out.")
+            often = visits.most_common(1)[0][0]
+            raise UserError(f"{root} leads to {often} by more than {_MAX_VISITS} links.", "Take the links out.")
         yield from (place / name for name in names if not _is_hidden(name))
 
 
