@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import multiprocessing
 import os
 import signal
@@ -77,7 +78,10 @@ class CommandGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
+        """Run the command. What the console cannot show, as bytes in names of files, is written as `\\xe9`."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         with _fit_for_a_terminal():
             return self._invoke(ctx)
 

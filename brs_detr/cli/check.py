@@ -45,7 +45,10 @@ class Size(click.ParamType):
 )
 @click.option("--fix", type=click.Path(path_type=Path), metavar="DIR", help="Write a mended copy in COCO format here.")
 @click.option("--link", is_flag=True, help="With --fix: hard-link the images instead of copying them.")
-def command(data: Path, out: Path | None, size: tuple[int, int], fix: Path | None, link: bool) -> None:
+@click.option("--allow-outside", is_flag=True, help="With --fix: copy files too that lie outside of DATA.")
+def command(
+    data: Path, out: Path | None, size: tuple[int, int], fix: Path | None, link: bool, allow_outside: bool
+) -> None:
     """Check DATA, a folder in COCO, Pascal VOC or YOLO format: annotations, images, boxes, classes and splits.
 
     Prints what is wrong with examples and cures, and writes check.html, a page with drawn samples and histograms, and
@@ -80,7 +83,7 @@ def command(data: Path, out: Path | None, size: tuple[int, int], fix: Path | Non
     console.print(f"Page: {page}")
     console.print(verdict(report))
     if fix is not None:
-        _print_changes(fix_source(report, fix, link), console)
+        _print_changes(fix_source(report, fix, link, allow_outside), console)
         report = check(fix)
         if report.placed_findings:
             console.print("Left in the copy, for you to decide:")

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import click
 
+from brs_detr.errors import shortened
+
 
 @click.command("convert", short_help="Write a YOLO or Pascal VOC data set in COCO format.")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--link", is_flag=True, help="Hard-link the images instead of copying them.")
 @click.option("--overwrite", is_flag=True, help="Replace FOLDER when it is a data set already.")
-def command(source: Path, folder: Path, link: bool, overwrite: bool) -> None:
+@click.option("--allow-outside", is_flag=True, help="Copy or link files too that lie outside of SOURCE.")
+def command(source: Path, folder: Path, link: bool, overwrite: bool, allow_outside: bool) -> None:
     """Write the data set SOURCE as a COCO-format data set FOLDER.
 
     SOURCE is a folder in YOLO, Pascal VOC or COCO format, or the file that describes it, such as data.yaml. It is left
@@ -32,11 +35,16 @@ def command(source: Path, folder: Path, link: bool, overwrite: bool) -> None:
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as bar:
         task = bar.add_task("checking and copying", total=None)
         conversion = convert(
-            source, folder, link, overwrite, lambda done, total: bar.update(task, completed=done, total=total)
+            source,
+            folder,
+            link,
+            overwrite,
+            lambda done, total: bar.update(task, completed=done, total=total),
+            allow_outside,
         )
     for finding in conversion.findings:
         console.print(f"{finding.kind.severity}: {finding}. {finding.kind.cure}")
     for name, split in conversion.splits.items():
         console.print(f"{name:<6}{split.num_images:>7} images {split.num_boxes:>8} boxes")
-    console.print(f"{conversion.format}, classes: {', '.join(conversion.class_names)}")
+    console.print(f"{conversion.format}, classes: {shortened(conversion.class_names, 50)}")
     console.print(f"Written to {folder}. Next: brs-detr train CONFIG --data {folder}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from brs_detr.data.text import decoded
-from brs_detr.errors import UserError
+from brs_detr.data.odd_values import without_odd_values
+from brs_detr.data.text import read_json
+from brs_detr.errors import UserError, shortened
 
 SECTIONS = ("images", "annotations", "categories")
 
@@ -28,17 +30,7 @@ def read_annotations(file: str | Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, is not JSON (with line and column), or lacks one of the three lists.
     """
-    try:
-        dataset = json.loads(decoded(Path(file).read_bytes(), str(file)))
-    except OSError as error:
-        raise UserError(f"Cannot open the annotation file {file}: {error.strerror}.", "Check the path.") from None
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise UserError(
-            f"{file} is not valid JSON: {error.msg} at {where}.", "Mend or export the file again."
-        ) from None
-    except RecursionError:
-        raise UserError(f"{file} is not annotations: it has lists in lists without end.", "Export it again.") from None
+    dataset = read_json(Path(file))
     _require_sections(dataset, file)
     _name_files(dataset["images"])
     for category in dataset["categories"]:
@@ -64,15 +56,22 @@ def _require_sections(dataset: Any, file: str | Path) -> None:
 
 
 def write_annotations(file: Path, dataset: Mapping[str, Any]) -> None:
-    """Write a COCO annotation file: the same data give the same bytes.
+    """Write a COCO annotation file: the same data give the same bytes, which are JSON in UTF-8 whatever they hold.
 
     Args:
         file: where to; the folder is made when it does not exist.
-        dataset: the object to write.
+        dataset: the object to write. What JSON does not have becomes null, see `without_odd_values`.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(dataset, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    file.write_text(text, encoding="utf-8", errors="backslashreplace")  # file names that are no text, as JSON has them
+    try:
+        content = _as_json(dataset).encode()
+    except (ValueError, RecursionError):
+        content = _as_json(without_odd_values(dataset)).encode(errors="backslashreplace")  # as JSON escapes them
+    file.write_bytes(content)
+
+
+def _as_json(dataset: Mapping[str, Any]) -> str:
+    return json.dumps(dataset, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def read_class_names(file: str | Path) -> list[str]:
@@ -107,7 +106,7 @@ def class_names_of(dataset: Mapping[str, Any], file: str | Path) -> list[str]:
         ) from None
     if not names:
         raise UserError(f"{file} has an empty list of categories.", "Name at least one class in it.")
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, times in Counter(names).items() if times > 1)
     if twice:
-        raise UserError(f"{file} has more than one category called {', '.join(twice)}.", "Give each class one name.")
+        raise UserError(f"{file} has more than one category called {shortened(twice)}.", "Give each class one name.")
     return names

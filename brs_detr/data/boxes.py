@@ -69,14 +69,15 @@ def xywh_from_xyxy(boxes_xyxy: ArrayLike) -> NDArray[np.float64]:
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
-def iou_matrix(boxes_xyxy: ArrayLike) -> NDArray[np.float64]:
-    """Intersection over union [N, N] of boxes [N, 4] with each other; no box may be empty."""
+def iou_matrix(boxes_xyxy: ArrayLike, others_xyxy: ArrayLike | None = None) -> NDArray[np.float64]:
+    """Intersection over union [N, M] of boxes [N, 4] with others [M, 4], by default themselves; none may be empty."""
     boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    return shared / (areas[:, None] + areas[None] - shared)
+    others = boxes if others_xyxy is None else np.asarray(others_xyxy, dtype=np.float64).reshape(-1, 4)
+    x1, y1, x2, y2 = boxes.T[:, :, None]  # each [N, 1]
+    u1, v1, u2, v2 = others.T
+    width, height = np.minimum(x2, u2) - np.maximum(x1, u1), np.minimum(y2, v2) - np.maximum(y1, v1)
+    shared = np.maximum(width, 0) * np.maximum(height, 0)
+    return shared / ((x2 - x1) * (y2 - y1) + (u2 - u1) * (v2 - v1) - shared)
 
 
 def resize_scales(sizes: ArrayLike, resized_to: tuple[int, int]) -> NDArray[np.float64]:

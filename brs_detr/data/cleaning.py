@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from brs_detr.data.boxes import clip_boxes, judge_boxes, xywh_from_xyxy, xyxy_from_xywh
 from brs_detr.data.checks.annotation_check import find_annotation_faults
 from brs_detr.data.findings import Findings
+from brs_detr.data.segmentations import usable_segmentation
 
 
 def clean_annotations(dataset: dict[str, Any], file: Path) -> tuple[dict[str, Any], Findings]:
@@ -20,8 +22,8 @@ def clean_annotations(dataset: dict[str, Any], file: Path) -> tuple[dict[str, An
         file: where it was read, for the messages.
 
     Returns:
-        A data set with categories in the order of their ids and with `area` and `iscrowd` in every annotation, and the
-        findings, none of them fatal.
+        A data set with categories in the order of their ids, with `area` and `iscrowd` in every annotation, without
+        outlines that cannot be used, and the findings, none of them fatal.
 
     Raises:
         UserError: an entry that `find_annotation_faults` calls fatal.
@@ -36,15 +38,33 @@ def clean_annotations(dataset: dict[str, Any], file: Path) -> tuple[dict[str, An
     boxes_xywh = xywh_from_xyxy(clip_boxes(boxes_xyxy, sizes)).tolist()
     is_empty = judge_boxes(boxes_xyxy, sizes).empty
     kept = [
-        _completed(annotation, box)
-        for annotation, box, empty in zip(annotations, boxes_xywh, is_empty, strict=True)
+        completed(annotation, box, (owner["height"], owner["width"]))
+        for annotation, box, owner, empty in zip(annotations, boxes_xywh, owners, is_empty, strict=True)
         if not empty
     ]
     categories = sorted(dataset["categories"], key=lambda category: category["id"])
     return {**dataset, "categories": categories, "annotations": kept}, findings
 
 
-def _completed(annotation: dict[str, Any], box_xywh: list[float]) -> dict[str, Any]:
+def completed(
+    annotation: dict[str, Any], box_xywh: list[float], size: tuple[float, float], is_new: bool = False
+) -> dict[str, Any]:
+    """An annotation with all that COCO tools ask for; its area stays that of a mask, if there is one.
+
+    Args:
+        annotation: as found.
+        box_xywh: that it gets.
+        size: (h, w) of its image.
+        is_new: whether this is another box, so that a stated area without a mask is wrong.
+    """
+    outline = usable_segmentation(annotation.get("segmentation"), size)
     stated = annotation.get("area")
-    area = stated if stated and stated > 0 else box_xywh[2] * box_xywh[3]
-    return {**annotation, "bbox": box_xywh, "area": area, "iscrowd": int(annotation.get("iscrowd") or 0)}
+    is_stated = stated is not None and math.isfinite(stated) and stated > 0 and (outline or not is_new)
+    is_left_out = outline is None and bool(annotation.get("segmentation"))
+    rest = {key: value for key, value in annotation.items() if key != "segmentation" or not is_left_out}
+    return {
+        **(rest if outline is None else {**rest, "segmentation": outline}),
+        "bbox": box_xywh,
+        "area": stated if is_stated else box_xywh[2] * box_xywh[3],
+        "iscrowd": int(annotation.get("iscrowd") or 0),
+    }

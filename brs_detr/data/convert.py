@@ -11,10 +11,11 @@ from brs_detr.data.annotations import write_annotations
 from brs_detr.data.checks.check import find_faults, merged
 from brs_detr.data.cleaning import clean_annotations
 from brs_detr.data.findings import NO_BOX, Finding, Findings
+from brs_detr.data.formats.outside import require_inside
 from brs_detr.data.formats.source import DataSource, SourceSplit, open_source
 from brs_detr.data.formats.source_dataset import plain
 from brs_detr.data.fresh_folder import fresh_folder
-from brs_detr.data.placing import place_file, require_apart
+from brs_detr.data.placing import name_inside, place_file, require_apart
 from brs_detr.data.splits import require_same_names
 from brs_detr.errors import UserError
 
@@ -52,6 +53,7 @@ def convert(
     link: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    allow_outside: bool = False,
 ) -> Conversion:
     """Write a data set as a folder in COCO format: `annotations/SPLIT.json` beside `SPLIT/` with the images.
 
@@ -64,18 +66,21 @@ def convert(
         link: hard-link the images instead of copying them (copied where the disk cannot).
         overwrite: replace a data set that is there already.
         progress: called as `progress(done, total)` while images are checked and then copied, so that each counts twice.
+        allow_outside: copy or link files too that lie outside of the source.
 
     Returns:
         Counts, class names and findings.
 
     Raises:
-        UserError: the source is not understood or has fatal faults, all of which are in one message, or the folder is
-            not empty.
+        UserError: the source is not understood, has fatal faults, all of which are in one message, or leads to files
+            outside of it; or the folder is not empty.
     """
     opened = open_source(source)
     require_apart(opened, Path(folder).resolve())
     steps = _Steps(progress, 2 * sum(len(split.read().dataset["images"]) for split in opened.splits.values()))
     findings = _checked(opened, steps)
+    if not allow_outside:
+        require_inside(opened.folder, findings)
     splits: dict[str, ConvertedSplit] = {}
     with fresh_folder(folder, overwrite) as partial:
         for name, split in opened.splits.items():
@@ -142,8 +147,7 @@ def _names_inside(dataset: dict[str, Any], split: SourceSplit) -> dict[str, str]
     names: dict[str, str] = {}
     owners: dict[str, PurePosixPath] = {}
     for stated in dict.fromkeys(image["file_name"] for image in dataset["images"]):
-        path = PurePosixPath(stated)
-        name = path.name if path.is_absolute() or ".." in path.parts else path.as_posix()
+        path, name = PurePosixPath(stated), name_inside(stated)
         first = owners.setdefault(name, path)
         if first != path:
             raise UserError(

@@ -9,7 +9,7 @@ from mmdet.datasets import CocoDataset
 
 from brs_detr.data.annotations import read_class_names
 from brs_detr.data.coco_index import CleanCoco
-from brs_detr.errors import UserError
+from brs_detr.errors import UserError, shortened
 
 
 class CocoFolderDataset(CocoDataset):
@@ -40,7 +40,7 @@ class CocoFolderDataset(CocoDataset):
         odd = set(metainfo["classes"]) - set(names)
         if odd:
             raise UserError(
-                f"{path} has no category {', '.join(sorted(odd))}; it has {', '.join(names)}.",
+                f"{path} has no category {shortened(sorted(odd))}; it has {shortened(names)}.",
                 "List the same categories in the annotation file of every split.",
             )
         super().__init__(ann_file=ann_file, metainfo=metainfo, data_root=data_root, **kwargs)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from brs_detr.errors import UserError
+from brs_detr.printable import cut, printable
 from brs_detr.runtime.images import PIXEL_LIMIT_VARIABLE, TooLargeImage, UnreadableImage
 
 Severity = Literal["error", "warning", "note"]
@@ -21,6 +22,9 @@ SEVERITIES: dict[Severity, str] = {
 
 _NUM_KEPT = 50
 _NUM_SHOWN = 3
+
+_MOST_CHARACTERS = 500
+"""Of what one finding says."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,22 @@ class FaultKind:
 
 
 MALFORMED = FaultKind("malformed entry", "Export the annotations again, or complete these entries.")
+TOO_MANY_CLASSES = FaultKind(
+    "more classes than a data set can have",
+    "At most 32,768 are read. Leave out those that no box has, or put several of them together.",
+)
+CROWDED_IMAGE = FaultKind("image with more boxes than can be", "At most 32,768 are read. Cut the image into tiles.")
+ODD_VALUE = FaultKind(
+    "value that a file in JSON cannot hold",
+    "Not used; in a copy there is null instead. Write a number, null or a text in UTF-8.",
+    "warning",
+)
+ODD_SEGMENTATION = FaultKind(
+    "outline that cannot be used",
+    "Left out, as masks are not made of it; its box is used. Write polygons of 3 corners or more near the image, or "
+    "run lengths that cover it.",
+    "warning",
+)
 DUPLICATE_ID = FaultKind("duplicate id", "Give every image, annotation and category an id of its own.")
 DUPLICATE_NAME = FaultKind("duplicate class name", "Give every category a name of its own.")
 UNKNOWN_IMAGE = FaultKind("annotation of an unknown image", "Add the image to the list, or delete the annotation.")
@@ -129,6 +149,9 @@ class Example:
     annotation_id: int | None = None
     files: tuple[Path, ...] = ()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", cut(printable(self.text), _MOST_CHARACTERS))  # it may quote anything
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -194,6 +217,11 @@ class Findings:
     def warnings(self) -> tuple[Finding, ...]:
         """Findings that are dealt with, and that the user should know of."""
         return tuple(finding for finding in self.found if finding.kind.severity == "warning")
+
+    @property
+    def are_of_entries(self) -> bool:
+        """Whether entries are malformed or too many, so that nothing else was looked at."""
+        return bool(self.count(MALFORMED) or self.count(TOO_MANY_CLASSES))
 
     def count(self, kind: FaultKind) -> int:
         """Number of faults of one kind."""

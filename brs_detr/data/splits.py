@@ -151,13 +151,14 @@ def require_known_names(file: Path, names: Sequence[str], expected: Sequence[str
     """
     if list(names) == list(expected):
         return
-    new = [name for name in names if name not in expected]
-    missing = [name for name in expected if name not in names]
+    found, known = dict.fromkeys(names), dict.fromkeys(expected)
+    new = [name for name in found if name not in known]
+    missing = [name for name in known if name not in found]
     parts = [f"{word}: {shortened(which)}" for word, which in (("new", new), ("missing", missing)) if which]
     if not parts:
         moved = [(name, before) for name, before in zip(names, expected, strict=True) if name != before]
-        found, known = map(shortened, zip(*moved, strict=True))
-        parts = [f"in another order: {found}, where the run has {known}"]
+        theirs, ours = map(shortened, zip(*moved, strict=True))
+        parts = [f"in another order: {theirs}, where the run has {ours}"]
     raise UserError(
         f"{file} does not have the classes of the run; {'; '.join(parts)}.",
         "Go on with the classes as they were, or start anew: brs-detr finetune DATA --weights RUN --work-dir NEW.",
@@ -178,6 +179,6 @@ def require_same_names(class_names: Mapping[Path, set[str]]) -> None:
         odd = names ^ other_names
         if odd:
             raise UserError(
-                f"Only one of {first} and {file} knows the classes: {', '.join(sorted(odd))}.",
+                f"Only one of {first} and {file} knows the classes: {shortened(sorted(odd), 50)}.",
                 "List the same categories in the annotation file of every split.",
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import random
 import re
 from collections import Counter
@@ -23,6 +24,35 @@ class _Unit:
     classes: frozenset[Any]
 
 
+class _Members:
+    """Units in order, also by class, however many classes there are."""
+
+    def __init__(self, units: Iterable[_Unit] = ()) -> None:
+        self._units: dict[str, _Unit] = {}
+        self.classes: dict[Any, dict[str, _Unit]] = {}
+        for unit in units:
+            self.add(unit)
+
+    def units(self) -> list[_Unit]:
+        return list(self._units.values())
+
+    def of_class(self, label: Any) -> list[_Unit]:
+        return list(self.classes.get(label, {}).values())
+
+    def count(self, label: Any) -> int:
+        return len(self.classes.get(label, ()))
+
+    def add(self, unit: _Unit) -> None:
+        self._units[unit.key] = unit
+        for label in unit.classes:
+            self.classes.setdefault(label, {})[unit.key] = unit
+
+    def remove(self, unit: _Unit) -> None:
+        del self._units[unit.key]
+        for label in unit.classes:
+            del self.classes[label][unit.key]
+
+
 def split_images(dataset: dict[str, Any], fractions: Mapping[str, float], seed: int) -> dict[str, dict[str, Any]]:
     """Divide a data set by image, stratified by class.
 
@@ -41,7 +71,7 @@ def split_images(dataset: dict[str, Any], fractions: Mapping[str, float], seed: 
     units = _shuffled(_units(dataset), seed)
     parts = _deal_out(units, {name: share / sum(fractions.values()) for name, share in fractions.items()})
     _even_out(parts, max(fractions, key=lambda name: fractions[name]))
-    return {name: _part(dataset, members) for name, members in parts.items()}
+    return {name: _part(dataset, members.units()) for name, members in parts.items()}
 
 
 def is_learnt(annotation: Entry) -> bool:
@@ -68,21 +98,31 @@ def _shuffled(units: Iterable[_Unit], seed: int) -> list[_Unit]:
     return ordered
 
 
-def _deal_out(units: list[_Unit], shares: Mapping[str, float]) -> dict[str, list[_Unit]]:
-    parts: dict[str, list[_Unit]] = {name: [] for name in shares}
-    wanted = _wanted(_counts(units), shares)
+def _deal_out(units: list[_Unit], shares: Mapping[str, float]) -> dict[str, _Members]:
+    parts = {name: _Members() for name in shares}
+    counts = _counts(units)
+    wanted = _wanted(counts, shares)
     room = {name: share * len(units) for name, share in shares.items()}
-    left = units
-    while left:
-        counts = _counts(left)
-        rarest = min(counts, key=lambda label: (counts[label], label), default=None)
-        for unit in [unit for unit in left if rarest is None or rarest in unit.classes]:
-            name = max(shares, key=lambda part: _need(unit, rarest, wanted[part], room[part]))
-            parts[name].append(unit)
-            room[name] -= 1
-            for label in unit.classes:
-                wanted[name][label] -= 1
-        left = [unit for unit in left if rarest is not None and rarest not in unit.classes]
+    left = _Members(units)
+    rarest_first = [(count, label) for label, count in counts.items()]
+    heapq.heapify(rarest_first)
+
+    def deal_out(unit: _Unit, rarest: Any) -> None:
+        name = max(shares, key=lambda part: _need(unit, rarest, wanted[part], room[part]))
+        left.remove(unit)
+        parts[name].add(unit)
+        room[name] -= 1
+        for label in unit.classes:
+            wanted[name][label] -= 1
+            heapq.heappush(rarest_first, (left.count(label), label))
+
+    while rarest_first:
+        count, rarest = heapq.heappop(rarest_first)
+        if count == left.count(rarest):  # else it has become rarer since
+            for unit in left.of_class(rarest):
+                deal_out(unit, rarest)
+    for unit in left.units():
+        deal_out(unit, None)
     return parts
 
 
@@ -104,31 +144,30 @@ def _need(unit: _Unit, rarest: Any, wanted: Mapping[Any, float], room: float) ->
     return (wanted[rarest] if rarest is not None else 0, sum(wanted[label] for label in unit.classes), room)
 
 
-def _even_out(parts: dict[str, list[_Unit]], largest: str) -> None:
+def _even_out(parts: dict[str, _Members], largest: str) -> None:
     """Bring every class into the largest part, then into the others where it is not the last of its class there."""
-    counts = {name: _counts(members) for name, members in parts.items()}
     others = [name for name in parts if name != largest]
     moves = [(name, largest, False) for name in others] + [(largest, name, True) for name in others]
     for source, target, keep in moves:
-        for label in sorted(counts[source]):
-            if counts[source][label] and not counts[target][label]:
-                unit = _movable(parts[source], label, counts[source] if keep else None)
+        for label in sorted(parts[source].classes):
+            if parts[source].count(label) and not parts[target].count(label):
+                unit = _movable(parts[source], label, keep)
                 if unit is not None:
                     parts[source].remove(unit)
-                    parts[target].append(unit)
-                    counts[source].subtract(unit.classes)
-                    counts[target].update(unit.classes)
+                    parts[target].add(unit)
 
 
-def _movable(units: list[_Unit], label: Any, kept: Counter[Any] | None) -> _Unit | None:
+def _movable(members: _Members, label: Any, keep: bool) -> _Unit | None:
     """The unit with the fewest classes among those that have `label`.
 
     Args:
-        kept: units of each class, where one that is the last of any of its classes has to stay.
+        members: of a part.
+        label: class that it must have.
+        keep: whether one that is the last of any of its classes has to stay.
     """
-    movable = [unit for unit in units if label in unit.classes]
-    if kept is not None:
-        movable = [unit for unit in movable if all(kept[other] > 1 for other in unit.classes)]
+    movable = members.of_class(label)
+    if keep:
+        movable = [unit for unit in movable if all(members.count(other) > 1 for other in unit.classes)]
     return min(movable, key=lambda unit: len(unit.classes), default=None)
 
 

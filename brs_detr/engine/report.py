@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -11,6 +10,7 @@ from rich.console import Console
 
 import brs_detr
 from brs_detr.analysis.analysis import Analysis, analyse
+from brs_detr.analysis.predictions import read_predictions
 from brs_detr.data.annotations import read_annotations
 from brs_detr.data.cleaning import clean_annotations
 from brs_detr.data.formats.coco_folder import CocoSplit
@@ -61,7 +61,7 @@ def write_report(
     def part(read: Callable[[], Part], default: Part, what: str) -> Part:
         try:
             return read()
-        except (UserError, OSError, ValueError, KeyError) as error:
+        except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             missing.append(f"{what}: {error}")
             return default
 
@@ -103,7 +103,7 @@ def _detections(
 ) -> _Detections:
     phase = record.get("splits", {}).get(split)
     if split == "val" and phase is not None and folder.predictions.exists():
-        predictions = json.loads(folder.predictions.read_text(encoding="utf-8"))
+        predictions = read_predictions(folder.predictions)
         place = CocoSplit(split, Path(phase["annotation_file"]), Path(phase["image_dir"]))
         return _Detections(place, predictions)
     if not folder.best.exists():

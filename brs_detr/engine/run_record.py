@@ -185,6 +185,8 @@ def read_record(run: RunFolder) -> dict[str, Any]:
     try:
         record = json.loads(run.record.read_text(encoding="utf-8"))
         int(record["seed"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not all(isinstance(split, dict) for split in dict(record.get("splits") or {}).values()):
+            raise ValueError("'splits' does not hold an object for each split")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"Cannot read {run.record}: {error}", "Give the folder of a training run.") from None
     return record

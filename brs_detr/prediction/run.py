@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,9 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from brs_detr.data.formats.source_files import is_there
 from brs_detr.data.images import read_header
+from brs_detr.data.text import read_json
 from brs_detr.engine.bars import track
 from brs_detr.errors import UserError
 from brs_detr.prediction.class_choice import choose_labels
@@ -158,16 +159,17 @@ def require_room(sources: Sequence[Source], out: Path, overwrite: bool, pictures
 
 def _delete_results(out: Path, originals: set[Path]) -> None:
     try:
-        names = [str(entry["file"]) for entry in json.loads((out / FORMATS["json"]).read_text())["images"]]
-    except (ValueError, KeyError, TypeError):
+        names = [str(entry["file"]) for entry in read_json(out / FORMATS["json"])["images"]]
+    except (UserError, KeyError, TypeError):
         names = []
     drawn = {
         drawn for name in names for drawn in (picture_name(name), *video_names([name]), *video_names([name, name]))
     }
     for name in drawn:
-        path = (out / name).resolve()
-        if path.is_relative_to(out.resolve()) and path not in originals:
-            path.unlink(missing_ok=True)
+        if is_there(out / name):
+            path = (out / name).resolve()
+            if path.is_relative_to(out.resolve()) and path not in originals:
+                path.unlink()
     for name in (*FORMATS.values(), CROPS):
         path = out / name
         if path.is_dir():

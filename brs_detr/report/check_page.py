@@ -13,7 +13,7 @@ from brs_detr.report.check_figures import check_figures
 from brs_detr.report.check_table import verdict
 from brs_detr.report.figure import colour_of
 from brs_detr.report.mosaic import Sample, class_samples, fault_samples
-from brs_detr.report.page import write_page
+from brs_detr.report.page import write_page, write_whole
 
 if TYPE_CHECKING:
     from brs_detr.data.checks.data_report import DataReport, PlacedFinding
@@ -68,9 +68,7 @@ def write_check(report: DataReport, folder: str | Path, version: str) -> Path:
         version=version,
     )
     record = {"brs_detr": version, **report.record()}
-    (folder / RECORD).write_text(
-        json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace"
-    )
+    write_whole(folder / RECORD, json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return folder / PAGE
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from brs_detr.data.checks.data_report import DataReport
 
+_MAX_CLASSES = 100  # rows of a table for the console
 _STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
@@ -29,15 +30,17 @@ def findings_table(report: DataReport) -> Table:
 
 
 def class_table(report: DataReport) -> Table:
-    """Boxes and images of each class in each split."""
+    """Boxes and images of each class in each split, of many classes the first ones."""
     from rich.text import Text
 
     table = _new_table("class", *report.splits)
     for column in table.columns[1:]:
         column.justify = "right"
     statistics = [part.statistics for part in report.splits.values()]
-    for label, name in enumerate(report.class_names):
+    for label, name in enumerate(report.class_names[:_MAX_CLASSES]):
         table.add_row(Text(short_name(name)), *(str(part.boxes_by_class[label]) for part in statistics))
+    if len(report.class_names) > _MAX_CLASSES:
+        table.add_row(f"and {len(report.class_names) - _MAX_CLASSES} more classes, on the page")
     table.add_section()
     table.add_row("boxes", *(str(part.num_boxes) for part in statistics))
     table.add_row("images", *(str(part.num_images) for part in statistics))

@@ -15,6 +15,7 @@ _CONTEXT = 1.7  # side of the window by the longer side of the box
 _TIGHT = 1.1  # the least of it, where the box is nearly as large as the picture
 _GREY = (128, 128, 128)
 _HALO = (0, 0, 0, 90)
+_FAR = 1e6  # pixels; a box that reaches farther is drawn as if it ended here
 
 
 def load_upright(path: str | Path) -> Image.Image:
@@ -38,7 +39,7 @@ def crop_box(
         side: of the result in pixels.
         min_window: pixels of the picture that are shown at least in each direction.
     """
-    x1, y1, x2, y2 = np.asarray(box_xyxy, dtype=float).tolist()
+    x1, y1, x2, y2 = np.clip(np.asarray(box_xyxy, dtype=float), -_FAR, _FAR).tolist()
     length = max(x2 - x1, y2 - y1)
     window = max(min(_CONTEXT * length, max(picture.size)), _TIGHT * length, min_window)
     left, right = _window((x1 + x2) / 2, window, picture.width, (x1, x2))

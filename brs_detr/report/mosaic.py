@@ -54,10 +54,9 @@ def class_samples(report: DataReport, max_samples: int = MAX_SAMPLES) -> dict[in
     """
     num_classes = len(report.class_names)
     per_class = min(SAMPLES_PER_CLASS, max(max_samples // max(num_classes, 1), 1))
-    good = [_good_boxes(part) for part in report.splits.values()]
-    wanted = [choice for label in range(num_classes) for choice in _choose(report, good, label, per_class)][
-        :max_samples
-    ]
+    good = [_good_boxes(part, num_classes) for part in report.splits.values()]
+    choices = (choice for label in range(num_classes) for choice in _choose(report, good, label, per_class))
+    wanted = list(itertools.islice(choices, max_samples))
     samples: dict[int, list[Sample]] = defaultdict(list)
     for choice, picture in zip(wanted, _cut_out(wanted), strict=True):
         if picture is not None:
@@ -72,16 +71,19 @@ def fault_samples(report: DataReport, placed: PlacedFinding, limit: int = PICTUR
     return list(itertools.islice(itertools.chain.from_iterable(samples), limit))
 
 
-def _good_boxes(part: SplitReport) -> NDArray[np.bool_]:
-    """[N] whether a box is no crowd and on an image that can be shown."""
+def _good_boxes(part: SplitReport, num_classes: int) -> list[NDArray[np.int64]]:
+    """For each class the places of its boxes that are no crowd and on an image that can be shown."""
     faulty = {image["id"] for image, look in zip(part.dataset["images"], part.looks, strict=True) if look.fault}
-    return np.array([image["id"] not in faulty for image in part.boxes.images], dtype=bool) & ~part.boxes.is_crowd
+    is_good = np.array([image["id"] not in faulty for image in part.boxes.images], dtype=bool) & ~part.boxes.is_crowd
+    places = np.flatnonzero(is_good)
+    places = places[np.argsort(part.boxes.labels[places], kind="stable")]
+    return np.split(places, np.searchsorted(part.boxes.labels[places], np.arange(1, num_classes)))
 
 
-def _choose(report: DataReport, good: Sequence[NDArray[np.bool_]], label: int, count: int) -> list[_Wanted]:
+def _choose(report: DataReport, good: Sequence[list[NDArray[np.int64]]], label: int, count: int) -> list[_Wanted]:
     """Boxes of a class in even steps of their size, from the first split that has any."""
-    for part, is_good in zip(report.splits.values(), good, strict=True):
-        places = np.flatnonzero((part.boxes.labels == label) & is_good)
+    for part, by_class in zip(report.splits.values(), good, strict=True):
+        places = by_class[label]
         if len(places):
             areas = part.boxes.sides[places].prod(axis=1)
             steps = np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int)

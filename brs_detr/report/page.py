@@ -22,11 +22,19 @@ def write_page(path: str | Path, template: str, **content: Any) -> None:
         template: name of a file in `templates/`, which begins with ``{% extends "base.html.j2" %}``.
         content: what the template shows. Texts are escaped; `Markup` is not.
     """
-    path = Path(path)
+    write_whole(Path(path), render_page(template, **content))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all; a link in its place is replaced, and not followed.
+
+    Halves of characters, which UTF-8 does not have, are written as JSON escapes them. The folder is made when it does
+    not exist.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(render_page(template, **content), encoding="utf-8", errors="backslashreplace")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

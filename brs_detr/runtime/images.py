@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -172,7 +173,11 @@ def orientation_of(image: Image.Image) -> int:
 
 def _stream(path: str | Path, content: bytes | None) -> BinaryIO:
     """The file. Given its path, Pillow 13 maps a TIFF into memory, and garbles one that is to be turned."""
-    return Path(path).open("rb") if content is None else io.BytesIO(content)
+    if content is not None:
+        return io.BytesIO(content)
+    if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  (Path does not take names that the disk does not)
+        raise UnreadableImage.of(path, "it is no file")  # a pipe or a device may have no end
+    return Path(path).open("rb")
 
 
 def _readable_formats() -> list[str]:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 from broken_data import ERRORS, make_broken
 from click.testing import CliRunner
-from good_data import write_good_coco, write_good_voc, write_good_yolo
+from good_data import edit_text, write_good_coco, write_good_voc, write_good_yolo
 
 from brs_detr.cli import main
 
@@ -90,3 +92,42 @@ def test_links_are_made_when_asked_for(tmp_path: Path) -> None:
     write_good_coco(tmp_path / "set")
     run(tmp_path / "set", "--out", tmp_path / "out", "--fix", tmp_path / "fixed", "--link")
     assert (tmp_path / "fixed" / "train" / "t00.jpg").samefile(tmp_path / "set" / "train" / "t00.jpg")
+
+
+def test_files_outside_are_copied_when_that_is_allowed(tmp_path: Path) -> None:
+    folder = write_good_coco(tmp_path / "set")
+    shutil.move(folder / "train", tmp_path / "else")
+    (folder / "train").symlink_to(tmp_path / "else")
+    arguments = (folder, "--out", tmp_path / "out", "--fix", tmp_path / "fixed")
+    code, output = run(*arguments)
+    assert code == 2 and "--allow-outside" in output and not (tmp_path / "fixed").exists()
+    code, output = run(*arguments, "--allow-outside")
+    assert code == 0 and (tmp_path / "fixed" / "train" / "t00.jpg").is_file()
+
+
+def test_names_that_no_console_can_show_are_shown_otherwise(tmp_path: Path) -> None:
+    folder = write_good_yolo(tmp_path / "set")
+    for place in ("images/train/t03.jpg", "labels/train/t03.txt"):
+        old = os.fsencode(folder / place)
+        os.rename(old, old.replace(b"t03", b"t\xe9"))  # noqa: PTH104  (bytes)
+    edit_text(folder / "data.yaml", "ant", '"ant\\e[31m"')
+    with Path(os.fsdecode(os.fsencode(folder / "labels/train") + b"/t\xe9.txt")).open("a") as file:
+        file.write("x\n")
+    code, output = run(folder, "--out", tmp_path / "out", "--fix", tmp_path / "fixed")
+    assert code == 0 and "\x1b" not in output and r"ant\x1b[31m" in output and r"t\udce9.txt, line 3" in output
+    for file in (*(tmp_path / "out").iterdir(), *(tmp_path / "fixed" / "annotations").iterdir()):
+        text = file.read_text(encoding="utf-8")
+        assert file.suffix != ".json" or json.loads(text)
+    assert (os.fsencode(tmp_path / "fixed" / "train") + b"/t\xe9.jpg") in {
+        os.fsencode(path) for path in (tmp_path / "fixed" / "train").iterdir()
+    }
+
+
+def test_a_link_in_the_place_of_a_page_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for name in ("check.html", "check.json"):
+        (tmp_path / name).write_text("kept")
+        (tmp_path / "out" / name).symlink_to(tmp_path / name)
+    run(write_good_coco(tmp_path / "set"), "--out", tmp_path / "out")
+    assert {(tmp_path / name).read_text() for name in ("check.html", "check.json")} == {"kept"}
+    assert not any(path.is_symlink() for path in (tmp_path / "out").iterdir())

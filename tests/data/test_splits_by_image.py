@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brs_detr.data.splits_by_image import split_images
+from brs_detr.data.splits_by_image import _deal_out, _need, _units, _wanted, split_images
 
 SHARES = {"train": 0.8, "val": 0.2}
 
@@ -54,6 +54,31 @@ def test_parts_are_the_whole_and_have_the_classes_that_they_can_have(classes: li
     for label in set(total) - set(val):  # only what could not be moved without a loss is missing
         holders = [labels for labels in classes if label in labels]
         assert all(any(train[other] == 1 for other in labels) for labels in holders)
+
+
+def dealt_out_slowly(units: list, shares: dict[str, float]) -> dict[str, list]:
+    """The rule as it is written: what is left is counted anew for every class."""
+    parts: dict[str, list] = {name: [] for name in shares}
+    wanted = _wanted(Counter(label for unit in units for label in unit.classes), shares)
+    room = {name: share * len(units) for name, share in shares.items()}
+    while units:
+        left = Counter(label for unit in units for label in unit.classes)
+        rarest = min(left, key=lambda label: (left[label], label), default=None)
+        for unit in [unit for unit in units if rarest is None or rarest in unit.classes]:
+            name = max(shares, key=lambda part: _need(unit, rarest, wanted[part], room[part]))
+            parts[name].append(unit)
+            room[name] -= 1
+            for label in unit.classes:
+                wanted[name][label] -= 1
+        units = [unit for unit in units if rarest is not None and rarest not in unit.classes]
+    return parts
+
+
+@given(labels_of_images)
+def test_the_quick_way_deals_out_by_the_rule(classes: list[set[int]]) -> None:
+    units = _units(make(classes))
+    dealt = {name: part.units() for name, part in _deal_out(units, SHARES).items()}
+    assert dealt == dealt_out_slowly(units, SHARES)
 
 
 @given(labels_of_images, st.randoms())

@@ -46,6 +46,10 @@ def test_everything_is_on_the_page(run: RunFolder) -> None:
         (lambda run: run.record.write_text("{"), "No record of the run"),
         (lambda run: run.config.write_text("x = open('y')"), "No facts of the config"),
         (lambda run: run.predictions.write_text("["), "No analysis of detections"),
+        (lambda run: run.predictions.write_text("[" * 200_000), "No analysis of detections"),
+        (lambda run: run.predictions.write_text("[" + "9" * 5000 + "]"), "more than 4,300 digits at line 1, column 2"),
+        (lambda run: run.predictions.write_text('[{"image_id": 1, "score": NaN}]'), "entry 0 is no detection"),
+        (lambda run: run.record.write_text('{"seed": 1, "splits": {"val": [1]}}'), "No record of the run"),
         (lambda run: [run.predictions.unlink(), run.best.unlink()], "never evaluated"),
     ],
 )

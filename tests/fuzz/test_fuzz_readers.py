@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from mutations import Edit, answer_of, edited, edits, swapped, swaps
 
 from brs_detr.data.checks.check_source import check_source
+from brs_detr.data.convert import convert
 from brs_detr.data.formats.source import open_source
 from brs_detr.errors import UserError
 
@@ -26,18 +28,27 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def check_with(folder: Path, file: Path, content: bytes) -> None:
-    """Check a data set in which a file holds something else."""
+    """Check and convert a data set in which a file holds something else."""
     before = file.read_bytes()
     try:
         file.write_bytes(content)
         answer_of(lambda: check_source(open_source(folder)), UserError)
+        with tempfile.TemporaryDirectory() as copy:
+            answer_of(lambda: convert(folder, Path(copy) / "coco", link=True), UserError)
+            for written in Path(copy).rglob("*.json"):
+                json.loads(written.read_text(encoding="utf-8"), parse_constant=refuse_constant)
     finally:
         file.write_bytes(before)
+
+
+def refuse_constant(name: str) -> None:
+    raise AssertionError(f"{name} is no JSON")
 
 
 @pytest.mark.parametrize("form", WRITERS)
 @settings(max_examples=40)
 @example(number=0, changes=[(0, 0, b"[" * 3000)])
+@example(number=0, changes=[(8, 0, b"9" * 5000)])
 @given(number=st.integers(0, 1000), changes=edits)
 @pytest.mark.fault(
     "Images and annotations",
@@ -54,6 +65,8 @@ def test_edited_files(form: str, good: dict[str, Path], number: int, changes: li
 @settings(max_examples=150)
 @example(number=0, changes=[(898, "\0")])
 @example(number=1, changes=[(256, "a" * 500)])
+@example(number=0, changes=[(place, 10**400) for place in range(1, 40, 3)])
+@example(number=0, changes=[(1, {"score": [float("nan"), "\ud800"]})])
 @given(number=st.integers(0, 1000), changes=swaps)
 @pytest.mark.fault(
     "Images and annotations",

@@ -106,6 +106,24 @@ def test_no_file_replaces_another(photos: Path, video: Path, tmp_path: Path, con
     assert files(out) == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 200_000,
+        "9" * 5000,
+        '{"images": [{"file": "a\\u0000b"}, {"file": "\\ud800"}, {"file": "' + "a" * 5000 + '"}]}',
+        '{"images": [{"file": "../kept.jpg"}, 1]}',
+        '{"images": [{"file": "../kept.jpg"}]}',
+    ],
+)
+def test_what_an_odd_record_names_is_not_deleted(tmp_path: Path, text: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "kept.jpg").write_text("kept")
+    (tmp_path / "out" / "predictions.json").write_text(text)
+    require_room([], tmp_path / "out", overwrite=True)
+    assert files(tmp_path / "out") == [] and (tmp_path / "kept.jpg").exists()
+
+
 def test_the_results_need_a_folder(photos: Path) -> None:
     with pytest.raises(UserError, match=r"a.jpg is a file, not a folder"):
         require_room([], photos / "a.jpg", overwrite=True)

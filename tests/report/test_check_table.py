@@ -60,3 +60,12 @@ def test_the_verdict_on_an_error_in_test(tmp_path: Path) -> None:
     (folder / "test" / "v00.jpg").unlink()
     (folder / "annotations" / "test.json").write_text((folder / "annotations" / "val.json").read_text())
     assert verdict(check(folder)).startswith("1 error in test: training goes on, measuring on test will be refused.")
+
+
+def test_of_many_classes_the_first_are_shown(tmp_path: Path) -> None:
+    folder = write_good_coco(tmp_path / "set")
+    more = [{"id": number, "name": f"k{number}"} for number in range(3, 151)]
+    for split in ("train", "val"):
+        edit_coco(folder, lambda data: data["categories"].extend(more), split)
+    shown = text(class_table(check(folder)))
+    assert "k100 " in shown and "k101 " not in shown and "and 50 more classes, on the page" in shown

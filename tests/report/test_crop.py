@@ -48,6 +48,11 @@ def test_a_box_without_area_can_be_seen(box: list[float]) -> None:
     assert (np.asarray(crop_box(picture(), box, RED)) == RED).all(axis=2).sum() > 40
 
 
+@pytest.mark.parametrize("box", [[0, 0, 1e308, 1e308], [-1e300, 5, 1e9, 6], [1e200, 1e200, 1e200, 1e200]])
+def test_a_box_that_reaches_far_beyond_is_drawn_too(box: list[float]) -> None:
+    assert crop_box(picture(), box, (255, 0, 0)).size == (160, 160)
+
+
 def test_a_box_as_large_as_the_picture_is_shown_whole() -> None:
     view = np.asarray(crop_box(picture(), [0, 0, 200, 100], RED))
     assert (view[:, :80] == (0, 255, 0)).all(axis=2).any() and (view[:, 80:] == (0, 0, 255)).all(axis=2).any()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import posixpath
+import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,16 +16,19 @@ from brs_detr.data.boxes import judge_boxes, xyxy_from_xywh
 from brs_detr.data.checks.reading_check import fitting_readings, shared_mistake, shifted_ids
 from brs_detr.data.findings import (
     CROWD_BOXES,
+    CROWDED_IMAGE,
     DUPLICATE_FILE,
     DUPLICATE_ID,
     DUPLICATE_NAME,
     MALFORMED,
     NO_BOX,
     NOT_FINITE_BOX,
+    ODD_SEGMENTATION,
     OTHER_READING,
     OUTSIDE_BOX,
     SHIFTED_IDS,
     SHIFTED_IMAGE_IDS,
+    TOO_MANY_CLASSES,
     UNKNOWN_CATEGORY,
     UNKNOWN_IMAGE,
     ZERO_AREA_BOX,
@@ -33,8 +37,14 @@ from brs_detr.data.findings import (
     Finding,
     Findings,
 )
+from brs_detr.data.formats.source_names import MAX_CLASSES
+from brs_detr.data.odd_values import MAX_INTEGER, is_number
+from brs_detr.data.segmentations import usable_segmentation
 
 Entry = dict[str, Any]
+
+MAX_BOXES = 1 << 15
+"""Boxes on one image: the fullest pictures of crowds have 20,000 heads."""
 
 
 def find_annotation_faults(dataset: dict[str, list[Entry]], file: Path) -> Findings:
@@ -45,8 +55,12 @@ def find_annotation_faults(dataset: dict[str, list[Entry]], file: Path) -> Findi
         file: where it was read, for the messages.
 
     Returns:
-        One finding per kind of fault. When entries are malformed this is the only kind looked for.
+        One finding per kind of fault. When entries are malformed or too many, this is the only kind looked for.
     """
+    num_classes = len(dataset["categories"])
+    if num_classes > MAX_CLASSES:
+        text = f"categories has {num_classes:,} entries, more than {MAX_CLASSES:,}"
+        return Findings(file, (Finding.of(TOO_MANY_CLASSES, [text]),))
     malformed = list(_malformed_entries(dataset))
     if malformed:
         return Findings(file, (Finding.of(MALFORMED, malformed),))
@@ -59,21 +73,27 @@ def find_annotation_faults(dataset: dict[str, list[Entry]], file: Path) -> Findi
         SHIFTED_IDS: shifted_ids(used, listed),
         NO_BOX: [] if used else [Example("nothing to learn from or to measure with")],
         CROWD_BOXES: _only_crowds(dataset["annotations"]),
+        CROWDED_IMAGE: _crowded_images(dataset),
+        ODD_SEGMENTATION: list(_odd_segmentations(dataset)),
     }
     found = [Finding.of(kind, examples) for kind, examples in faults.items() if examples]
     return Findings(file, (*found, *_box_faults(dataset)))
 
 
 def _is_id(value: Any) -> bool:
-    return isinstance(value, int)
+    return isinstance(value, int) and is_number(value)
+
+
+def _are_ids(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_id, value))
 
 
 def _is_length(value: Any) -> bool:
-    return isinstance(value, int | float) and value > 0 and float(value).is_integer()
+    return is_number(value) and 0 < value <= MAX_INTEGER and float(value).is_integer()
 
 
 def _is_box(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(isinstance(number, int | float) for number in value)
+    return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
 
 
 _CATEGORY_IDS = (("annotations", "category_id"), ("categories", "id"))
@@ -94,6 +114,21 @@ _FIELDS: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {
     },
 }
 
+_OPTIONAL_FIELDS: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "images": {
+        "neg_category_ids": (_are_ids, "a list of integers"),
+        "not_exhaustive_category_ids": (_are_ids, "a list of integers"),
+    },
+    "categories": {},
+    "annotations": {
+        "area": (lambda value: value is None or is_number(value), "a number"),
+        "iscrowd": (lambda value: value is None or (isinstance(value, int | float) and value in (0, 1)), "0 or 1"),
+    },
+}
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
+
 
 def _malformed_entries(dataset: dict[str, list[Entry]]) -> Iterator[str]:
     for section, fields in _FIELDS.items():
@@ -101,11 +136,10 @@ def _malformed_entries(dataset: dict[str, list[Entry]]) -> Iterator[str]:
             if not isinstance(entry, dict):
                 yield f"{section}[{place}] is not an object"
                 continue
-            for key, (is_valid, wanted) in fields.items():
-                if key not in entry:
-                    yield f"{section}[{place}] has no '{key}'"
-                elif not is_valid(entry[key]):
-                    yield f"'{key}' of {section}[{place}] is {entry[key]!r}, not {wanted}"
+            yield from (f"{section}[{place}] has no '{key}'" for key in fields if key not in entry)
+            for key, (is_valid, wanted) in (*fields.items(), *_OPTIONAL_FIELDS[section].items()):
+                if key in entry and not is_valid(entry[key]):
+                    yield f"'{key}' of {section}[{place}] is {_SHORT.repr(entry[key])}, not {wanted}"
 
 
 def _repeated(values: Any) -> list[str]:
@@ -152,6 +186,25 @@ def _only_crowds(annotations: list[Entry]) -> list[Example]:
     return [Example(f"{len(annotations)} of {len(annotations)} boxes")] if is_all else []
 
 
+def _crowded_images(dataset: dict[str, list[Entry]]) -> list[Example]:
+    counts = Counter(annotation["image_id"] for annotation in dataset["annotations"])
+    crowded = {image_id: count for image_id, count in counts.items() if count > MAX_BOXES}
+    return [
+        Example(f"image {image['id']} ({image['file_name']}): {crowded[image['id']]:,} boxes, more than {MAX_BOXES:,}")
+        for image in dataset["images"]
+        if image["id"] in crowded
+    ]
+
+
+def _odd_segmentations(dataset: dict[str, list[Entry]]) -> Iterator[Example]:
+    images = {image["id"]: image for image in dataset["images"]}
+    for annotation in dataset["annotations"]:
+        stated, image = annotation.get("segmentation"), images.get(annotation["image_id"])
+        if stated and image and usable_segmentation(stated, (image["height"], image["width"])) is not stated:
+            where = f"{annotation_text(annotation)}, image {image['id']} ({image['file_name']})"
+            yield Example(where, image["id"], image["file_name"], annotation["id"])
+
+
 def _box_faults(dataset: dict[str, list[Entry]]) -> Iterator[Finding]:
     images = {image["id"]: image for image in dataset["images"]}
     known = [annotation for annotation in dataset["annotations"] if annotation["image_id"] in images]
@@ -175,7 +228,7 @@ def _box_faults(dataset: dict[str, list[Entry]]) -> Iterator[Finding]:
 
 def annotation_text(annotation: Entry) -> str:
     """What a message calls an annotation: its id, and where it stands in a file of another format than COCO."""
-    source = f" ({annotation['source']})" if "source" in annotation else ""
+    source = f" ({annotation['source']})" if isinstance(annotation.get("source"), str) else ""
     return f"annotation {annotation['id']}{source}"
 
 

@@ -51,6 +51,7 @@ _NEARLY_ALL = 0.9
 _CORNER = 0.6  # of width and of height
 _PERCENT = (90, 100)  # where the outermost boxes end that are in percent
 _MIN_FOR_ALL = 20  # boxes below which it says nothing that all have something in common
+_NUM_PAIRS = 1 << 17  # of boxes of an image, that are compared at a time
 _MIN_OVERHANG = 0.01  # pixels: less is arithmetic
 
 
@@ -95,9 +96,15 @@ def find_repeats(boxes: BoxTable) -> tuple[dict[int, int], dict[int, int]]:
     """
     repeated: dict[int, int] = {}
     conflicting: dict[int, int] = {}
-    for first, second in _close_pairs(boxes):
-        is_same = boxes.labels[first] == boxes.labels[second]
-        (repeated if is_same else conflicting).setdefault(second, first)
+    for group in _by_image(boxes):
+        step = 1 + _NUM_PAIRS // len(group)
+        for start in range(0, len(group), step):
+            later, before = group[start : start + step], group[: start + step]
+            is_close = iou_matrix(boxes.boxes_xyxy[later], boxes.boxes_xyxy[before]) > _SAME_IOU
+            is_close &= before < later[:, None]
+            is_same = boxes.labels[later, None] == boxes.labels[before]
+            repeated |= _firsts(is_close & is_same, later, before)
+            conflicting |= _firsts(is_close & ~is_same, later, before)
     return repeated, conflicting
 
 
@@ -131,13 +138,24 @@ def _overhang(boxes: BoxTable) -> NDArray[np.float64]:
     return np.abs(found - boxes.boxes_xyxy).max(axis=1, initial=0)
 
 
-def _close_pairs(boxes: BoxTable) -> Iterator[tuple[int, int]]:
-    """Places (i, j), i < j, of nearly equal boxes on one image; crowds are left out."""
+def _firsts(is_pair: NDArray[np.bool_], later: NDArray[np.int64], before: NDArray[np.int64]) -> dict[int, int]:
+    """Of each place in `later` [N] that has a pair, the first place in `before` [M] that it pairs with.
+
+    Args:
+        is_pair: [N, M].
+        later: places of boxes.
+        before: places of others.
+    """
+    rows = np.flatnonzero(is_pair.any(axis=1))
+    return dict(zip(later[rows].tolist(), before[is_pair[rows].argmax(axis=1)].tolist(), strict=True))
+
+
+def _by_image(boxes: BoxTable) -> Iterator[NDArray[np.int64]]:
+    """Places of the boxes on each image that has several; crowds are left out."""
     image_ids = np.array([image["id"] for image in boxes.images])
     order = np.argsort(image_ids, kind="stable")
     ends = np.flatnonzero(np.diff(image_ids[order])) + 1
     for group in np.split(order, ends):
         group = group[~boxes.is_crowd[group]]
         if len(group) > 1:
-            is_close = np.triu(iou_matrix(boxes.boxes_xyxy[group]) > _SAME_IOU, k=1)
-            yield from ((int(group[i]), int(group[j])) for i, j in np.argwhere(is_close))
+            yield group

@@ -8,9 +8,10 @@ from pathlib import Path
 from brs_detr.data.annotations import read_annotations
 from brs_detr.data.checks.annotation_check import find_annotation_faults
 from brs_detr.data.checks.image_check import Progress, image_faults, look_at_images
-from brs_detr.data.findings import MALFORMED, NO_BOX, FaultKind, Finding, Findings
+from brs_detr.data.findings import NO_BOX, ODD_VALUE, FaultKind, Finding, Findings
 from brs_detr.data.formats.coco_folder import CocoSplit
 from brs_detr.data.formats.source_split import SourceSplit, SplitContent
+from brs_detr.data.odd_values import odd_values
 
 
 def check_split(split: CocoSplit | SourceSplit, progress: Progress | None = None) -> Findings:
@@ -46,7 +47,7 @@ def find_faults(split: CocoSplit | SourceSplit, progress: Progress | None = None
     """
     file, content = _read(split)
     findings = content_faults(file, content)
-    if findings.count(MALFORMED):
+    if findings.are_of_entries:
         return findings
     looks = look_at_images(content.dataset["images"], split.image_dir, progress=progress)
     return merged(file, findings.found, image_faults(looks))
@@ -62,7 +63,8 @@ def content_faults(file: Path, content: SplitContent) -> Findings:
     faults = find_annotation_faults(content.dataset, file).found
     if any(finding.kind.is_fatal for finding in content.findings):  # then that is why there is no box
         faults = tuple(finding for finding in faults if finding.kind != NO_BOX)
-    return merged(file, content.findings, faults)
+    odd = list(odd_values(content.dataset, skipped=("bbox", "file_name")))
+    return merged(file, content.findings, faults, [Finding.of(ODD_VALUE, odd)] if odd else [])
 
 
 def merged(file: Path, *parts: Iterable[Finding]) -> Findings:

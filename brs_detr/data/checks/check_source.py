@@ -13,6 +13,7 @@ from brs_detr.data.checks.check import content_faults, merged
 from brs_detr.data.checks.class_check import find_odd_counts, odd_classes
 from brs_detr.data.checks.data_report import DataReport, SplitReport
 from brs_detr.data.checks.image_check import (
+    NO_FILE,
     UNLISTED_IMAGE,
     ImageLook,
     Progress,
@@ -24,12 +25,15 @@ from brs_detr.data.checks.image_check import (
 from brs_detr.data.checks.split_check import find_odd_splits
 from brs_detr.data.checks.split_statistics import measure_split
 from brs_detr.data.checks.twins import decoded_pictures, find_leaks, find_repeated
-from brs_detr.data.findings import FRACTION_BOXES, MALFORMED, UNTRAINED_BOXES, Example, FaultKind, Finding, Findings
+from brs_detr.data.findings import CROWDED_IMAGE, FRACTION_BOXES, UNTRAINED_BOXES, Example, FaultKind, Finding, Findings
 from brs_detr.data.formats.source_split import DataSource, SourceSplit
 from brs_detr.errors import UserError
 
 DEFAULT_SIZE = (1333, 800)
 """(long side, short side) in pixels that images are resized to, where nothing else is said."""
+
+_BLINDING = (FRACTION_BOXES, UNTRAINED_BOXES, CROWDED_IMAGE)
+"""With these nothing more can be said of boxes."""
 
 UNREADABLE_SPLIT = "annotations that cannot be read"
 
@@ -72,7 +76,7 @@ def _read(split: SourceSplit) -> tuple[dict[str, Any], Findings]:
         kind = FaultKind(UNREADABLE_SPLIT, error.cure or "Mend or export the annotations again.")
         return nothing, Findings(split.file, (Finding.of(kind, [error.message]),))
     findings = content_faults(split.file, content)
-    return (nothing if findings.count(MALFORMED) else content.dataset), findings
+    return (nothing if findings.are_of_entries else content.dataset), findings
 
 
 def _class_names(datasets: Iterable[dict[str, Any]]) -> tuple[str, ...]:
@@ -104,7 +108,7 @@ def _examine(
         split.file,
         findings.found,
         image_faults(looks),
-        () if findings.count(FRACTION_BOXES) or findings.count(UNTRAINED_BOXES) else find_odd_boxes(boxes, resized_to),
+        () if any(map(findings.count, _BLINDING)) else find_odd_boxes(boxes, resized_to),
         find_repeated(decoded_pictures(split.name, images, looks)),
         image_notes(dataset, looks),
     )
@@ -138,8 +142,8 @@ def _compare(splits: dict[str, SplitReport], class_names: tuple[str, ...], is_so
 
 
 def _unlisted(splits: dict[str, SplitReport]) -> Iterator[Example]:
-    paths = (look.path for part in splits.values() for look in part.looks)
-    listed = {path.resolve() for path in paths if "\0" not in str(path)}  # no file has that in its name
+    looks = (look for part in splits.values() for look in part.looks)
+    listed = {look.path.resolve() for look in looks if look.fault is None or look.fault[0] not in NO_FILE}
     folders: dict[Path, None] = dict.fromkeys(part.split.image_dir for part in splits.values() if part.split.is_coco)
     for folder in folders:
         yield from unlisted_images(folder, listed)

@@ -18,6 +18,7 @@ from brs_detr.data.checks.split_check import find_odd_splits
 from brs_detr.data.checks.twins import decoded_pictures, same_pictures
 from brs_detr.data.findings import (
     CROWD_BOXES,
+    CROWDED_IMAGE,
     DUPLICATE_ID,
     FRACTION_BOXES,
     MALFORMED,
@@ -27,13 +28,16 @@ from brs_detr.data.findings import (
     OUTSIDE_BOX,
     SHIFTED_IDS,
     SHIFTED_IMAGE_IDS,
+    TOO_MANY_CLASSES,
     UNTRAINED_BOXES,
     Finding,
 )
+from brs_detr.data.formats.outside import require_inside
 from brs_detr.data.formats.source import open_source
+from brs_detr.data.formats.source_names import ODD_NAME
 from brs_detr.data.formats.voc import WIDTH_FOR_CORNER
 from brs_detr.data.fresh_folder import fresh_folder
-from brs_detr.data.placing import place_file, require_apart
+from brs_detr.data.placing import name_inside, place_file, require_apart
 from brs_detr.errors import UserError
 from brs_detr.runtime.images import ORIENTATION, orientation_of
 
@@ -49,6 +53,8 @@ _BACK = {
 
 _STUBBORN = (
     MALFORMED,
+    TOO_MANY_CLASSES,
+    CROWDED_IMAGE,
     FRACTION_BOXES,
     NEGATIVE_BOXES,
     CROWD_BOXES,
@@ -58,11 +64,12 @@ _STUBBORN = (
     SHIFTED_IMAGE_IDS,
     MISNAMED_IMAGE,
     WIDTH_FOR_CORNER,
+    ODD_NAME,
 )
 _MANY, _SHARE = 4, 0.25  # boxes outside of their images from which on they are no slips
 
 
-def fix_source(report: DataReport, folder: str | Path, link: bool = False) -> Changes:
+def fix_source(report: DataReport, folder: str | Path, link: bool = False, allow_outside: bool = False) -> Changes:
     """Write a mended copy of a data set in COCO format: `annotations/SPLIT.json` beside `SPLIT/` with the images.
 
     Boxes that cannot be used are left out, those over the edge clipped, repeated ones dropped. Images that cannot be
@@ -74,16 +81,19 @@ def fix_source(report: DataReport, folder: str | Path, link: bool = False) -> Ch
             touched.
         folder: where to; appears as a whole or not at all.
         link: hard-link the images instead of copying them (copied where the disk cannot).
+        allow_outside: copy or link files too that lie outside of the data set.
 
     Returns:
         By split, what was done and how often.
 
     Raises:
-        UserError: something cannot be mended, `folder` is not empty, or lies within the data set.
+        UserError: something cannot be mended or lies outside of the data set, `folder` is not empty, or lies within it.
     """
     folder = Path(folder)
     require_apart(report.source, folder.resolve())
     _require_mendable(report)
+    if not allow_outside:
+        require_inside(report.source.folder, (placed.finding for placed in report.placed_findings))
     leaked = _leaked_ids(report)
     mended = {name: mend_split(part, leaked[name], report.class_names) for name, part in report.splits.items()}
     for name, split in mended.items():
@@ -159,8 +169,7 @@ def _names_inside(images: list[dict[str, Any]]) -> Iterator[str]:
     """The name that each image gets: its own, without folders where those lead out of the image folder."""
     taken: set[str] = set()
     for image in images:
-        path = PurePosixPath(image["file_name"])
-        path = PurePosixPath(path.name) if path.is_absolute() or ".." in path.parts else path
+        path = PurePosixPath(name_inside(image["file_name"]))
         names = itertools.chain([path], (path.with_stem(f"{path.stem}_{number}") for number in itertools.count(2)))
         name = next(str(name) for name in names if str(name).lower() not in taken)
         taken.add(name.lower())

@@ -61,9 +61,11 @@ PLAIN_IMAGES = FaultKind(
     "warning",
 )
 
+NO_FILE = (MISSING_IMAGE, MISNAMED_IMAGE)
+"""What is said of an image that is not there; its path may be one that no disk allows."""
+
 IMAGE_FAULTS = (
-    MISSING_IMAGE,
-    MISNAMED_IMAGE,
+    *NO_FILE,
     UNREADABLE_IMAGE,
     LARGE_IMAGE,
     DAMAGED_IMAGE,
@@ -206,6 +208,6 @@ def _core(name: str) -> str:
 
 
 def _example(image: Entry, path: Path, remark: str = "") -> Example:
-    source = f" ({image['source']})" if "source" in image else ""
+    source = f" ({image['source']})" if isinstance(image.get("source"), str) else ""
     name = posixpath.normpath(image["file_name"])
     return Example(f"image {image['id']}{source}, {path}{remark}", image["id"], name, files=(path,))

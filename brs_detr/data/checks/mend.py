@@ -17,6 +17,7 @@ from brs_detr.data.checks.box_check import find_repeats
 from brs_detr.data.checks.box_table import tabulate_boxes
 from brs_detr.data.checks.data_report import SplitReport
 from brs_detr.data.checks.image_check import IMAGE_FAULTS
+from brs_detr.data.cleaning import completed
 from brs_detr.data.findings import (
     DUPLICATE_ID,
     DUPLICATE_NAME,
@@ -97,13 +98,14 @@ def _choose_images(part: SplitReport, leaked: Collection[int], changes: Counter[
     by_pixels: dict[bytes, int] = {}
     for place in sorted(range(len(images)), key=lambda place: -num_boxes[images[place]["id"]]):
         image_id, look = images[place]["id"], part.looks[place]
-        path, pixels = look.path.resolve(), look.fingerprint.pixels if look.fingerprint else None
+        path = look.path.resolve() if _fault(part, place) in (None, SIDEWAYS_SIZE) else None
+        pixels = look.fingerprint.pixels if look.fingerprint else None
         homes[image_id] = None
         if image_id in ambiguous:
             changes["images left out: their id is used twice"] += 1
         elif image_id in leaked:
             changes["images left out: they are in another split too"] += 1
-        elif _fault(part, place) not in (None, SIDEWAYS_SIZE):
+        elif path is None:
             pass  # counted with the other findings
         elif path in by_path:
             homes[image_id] = by_path[path]
@@ -173,7 +175,7 @@ def _clipped(annotations: list[Entry], images: list[Entry], changes: Counter[str
     changes["boxes clipped to the image"] += int((is_kept & (overhang > _MIN_CLIPPED)).sum())
     boxes_xywh = xywh_from_xyxy(clipped).tolist()
     return [
-        _with_box(annotations[place], boxes_xywh[place], bool(overhang[place]))
+        _with_box(annotations[place], boxes_xywh[place], owners[place], bool(overhang[place]))
         for place in np.flatnonzero(is_kept).tolist()
     ]
 
@@ -182,13 +184,9 @@ def _areas(boxes_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.prod(np.clip(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 0, None), axis=1)
 
 
-def _with_box(annotation: Entry, box_xywh: list[float], is_new: bool) -> Entry:
-    """An annotation with all that COCO tools ask for; its area stays that of a mask, if there is one."""
-    area = annotation.get("area")
-    if not area or not area > 0 or (is_new and not annotation.get("segmentation")):
-        area = box_xywh[2] * box_xywh[3]
-    iscrowd = int(annotation.get("iscrowd") or 0)
-    return {**annotation, "bbox": [plain(number) for number in box_xywh], "area": plain(area), "iscrowd": iscrowd}
+def _with_box(annotation: Entry, box_xywh: list[float], image: Entry, is_new: bool) -> Entry:
+    mended = completed(annotation, box_xywh, (image["height"], image["width"]), is_new)
+    return {**mended, "bbox": [plain(number) for number in box_xywh], "area": plain(mended["area"])}
 
 
 def _numbered(

@@ -12,7 +12,7 @@ from brs_detr.data.formats.coco_folder_images import find_image_dir
 from brs_detr.data.formats.coco_folder_peek import looks_like_coco
 from brs_detr.data.formats.source_files import describe_folder
 from brs_detr.data.formats.source_split import SPLITS, aliases_of, split_name
-from brs_detr.errors import UserError
+from brs_detr.errors import UserError, shortened
 
 _ROBOFLOW_FILE = "_annotations.coco.json"
 _OTHER_TASKS = ("captions_", "person_keypoints_", "image_info_", "stuff_", "panoptic_")
@@ -83,8 +83,13 @@ def split_of_file(file: Path) -> CocoSplit:
     """
     folder = file.parent if file.parent.name else file.parent.absolute()
     name = split_name(file.stem) or split_name(folder.name) or "all"
-    root = folder.parent if folder.name.lower() == "annotations" else folder
-    return CocoSplit(name, file, _image_dir(root, file, name))
+    return CocoSplit(name, file, _image_dir(data_root(file), file, name))
+
+
+def data_root(file: Path) -> Path:
+    """The folder of the data set that an annotation file is one of."""
+    folder = file.parent if file.parent.name else file.parent.absolute()
+    return folder.parent if folder.name.lower() == "annotations" else folder
 
 
 def annotation_files(folder: Path) -> list[Path]:
@@ -117,7 +122,7 @@ def shared_class_names(splits: Mapping[str, CocoSplit]) -> list[str]:
         if odd:
             files = f"{first.annotation_file} and {other.annotation_file}"
             raise UserError(
-                f"Only one of {files} knows the classes: {', '.join(sorted(odd))}.",
+                f"Only one of {files} knows the classes: {shortened(sorted(odd), 50)}.",
                 "List the same categories in the annotation file of every split.",
             )
     return names

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from brs_detr.data.findings import FaultKind
 from brs_detr.data.formats.coco_folder_peek import first_image_names
 from brs_detr.data.formats.source_faults import Fault
-from brs_detr.data.formats.source_files import DiskNames, folded, is_image, is_there, list_files
+from brs_detr.data.formats.source_files import MAX_PATH, DiskNames, folded, is_image, is_there, list_files
 from brs_detr.errors import UserError
 
 MOVED_IMAGE = FaultKind(
@@ -118,6 +118,8 @@ def closest_name(stated: str, index: dict[str, list[Path]], is_strict: bool = Fa
         index: from `index_names`.
         is_strict: for a plain relative path, take only a file whose path ends with all of it.
     """
+    if len(stated) > MAX_PATH:
+        return None
     parts = tuple(stated.replace("\\", "/").split("/"))
     loose = tuple(map(folded, parts))
     paths = index.get(loose[-1], [])

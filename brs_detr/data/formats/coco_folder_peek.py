@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from brs_detr.data.annotations import SECTIONS
+from brs_detr.data.formats.source_files import is_there
 from brs_detr.data.text import encoding_of
 
 _CHUNK = 1 << 20  # characters
@@ -44,6 +45,8 @@ def _decoded(texts: list[str]) -> Iterator[str]:
 
 def _chunks(file: Path) -> Iterator[str]:
     """The file in pieces, each with the end of the one before."""
+    if not is_there(file):
+        return
     try:
         with file.open("rb") as stream:
             encoding = encoding_of(stream.read(2))

@@ -61,10 +61,10 @@ def read_coco(split: CocoSplit, files: Sequence[Path], left_out: Sequence[Path] 
     """
     dataset, moved = with_found_names(read_annotations(split.annotation_file), split.image_dir)
     dataset, groups = _without_groups(dataset, split.annotation_file, files)
-    names = [str(category.get("name", "?")) for category in _objects(dataset["categories"])]
+    names = [name for category in _objects(dataset["categories"]) if isinstance(name := category.get("name"), str)]
     unread = [(UNREAD_FILE, str(file)) for file in left_out]
     faults = [*moved, *groups, *unread, *name_faults(names, split.annotation_file.name)]
-    return SplitContent(dataset, findings_of(faults))
+    return SplitContent(dataset, findings_of(faults), {split.annotation_file: split.annotation_file.name})
 
 
 def is_as_filed(content: SplitContent) -> bool:
@@ -96,7 +96,7 @@ def _used_names(dataset: dict[str, Any]) -> set[str]:
 def _text(entry: dict[str, Any], key: str) -> str:
     """A field as text, since a malformed one may be anything; empty where there is none."""
     value = entry.get(key)
-    return "" if value is None else str(value)
+    return str(value) if isinstance(value, str | int) else ""
 
 
 def _objects(entries: list[Any]) -> list[dict[str, Any]]:

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from brs_detr.data.annotations import read_annotations
-from brs_detr.data.formats.coco_folder import annotation_files, files_left_out, split_of_file, splits_below
+from brs_detr.data.formats.coco_folder import annotation_files, data_root, files_left_out, split_of_file, splits_below
 from brs_detr.data.formats.coco_folder_reader import coco_source
+from brs_detr.data.formats.outside import with_outside_files
 from brs_detr.data.formats.source_files import FolderFiles, describe_folder, list_files
 from brs_detr.data.formats.source_split import DataSource, SourceSplit, SplitContent, split_name
 from brs_detr.data.formats.voc import open_voc
@@ -45,7 +46,8 @@ def open_source(folder: str | Path) -> DataSource:
     """
     path = Path(folder)
     if path.is_file():
-        return _open_file(path)
+        source = _open_file(path)
+        return with_outside_files(source, data_root(path) if source.format == "COCO" else source.folder)
     if not path.is_dir():
         raise UserError(f"There is no data set folder {path}.", "Check the path.")
     found = _open_label_folder(path) or _open_folder(_unpacked(path))
@@ -61,7 +63,8 @@ def open_source(folder: str | Path) -> DataSource:
         if not odd_json:
             require_no_labels(list_files(path.parent if path.name.lower() == "labels" else path))
         raise UserError(f"No data set in {path}, which holds {describe_folder(path)}.{odd_json}", _FORMATS)
-    return found[0]
+    (source,) = found
+    return with_outside_files(source, path if path in (source.folder, *source.folder.parents) else source.folder)
 
 
 def _odd_json(folder: Path) -> str:

@@ -13,7 +13,11 @@ from pathlib import Path
 from brs_detr.errors import UserError, shortened
 from brs_detr.runtime.images import SUFFIXES
 
+MAX_PATH = 4096
+"""Characters of a path that a disk may know."""
+
 _MAX_NAMES = 8
+_MAX_VISITS = 8  # of one folder by links, which could double the number of files at every step
 _OUTPUTS = {"run.json", "predictions.json"}
 """Files that show that a folder was written by this package, so that its pictures are no data."""
 
@@ -135,12 +139,17 @@ def _describe_entry(entry: Path) -> str:
 
 
 def _walk(root: Path) -> Iterator[Path]:
+    visits: Counter[Path] = Counter()
     for folder, below, names in os.walk(root, followlinks=True):
         place = Path(folder).relative_to(root)
         if place.parts and not _OUTPUTS.isdisjoint(names):
             below.clear()
             continue
         below[:] = [name for name in below if not _is_hidden(name) and not _leads_back(Path(folder, name))]
+        visits.update(path.resolve() for name in below if (path := Path(folder, name)).is_symlink())
+        if visits and max(visits.values()) > _MAX_VISITS:
+            often = visits.most_common(1)[0][0]
+            raise UserError(f"{root} leads to {often} by more than {_MAX_VISITS} links.", "Take the links out.")
         yield from (place / name for name in names if not _is_hidden(name))
 
 
@@ -149,5 +158,8 @@ def _is_hidden(name: str) -> bool:
 
 
 def _leads_back(folder: Path) -> bool:
-    """Whether a folder is a link to one that it lies in."""
-    return folder.is_symlink() and folder.resolve() in [folder.parent.resolve(), *folder.parent.resolve().parents]
+    """Whether a folder is a link to one that it lies in, also where a link has led to that."""
+    if not folder.is_symlink():
+        return False
+    target = folder.resolve()
+    return any(target in (place, *place.parents) for place in map(Path.resolve, folder.parents))

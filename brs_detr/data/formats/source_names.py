@@ -8,7 +8,19 @@ from typing import Any
 
 from brs_detr.data.findings import FaultKind
 from brs_detr.data.formats.source_faults import Fault
+from brs_detr.data.odd_values import is_text
+from brs_detr.printable import cut, printable
 
+MAX_CLASSES = 1 << 15
+"""Classes of a data set: LVIS has 1,203, V3Det 13,204, and ImageNet-21K 21,841."""
+
+MAX_NAME = 1000
+"""Characters of a class name."""
+
+ODD_NAME = FaultKind(
+    "class name that cannot be written",
+    f"Give the class a name of at most {MAX_NAME:,} characters, each of them whole in UTF-8.",
+)
 EMPTY_NAME = FaultKind("class without a name", "Give every class a name.")
 SIMILAR_NAMES = FaultKind(
     "class names that differ only in capitals, spaces, - or _",
@@ -42,6 +54,8 @@ def name_faults(names: Iterable[str], where: str) -> Iterator[Fault]:
     for place, name in enumerate(names, start=1):
         if not name.strip():
             yield EMPTY_NAME, f"{where}, class {place} of the list"
+        elif len(name) > MAX_NAME or not is_text(name):
+            yield ODD_NAME, f"{where}, class {place} of the list: {cut(printable(name), 80)!r}"
         elif name not in spellings.setdefault(_folded(name), []):
             spellings[_folded(name)].append(name)
     for similar in spellings.values():

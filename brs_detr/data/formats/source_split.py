@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,10 +25,12 @@ class SplitContent(NamedTuple):
             entry read from another format than COCO has `source`, a text that says where it stands (file, line).
             It may be handed out again, so that it must not be changed.
         findings: what the reader could not put into a COCO object, or met on the way.
+        files: that it was read from besides the images, and folders that a file names, with what a message calls them.
     """
 
     dataset: dict[str, Any]
     findings: tuple[Finding, ...] = ()
+    files: Mapping[Path, str] = {}  # noqa: RUF012  (never changed)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from brs_detr.data.formats.source_faults import (
     Fault,
     findings_of,
 )
-from brs_detr.data.formats.source_files import FolderFiles, common_folder, folded
+from brs_detr.data.formats.source_files import FolderFiles, common_folder, folded, name_below
 from brs_detr.data.formats.source_names import name_faults
 from brs_detr.data.formats.source_sizes import ImageSize, read_sizes
 from brs_detr.data.formats.source_split import DataSource, SourceSplit, SplitContent, split_of_path
@@ -150,7 +150,11 @@ class _VocReader:
             unreadable,
             self._faults_of_all(names.values()) if name == next(iter(self.folder.splits)) else (),
         )
-        return SplitContent(make_dataset(images, names, image_dir), findings_of(faults))
+        files = {self.root / entry.said.where: entry.said.where for entry in entries}
+        if self.folder.is_listed:
+            listed = self.folder.splits[name].file
+            files[listed] = name_below(listed, self.root)
+        return SplitContent(make_dataset(images, names, image_dir), findings_of(faults), files)
 
     def _faults_of_all(self, names: Iterable[str]) -> Iterator[Fault]:
         """What concerns the data set as a whole; the first split says it."""

@@ -13,13 +13,21 @@ from pathlib import Path, PureWindowsPath
 from brs_detr.data.findings import FaultKind
 from brs_detr.data.formats.source_faults import BROKEN_LABEL_FILE, BROKEN_OBJECT, NOT_UTF8_FILE, Fault
 from brs_detr.data.formats.source_names import class_name
-from brs_detr.data.text import NotUtf8, decoded, encoding_of
+from brs_detr.data.odd_values import MAX_INTEGER
+from brs_detr.data.text import MAX_LABEL_BYTES, NotUtf8, content_of, decoded, encoding_of
 from brs_detr.errors import UserError
+from brs_detr.printable import cut, printable
 
 SWAPPED_CORNERS = FaultKind(
     "box whose xmin is greater than its xmax, or ymin than ymax",
     "Put in order, as a box that was drawn from its lower right. Look whether it is where the object is.",
     "warning",
+)
+
+STATED_OUTSIDE = FaultKind(
+    "<filename> or <folder> that leads out of the data folder",
+    "Not followed: the image is looked for in the data folder, by its name.",
+    "note",
 )
 
 OTHER_XML = FaultKind("XML file of another kind", "Export it as Pascal VOC, whose root element is <annotation>.")
@@ -86,7 +94,7 @@ def read_voc_file(file: Path, where: str) -> VocImage:
         What it says and what in it cannot be read. Boxes are not judged here.
     """
     try:
-        root = _parse(file.read_bytes(), where)
+        root = _parse(content_of(file, MAX_LABEL_BYTES), where)
     except OSError as error:
         return _unreadable(where, f"{where}: {error.strerror}")
     except UserError as error:
@@ -99,6 +107,7 @@ def read_voc_file(file: Path, where: str) -> VocImage:
     read = [(place, _read_object(element, place, number)) for place, number, element in elements]
     faults = [thing for _, thing in read if isinstance(thing, tuple)]
     faults += _misplaced(root, where)
+    faults += [(STATED_OUTSIDE, f"{where}: {text}") for text in (file_name, folder) if _leads_out(text)]
     faults += [(SWAPPED_CORNERS, place) for place, thing in read if isinstance(thing, VocObject) and thing.is_swapped]
     return VocImage(
         where,
@@ -108,6 +117,11 @@ def read_voc_file(file: Path, where: str) -> VocImage:
         tuple(thing for _, thing in read if isinstance(thing, VocObject)),
         tuple(faults),
     )
+
+
+def _leads_out(stated: str) -> bool:
+    path = PureWindowsPath(stated)
+    return bool(path.anchor) or ".." in path.parts
 
 
 def _parse(raw: bytes, where: str) -> ElementTree.Element:
@@ -163,9 +177,16 @@ def _unreadable(where: str, reason: str, kind: FaultKind = BROKEN_LABEL_FILE) ->
 
 
 def _read_size(root: ElementTree.Element) -> tuple[int, int] | None:
-    texts = (root.findtext("size/height"), root.findtext("size/width"))
-    height, width = (int(text) if text and text.strip().isdecimal() else 0 for text in texts)
+    height, width = (_length(root.findtext(f"size/{key}") or "") for key in ("height", "width"))
     return (height, width) if height and width else None
+
+
+def _length(text: str) -> int:
+    """Pixels, 0 where none are stated, and the largest number that there is for a larger one, which no image has."""
+    digits = text.strip()
+    if not digits.isdecimal():
+        return 0
+    return min(int(digits), MAX_INTEGER) if len(digits) <= len(str(MAX_INTEGER)) else MAX_INTEGER
 
 
 def _misplaced(root: ElementTree.Element, where: str) -> Iterator[Fault]:
@@ -205,7 +226,7 @@ def _read_object(element: ElementTree.Element, where: str, number: int) -> VocOb
     corners = tuple(_numbers(texts.values()))
     for (key, text), corner in zip(texts.items(), corners, strict=True):
         if not math.isfinite(corner):
-            return BROKEN_OBJECT, f"{where}: {key} is {text!r}, not a number"
+            return BROKEN_OBJECT, f"{where}: {key} is {cut(printable(text or ''), 40)!r}, not a number"
     is_difficult = (element.findtext("difficult") or "0").strip() == "1"
     (x1, x2), (y1, y2) = sorted(corners[::2]), sorted(corners[1::2])
     return VocObject(name, (x1, y1, x2, y2), is_difficult, number, (x1, y1, x2, y2) != corners)

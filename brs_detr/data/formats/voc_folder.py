@@ -9,9 +9,9 @@ from pathlib import Path, PurePath
 
 from brs_detr.data.findings import FaultKind
 from brs_detr.data.formats.source_faults import MISSING_LABEL_FILE, OUTSIDE_OF_SPLITS, Fault
-from brs_detr.data.formats.source_files import FolderFiles, folded
+from brs_detr.data.formats.source_files import MAX_PATH, FolderFiles, folded
 from brs_detr.data.formats.source_split import SPLITS, split_name, split_of_path
-from brs_detr.data.text import read_text
+from brs_detr.data.text import MAX_LABEL_BYTES, content_of, read_text
 from brs_detr.errors import UserError
 from brs_detr.runtime.images import SUFFIXES
 
@@ -75,8 +75,7 @@ def find_voc(files: FolderFiles) -> VocFolder | None:
 
 def _is_voc(file: Path) -> bool:
     try:
-        with file.open("rb") as stream:
-            return _ROOT.search(stream.read(_HEAD).replace(b"\0", b"")) is not None  # as of UTF-16
+        return _ROOT.search(content_of(file, MAX_LABEL_BYTES)[:_HEAD].replace(b"\0", b"")) is not None  # as of UTF-16
     except OSError:  # reading it says why
         return False
 
@@ -156,7 +155,7 @@ def _read_list(root: Path, path: Path, known: Mapping[str, list[Path]]) -> VocSp
     paths: dict[Path, None] = {}
     faults: list[Fault] = []
     for line in filter(None, lines):
-        name = _name_of(line, known)
+        name = _name_of(line, known) if len(line) <= MAX_PATH else line
         match known.get(name) or known.get(folded(name), []):
             case [annotation]:
                 paths[annotation] = None

@@ -123,7 +123,14 @@ class _YoloReader:
             *(self._polygons(entry) for entry in entries),
             unreadable,
         )
-        return SplitContent(make_dataset(images, self._names, image_dir), findings_of(faults))
+        labels = (self._pairs.labels[image] for image in own if image in self._pairs.labels)
+        files = {label: name_below(label, self.root) for label in sorted(labels)}
+        split_file = self.folder.splits[name].file
+        if split_file.is_file():
+            files[split_file] = name_below(split_file, self.root)
+        if name == next(iter(self.folder.splits)):
+            files = {**self.folder.other_files, **files}
+        return SplitContent(make_dataset(images, self._names, image_dir), findings_of(faults), files)
 
     def _faults_of_all(self) -> Iterator[Fault]:
         """What concerns the data set as a whole; the first split says it."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from brs_detr.data.findings import MISSING_IMAGE, FaultKind
@@ -56,6 +56,8 @@ class YoloFolder:
         num_classes: how many there are where only that is said.
         num_keypoint_columns: how many numbers of key points follow a box, None where that is not said.
         faults: what is wrong with the data set as a whole.
+        other_files: what it was read from besides labels and lists, and folders that it names, with what a message
+            calls them.
     """
 
     files: FolderFiles
@@ -65,6 +67,7 @@ class YoloFolder:
     num_classes: int | None = None
     num_keypoint_columns: int | None = None
     faults: tuple[Fault, ...] = ()
+    other_files: Mapping[Path, str] = field(default_factory=dict)
 
 
 def find_yolo(files: FolderFiles, names_file: Path | None = None) -> YoloFolder | None:
@@ -85,7 +88,8 @@ def find_yolo(files: FolderFiles, names_file: Path | None = None) -> YoloFolder 
         return None
     splits = _splits_by_list(files) or _splits_by_folder(files)
     names, source = read_names_files(find_names_files(files) if names_file is None else [names_file])
-    return YoloFolder(files, splits, names, source or files.root) if splits else None
+    other = {} if source is None else {source: name_below(source, files.root)}
+    return YoloFolder(files, splits, names, source or files.root, other_files=other) if splits else None
 
 
 def follow_yaml(data: DataYaml, files: FolderFiles, is_chosen: bool = False) -> YoloFolder:
@@ -121,7 +125,15 @@ def follow_yaml(data: DataYaml, files: FolderFiles, is_chosen: bool = False) -> 
     faults += [(UNUSED_LIST, text) for text in _passed_over(data, files, splits) if data.splits]
     if names and data.num_classes not in (None, len(names)):
         faults.append((WRONG_COUNT, f"{data.file.name}: nc is {data.num_classes}, but there are {len(names)} names"))
-    return YoloFolder(files, splits, names, names_file, data.num_classes, data.num_keypoint_columns, tuple(faults))
+    other = {file: name_below(file, files.root) for file in (data.file, names_file)}
+    other |= {folder: f"path {data.root} of {data.file.name}" for folder in data.folders[:1] if data.root}
+    for name, text in ((name, text) for name, texts in data.splits.items() for text in texts):
+        path = longest_end(text, data.folders)
+        if path is not None:
+            other.setdefault(path, f"{name} {text} of {data.file.name}")
+    return YoloFolder(
+        files, splits, names, names_file, data.num_classes, data.num_keypoint_columns, tuple(faults), other
+    )
 
 
 def require_no_labels(files: FolderFiles) -> None:

@@ -10,12 +10,18 @@ from pathlib import Path
 
 from brs_detr.data.findings import FaultKind
 from brs_detr.data.formats.source_faults import BROKEN_LABEL_FILE, BROKEN_OBJECT, NOT_UTF8_FILE, Fault
+from brs_detr.data.formats.source_names import MAX_CLASSES
 from brs_detr.data.formats.yolo_polygons import Shape, shape_of
-from brs_detr.data.text import NotUtf8, decoded
+from brs_detr.data.text import MAX_LABEL_BYTES, NotUtf8, content_of, decoded
 
 PIXEL_ROW = FaultKind(
     "row in pixels instead of fractions",
     "YOLO has fractions of the image. Divide pixels by its width (x) and height (y), or percent by 100.",
+)
+
+LARGE_CLASS = FaultKind(
+    "class number that is too large",
+    f"Mend it: classes are numbered from 0 to {MAX_CLASSES - 1:,} at most. Names are made up for all that have none.",
 )
 
 _MAX_FRACTION = 2.0
@@ -57,7 +63,7 @@ def read_label_file(
         The rows that can be read, and what is wrong with the others.
     """
     try:
-        text = decoded(file.read_bytes(), where)
+        text = decoded(content_of(file, MAX_LABEL_BYTES), where)
     except OSError as error:
         return [], [(BROKEN_LABEL_FILE, f"{where}: {error.strerror}")]
     except NotUtf8 as error:
@@ -77,7 +83,7 @@ def read_label_file(
 def looks_like_labels(file: Path) -> bool | None:
     """Whether reading a text file as labels tells more than that it holds words; None for an empty one."""
     try:
-        text = decoded(file.read_bytes(), file.name)
+        text = decoded(content_of(file, MAX_LABEL_BYTES), file.name)
     except (OSError, NotUtf8):
         return True
     rows = list(filter(None, map(str.strip, text.split("\n"))))
@@ -109,6 +115,8 @@ def _read_row(row: str, line: int, num_keypoint_columns: int | None) -> YoloRow 
         return BROKEN_OBJECT, f"{_shortened(row)!r} holds a NaN or infinite number"
     if number < 0 or not number.is_integer():
         return BROKEN_OBJECT, f"{number:g} is not a class number"
+    if number >= MAX_CLASSES:
+        return LARGE_CLASS, f"class {_shortened(row.split()[0])}"
     if num_keypoint_columns and len(numbers) == 4 + num_keypoint_columns:
         numbers = numbers[:4]
     odd_count = _odd_count(len(numbers), num_keypoint_columns)

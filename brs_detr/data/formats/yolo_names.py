@@ -8,7 +8,7 @@ from pathlib import Path
 
 from brs_detr.data.findings import FaultKind
 from brs_detr.data.formats.source_files import FolderFiles
-from brs_detr.data.formats.source_names import class_name
+from brs_detr.data.formats.source_names import MAX_CLASSES, class_name
 from brs_detr.data.formats.yolo_labels import looks_like_labels
 from brs_detr.data.text import read_text
 from brs_detr.errors import UserError
@@ -79,16 +79,26 @@ def read_names_file(file: Path) -> dict[int, str]:
     Where each line begins with a number and a colon, or with the number that it has, the number is not in the name.
 
     Raises:
-        UserError: the file cannot be read, or begins with a comment.
+        UserError: the file cannot be read, has more lines than there can be classes, or begins with a comment.
     """
     text = read_text(file).rstrip()
     lines = text.split("\n") if text else []
+    if len(lines) > MAX_CLASSES:
+        raise too_many_classes(f"{file}, line {MAX_CLASSES + 1:,}", f"there are {len(lines):,} lines")
     if lines and _COMMENT.match(lines[0]):
         raise UserError(
             f"{file}, line 1: {lines[0].strip()!r} is a comment, but each line is the name of a class.",
             "Delete the line. If it is a name, write the names into data.yaml.",
         )
     return _numbered_lines(lines) or dict(enumerate(map(class_name, lines)))
+
+
+def too_many_classes(where: str, what: str) -> UserError:
+    """The refusal of more classes, or of higher numbers, than a data set can have."""
+    return UserError(
+        f"{where}: {what}; at most {MAX_CLASSES:,} classes are read, numbered from 0.",
+        "Leave out classes that no box has, or give the path of the right file.",
+    )
 
 
 def _numbered_lines(lines: list[str]) -> dict[int, str]:
@@ -101,5 +111,10 @@ def _numbered_lines(lines: list[str]) -> dict[int, str]:
 
 
 def numbered_names(numbers: Iterable[int], num_classes: int | None) -> dict[int, str]:
-    """Names for classes that have none: `class_0` to the highest number that occurs or that is announced."""
+    """Names for classes that have none: `class_0` to the highest number that occurs or that is announced.
+
+    Args:
+        numbers: that occur, below `MAX_CLASSES`.
+        num_classes: how many are announced, as many at most.
+    """
     return {number: f"class_{number}" for number in range(max([*numbers, (num_classes or 0) - 1], default=-1) + 1)}

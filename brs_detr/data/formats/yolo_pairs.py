@@ -13,6 +13,7 @@ from brs_detr.data.formats.source_files import DiskNames, FolderFiles, folded, i
 from brs_detr.data.formats.source_split import split_name
 from brs_detr.data.formats.yolo_labels import looks_like_labels
 from brs_detr.data.formats.yolo_names import is_names_file
+from brs_detr.data.text import MAX_LABEL_BYTES, content_of
 
 SHARED_LABEL = FaultKind(
     "label file of several images", "Call it by the full name of its image, as in a.jpg.txt, or rename the images."
@@ -200,6 +201,6 @@ def _looked_for(label: Path, image: Path, root: Path) -> str:
 
 def _content(label: Path) -> bytes | None:
     try:
-        return label.read_bytes()
+        return content_of(label, MAX_LABEL_BYTES)
     except OSError:  # reading it says why
         return None

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from brs_detr.data.formats.source_files import DiskNames, folded, is_image, list_files
-from brs_detr.data.formats.source_names import class_name
+from brs_detr.data.formats.source_files import MAX_PATH, DiskNames, folded, is_image, list_files
+from brs_detr.data.formats.source_names import MAX_CLASSES, class_name
 from brs_detr.data.formats.source_split import split_name
-from brs_detr.data.text import NotUtf8, read_text
+from brs_detr.data.formats.yolo_names import too_many_classes
+from brs_detr.data.text import MAX_LABEL_BYTES, NotUtf8, content_of, read_text
 from brs_detr.errors import UserError
+from brs_detr.printable import cut, printable
 
 _KEYS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_MAX_POINTS = 10_000  # of an object; a mesh of a face has 478
 _CURE = "It should say, for example: train: images/train, val: images/val, names: [cat, dog]."
 
 
@@ -63,13 +68,12 @@ def read_data_yaml(file: Path) -> DataYaml:
     for key, value in fields.items():
         if key in _KEYS and (texts := _texts(file, key, value)) != splits.setdefault(_KEYS[key], texts):
             raise UserError(f"{file} names the split {_KEYS[key]} twice, with other images.", "Keep one of them.")
-    count = fields.get("nc")
     return DataYaml(
         file,
         _text(fields.get("path")),
         {name: texts for name, texts in splits.items() if texts},
         _read_names(file, fields.get("names")),
-        int(count) if isinstance(count, str) and count.isdecimal() else None,
+        _num_classes(file, fields.get("nc")),
         _num_keypoint_columns(file, fields.get("kpt_shape")),
     )
 
@@ -79,7 +83,7 @@ def is_data_yaml(file: Path) -> bool:
     try:
         fields = _load(file)
     except NotUtf8:
-        return b"names" in file.read_bytes().replace(b"\0", b"")
+        return b"names" in content_of(file, MAX_LABEL_BYTES).replace(b"\0", b"")
     except UserError:
         return file.stem.lower() in ("data", "dataset")
     return isinstance(fields, dict) and ("names" in fields or ("nc" in fields and not _KEYS.keys().isdisjoint(fields)))
@@ -114,6 +118,8 @@ def longest_end(stated: str, folders: Iterable[Path], names: DiskNames | None = 
     on its own counts only when it names a split or a file.
     """
     names = names or DiskNames()
+    if len(stated) > MAX_PATH:
+        return None
     for path in _ends(stated, list(folders)):
         found = names.find(path)
         if len(found) == 1:
@@ -165,7 +171,7 @@ def _named_alone(lines: list[str], folders: list[Path]) -> dict[str, Path | None
 def _load(file: Path) -> Any:
     """Every scalar stays the text that it is: `names: [no, 1]` are two names, not a truth value and a number."""
     try:
-        fields = yaml.load(read_text(file), Loader=_OneOfAKey)  # as safe as SafeLoader
+        fields = _parsed(read_text(file, MAX_LABEL_BYTES))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -174,6 +180,12 @@ def _load(file: Path) -> Any:
     except RecursionError:
         raise UserError(f"{file} is not valid YAML: it has lists in lists without end.", "Mend the file.") from None
     return _in_lower_case(file, fields) if isinstance(fields, dict) else fields
+
+
+@lru_cache(4)
+def _parsed(text: str) -> Any:
+    """What a text in YAML says, which must not be changed; many names take seconds, and are asked for again."""
+    return yaml.load(text, Loader=_OneOfAKey)  # as safe as SafeLoader
 
 
 def _in_lower_case(file: Path, fields: dict[str, Any]) -> dict[str, Any]:
@@ -191,10 +203,11 @@ class _OneOfAKey(yaml.BaseLoader):
     """Refuses a key that is there twice, of which YAML readers take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for place, (key, _) in enumerate(node.value):
-            if key.value in keys[:place]:
+        known: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key.value, str) and key.value in known:
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+            known.add(str(key.value))
         return super().construct_mapping(node, deep)
 
 
@@ -210,24 +223,49 @@ def _text(value: Any) -> str:
 
 
 def _read_names(file: Path, names: Any) -> dict[int, str]:
+    if isinstance(names, dict | list) and len(names) > MAX_CLASSES:
+        raise too_many_classes(_place(file, "names"), f"names has {len(names):,} entries")
     if isinstance(names, list):
         names = {str(number): name for number, name in enumerate(names)}
     if names is None or names == "":
         return {}
     if not isinstance(names, dict) or not all(_is_number(key) for key in names):
         raise UserError(f"'names' in {file} is neither a list nor numbers with names.", _CURE)
+    for key in names:
+        if _number(key) >= MAX_CLASSES:
+            raise too_many_classes(_place(file, key), f"names has a class {cut(printable(key), 20)}")
     if not all(isinstance(name, str) for name in names.values()):
         raise UserError(f"'names' in {file} holds something that is not a name.", _CURE)
     return {int(key): class_name(name) for key, name in names.items()}
 
 
+def _num_classes(file: Path, count: Any) -> int | None:
+    if not _is_number(count):
+        return None
+    if _number(count) > MAX_CLASSES:
+        raise too_many_classes(_place(file, "nc"), f"nc is {cut(printable(count), 20)}")
+    return int(count)
+
+
+def _place(file: Path, word: str) -> str:
+    """A file with the first line that has a word in it."""
+    before, found, _ = read_text(file).partition(word)
+    return f"{file}, line {before.count(chr(10)) + 1}" if found else str(file)
+
+
 def _num_keypoint_columns(file: Path, shape: Any) -> int | None:
     if shape is None:
         return None
-    if not isinstance(shape, list) or len(shape) != 2 or not _is_number(shape[0]) or shape[1] not in ("2", "3"):
+    is_shape = isinstance(shape, list) and len(shape) == 2 and _is_number(shape[0]) and shape[1] in ("2", "3")
+    if not is_shape or _number(shape[0]) > _MAX_POINTS:
         raise UserError(f"'kpt_shape' in {file} is not a count of key points and 2 or 3.", "Example: [17, 3].")
     return int(shape[0]) * int(shape[1])
 
 
 def _is_number(key: Any) -> bool:
     return isinstance(key, str) and key.isdecimal()
+
+
+def _number(digits: str) -> float:
+    """What digits say, infinite where they are too many for a count of anything."""
+    return int(digits) if len(digits) <= 18 else math.inf

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from brs_detr.data.boxes import iou_matrix, resize_scales
@@ -58,6 +59,22 @@ def test_repeats_are_almost_the_same_box_of_one_image() -> None:
     assert find_repeats(table((1, [10, 10, 60, 60]), (1, [14, 10, 60, 60]))) == ({}, {})
     assert find_repeats(table((1, [10, 10, 60, 60]), (1, near), image_ids=[1, 2])) == ({}, {})
     assert find_repeats(table((1, [10, 10, 60, 60]), (1, near), iscrowd=1)) == ({}, {})
+
+
+@pytest.mark.parametrize("num_pairs", [1, 50, 1 << 17])
+def test_many_boxes_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch, num_pairs: int) -> None:
+    monkeypatch.setattr("brs_detr.data.checks.box_check._NUM_PAIRS", num_pairs)
+    rng = np.random.default_rng(0)
+    rows = [(int(rng.integers(1, 3)), [*rng.integers(0, 3, 2).tolist(), 90, 90]) for _ in range(40)]
+    image_ids = rng.integers(1, 3, 40).tolist()
+    boxes = table(*rows, image_ids=image_ids)
+    is_close = iou_matrix(boxes.boxes_xyxy) > 0.95
+    repeated, conflicting = {}, {}
+    for later in range(40):
+        for before in reversed(range(later)):
+            if image_ids[before] == image_ids[later] and is_close[before, later]:
+                (repeated if rows[before][0] == rows[later][0] else conflicting)[later] = before
+    assert find_repeats(boxes) == (repeated, conflicting) and repeated and conflicting
 
 
 def test_three_of_one_box_are_two_repeats_of_the_first() -> None:

@@ -7,15 +7,21 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from brs_detr.data.checks.annotation_check import MAX_BOXES, find_annotation_faults
 from brs_detr.data.checks.check import check_split, content_faults, find_faults
+from brs_detr.data.cleaning import clean_annotations
 from brs_detr.data.findings import (
+    CROWDED_IMAGE,
     DUPLICATE_ID,
     DUPLICATE_NAME,
     MALFORMED,
     MISSING_IMAGE,
     NO_BOX,
     NOT_FINITE_BOX,
+    ODD_SEGMENTATION,
+    ODD_VALUE,
     OUTSIDE_BOX,
+    TOO_MANY_CLASSES,
     UNKNOWN_CATEGORY,
     UNKNOWN_IMAGE,
     UNREADABLE_IMAGE,
@@ -25,6 +31,7 @@ from brs_detr.data.findings import (
     Finding,
 )
 from brs_detr.data.formats.source_faults import BROKEN_OBJECT
+from brs_detr.data.formats.source_names import MAX_CLASSES
 from brs_detr.data.formats.source_split import SplitContent
 from brs_detr.errors import UserError
 
@@ -75,6 +82,15 @@ FATAL: dict[str, tuple[Callable, FaultKind, str]] = {
     "text as id": (set_field("images", 0, id="10"), MALFORMED, r"images\[0\] is '10', not an integer"),
     "size of nothing": (set_field("images", 0, height=0), MALFORMED, "'height' .* is 0, not a positive integer"),
     "NaN size": (set_field("images", 0, height=float("nan")), MALFORMED, "not a positive integer"),
+    "size without end": (set_field("images", 0, width=10**400), MALFORMED, "'width' .* not a positive integer"),
+    "id of 65 bits": (set_field("annotations", 0, id=2**64), MALFORMED, "'id' of annotations.* not an integer"),
+    "truth value as id": (set_field("images", 0, id=True), MALFORMED, "'id' of images.* is True, not an integer"),
+    "box without end": (set_box(0, [1, 2, 10**400, 3]), MALFORMED, "not a list of four numbers"),
+    "area that is a text": (set_field("annotations", 0, area="big"), MALFORMED, "'area' .* is 'big', not a number"),
+    "crowd that is a text": (set_field("annotations", 0, iscrowd="no"), MALFORMED, "'iscrowd' .* is 'no', not 0 or 1"),
+    "crowd that is NaN": (set_field("annotations", 0, iscrowd=float("nan")), MALFORMED, "'iscrowd' .* is nan"),
+    "LVIS without a list": (set_field("images", 0, neg_category_ids=3), MALFORMED, "is 3, not a list of integers"),
+    "long text as id": (set_field("images", 0, id="x" * 10_000), MALFORMED, r"images\[0\] is 'x{30,40}\.\.\.x+', not"),
     "entry that is no object": (lambda coco: coco.data["images"].append(5), MALFORMED, r"images\[3\] is not an object"),
 }
 
@@ -95,6 +111,39 @@ def test_a_fatal_fault_is_refused_by_file_and_id(coco, name: str) -> None:
         check_split(coco.split)
     assert str(caught.value).startswith(f"{coco.split.annotation_file} cannot be used:")
     assert kind.what in str(caught.value) and kind.cure in str(caught.value)
+
+
+def test_more_classes_than_can_be_are_refused(coco) -> None:
+    coco.data["categories"] = [{"id": number, "name": f"k{number}"} for number in range(MAX_CLASSES + 1)]
+    findings = find_annotation_faults(coco.data, Path("a.json"))
+    assert [finding.kind for finding in findings.found] == [TOO_MANY_CLASSES]
+    coco.data["categories"].pop()
+    assert find_annotation_faults(coco.data, Path("a.json")).count(TOO_MANY_CLASSES) == 0
+
+
+def test_more_boxes_than_can_be_are_refused(coco) -> None:
+    coco.data["annotations"] = [
+        {**coco.data["annotations"][0], "id": number, "image_id": 10} for number in range(MAX_BOXES + 1)
+    ]
+    findings = find_annotation_faults(coco.data, Path("a.json"))
+    (crowded,) = [finding for finding in findings.found if finding.kind == CROWDED_IMAGE]
+    assert crowded.examples == ("image 10 (a.jpg): 32,769 boxes, more than 32,768",)
+
+
+@pytest.mark.parametrize("value", [float("nan"), [float("inf")], {"x": "\ud800"}, {"\ud800": 1}])
+def test_a_value_that_json_does_not_have_is_a_warning(coco, value: object) -> None:
+    coco.data["annotations"][0]["score"] = value
+    findings = content_faults(Path("a.json"), SplitContent(coco.data))
+    assert [finding.kind for finding in findings.found] == [ODD_VALUE]
+    assert "annotations[0].score" in findings.found[0].examples[0]
+
+
+@pytest.mark.parametrize("segmentation", [[[1, 2, 3]], {"size": [10**9, 10**9], "counts": [10**18]}, "x"])
+def test_an_outline_that_fits_no_image_is_left_out_with_a_warning(coco, segmentation: object) -> None:
+    coco.data["annotations"][0]["segmentation"] = segmentation
+    dataset, findings = clean_annotations(coco.data, Path("a.json"))
+    assert [finding.kind for finding in findings.found] == [ODD_SEGMENTATION]
+    assert "segmentation" not in dataset["annotations"][0]
 
 
 def test_crowds_alone_are_refused(coco) -> None:

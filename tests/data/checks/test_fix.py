@@ -169,11 +169,11 @@ def test_every_change_is_counted(good: Path) -> None:
 
 
 def test_a_mask_keeps_its_area_and_other_fields_stay(good: Path) -> None:
-    fields = {"bbox": [50, 4, 14.5, 16], "area": 99, "segmentation": [[1, 2, 3]], "score": 0.5}
+    fields = {"bbox": [50, 4, 14.5, 16], "area": 99, "segmentation": [[50, 4, 63, 4, 60, 20]], "score": 0.5}
     edit_coco(good, lambda data: data["annotations"][0].update(fields))
     target, _ = fix(good)
     entry = read_annotations(target / "annotations" / "train.json")["annotations"][0]
-    assert entry["area"] == 99 and entry["segmentation"] == [[1, 2, 3]] and entry["score"] == 0.5
+    assert entry["area"] == 99 and entry["segmentation"] == [[50, 4, 63, 4, 60, 20]] and entry["score"] == 0.5
     assert entry["bbox"] == [50, 4, 14, 16]
 
 

@@ -40,6 +40,24 @@ def test_links_are_followed_unless_they_lead_back(tmp_path: Path) -> None:
     assert names == ["deep/b.jpg", "train/a.jpg", "val/a.jpg"]
 
 
+def test_links_that_lead_round_and_round_are_followed_once(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.jpg", "b/2.jpg")
+    (tmp_path / "a" / "to_b").symlink_to("../b")
+    (tmp_path / "b" / "to_a").symlink_to("../a")
+    names = [path.as_posix() for path in list_files(tmp_path).paths]
+    assert names == ["a/1.jpg", "a/to_b/2.jpg", "b/2.jpg", "b/to_a/1.jpg"]
+
+
+def test_links_that_double_at_every_step_are_refused(tmp_path: Path) -> None:
+    for depth in range(30):
+        (tmp_path / f"d{depth}").mkdir()
+        for name in "ab":
+            (tmp_path / f"d{depth}" / name).symlink_to(f"../d{depth + 1}")
+    touch(tmp_path, "d30/a.jpg")
+    with pytest.raises(UserError, match="by more than 8 links"):
+        list_files(tmp_path / "d0")
+
+
 def test_a_long_folder_is_described_in_short(tmp_path: Path) -> None:
     touch(tmp_path, *(f"{number}.txt" for number in range(9)), "0/a.jpg", "0/b/c.jpg", "0/b/LICENSE")
     (tmp_path / "00").mkdir()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 import unicodedata
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from brs_detr.data.formats.source_names import EMPTY_NAME, SIMILAR_NAMES
 from brs_detr.data.formats.source_split import SplitContent
 from brs_detr.data.formats.yolo import UNKNOWN_CLASS
 from brs_detr.data.formats.yolo_folder import UNUSED_LIST, WRONG_COUNT
+from brs_detr.data.formats.yolo_labels import LARGE_CLASS
 from brs_detr.data.formats.yolo_names import NUMBERED_NAMES
 from brs_detr.data.formats.yolo_pairs import SHARED_LABEL
 from brs_detr.data.formats.yolo_polygons import POLYGON_ROW, TRACKED_ROW, UNCLEAR_ROW
@@ -164,6 +166,22 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], FaultKind, str]] = {
         "data.yaml, test: ../test/images",
     ),
 }
+
+
+@pytest.mark.parametrize("number", ["32768", "300000000", "1e300"])
+@pytest.mark.fault(
+    "Images and annotations",
+    "a class number of 300,000,000, for which names would be made up for all below it",
+    "refused by file and line",
+)
+def test_a_class_number_without_end_makes_no_classes(yolo: Path, number: str) -> None:
+    (yolo / "data.yaml").write_text("train: images/train\nval: images/val\n")
+    label = next(path for path in sorted((yolo / "labels" / "train").iterdir()) if path.read_text().strip())
+    label.write_text(f"{label.read_text().rstrip()}\n{number} 0.5 0.5 0.1 0.1\n")
+    content = read(yolo)
+    assert len(names(content)) < 10
+    (text,) = [finding.examples[0] for finding in content.findings if finding.kind == LARGE_CLASS]
+    assert re.fullmatch(rf"labels/train/{label.name}, line \d: class {number}", text)
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brs_detr.data.formats.source_faults import BROKEN_LABEL_FILE, BROKEN_OBJECT, NOT_UTF8_FILE
-from brs_detr.data.formats.yolo_labels import PIXEL_ROW, box_xywh, looks_like_labels, read_label_file
+from brs_detr.data.formats.source_names import MAX_CLASSES
+from brs_detr.data.formats.yolo_labels import LARGE_CLASS, PIXEL_ROW, box_xywh, looks_like_labels, read_label_file
 
 SIDE = 4096
 
@@ -72,6 +73,10 @@ def test_key_points_are_passed_over(tmp_path: Path) -> None:
         ("0", BROKEN_OBJECT, "0 numbers behind the class"),
         ("0 0.5 0.5 0.1 0.1 0.9", BROKEN_OBJECT, "5 numbers behind the class"),
         ("0 320 240 100 50", PIXEL_ROW, "0 320 240 100 50"),
+        (f"{MAX_CLASSES} 0.5 0.5 0.1 0.1", LARGE_CLASS, "class 32768"),
+        ("300000000 0.5 0.5 0.1 0.1", LARGE_CLASS, "class 300000000"),
+        ("1e300 0.5 0.5 0.1 0.1", LARGE_CLASS, "class 1e300"),
+        (f"{'9' * 5000} 0.5 0.5 0.1 0.1", BROKEN_OBJECT, "holds a NaN or infinite number"),
         (f"0 {'word ' * 20}", BROKEN_OBJECT, "'0 word word word word word word word wor...' are"),
     ],
 )
@@ -88,6 +93,15 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert read_label_file(tmp_path / "a.txt", "a.txt") == ([], [told])
     (_, ((kind, text),)) = read_label_file(tmp_path / "b.txt", "b.txt")
     assert (kind, text) == (BROKEN_LABEL_FILE, "b.txt: No such file or directory")
+    (tmp_path / "c.txt").symlink_to("/dev/zero")
+    (_, ((kind, text),)) = read_label_file(tmp_path / "c.txt", "c.txt")
+    assert (kind, text) == (BROKEN_LABEL_FILE, "c.txt: It is a pipe or a device")
+
+
+def test_the_largest_class_number_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(f"{MAX_CLASSES - 1} 0.5 0.5 0.1 0.1\n")
+    ((row,), faults) = read_label_file(tmp_path / "a.txt", "a.txt")
+    assert row.number == MAX_CLASSES - 1 and faults == []
 
 
 @pytest.mark.parametrize(("num_corners", "cure"), [(4, "take out a confidence behind a polygon"), (3, "confidence")])

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from brs_detr.data.formats.source_names import MAX_CLASSES
 from brs_detr.data.formats.yolo_yaml import is_data_yaml, longest_end, read_data_yaml
 from brs_detr.errors import UserError
 
@@ -44,11 +45,29 @@ def test_names_stay_as_they_are_written(tmp_path: Path) -> None:
         ("names: [a]\nkpt_shape: [17]", "'kpt_shape' in .* is not a count"),
         ("names: [a]\nkpt_shape: [17, 4]", "'kpt_shape' in .* is not a count"),
         ("train: {a: b}\nnames: [a]", "'train' in .* is neither a path nor a list"),
+        ("names: [a]\nkpt_shape: [10001, 3]", "'kpt_shape' in .* is not a count"),
+        (f"names: [a]\nkpt_shape: [{'9' * 5000}, 3]", "'kpt_shape' in .* is not a count"),
+        ("train: a\nnc: 300000000", r"data\.yaml, line 2: nc is 300000000; at most 32,768 classes"),
+        (f"train: a\nnc: {'9' * 5000}", r"data\.yaml, line 2: nc is 9+\.\.\. \(5,000 characters\); at most"),
+        ("names:\n  0: a\n  32768: b", r"data\.yaml, line 3: names has a class 32768; at most"),
+        (f"nc: 1\nnames: [{'a, ' * 32769}]", r"data\.yaml, line 2: names has 32,769 entries; at most"),
+        (f"names: {'[' * 5000}", "has lists in lists without end"),
     ],
 )
 def test_what_cannot_be_used_is_refused(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         read_data_yaml(write(tmp_path, text))
+
+
+def test_as_many_classes_as_there_can_be(tmp_path: Path) -> None:
+    data = read_data_yaml(write(tmp_path, "train: a\nnc: 32768\nnames: {32767: b, 0: a}"))
+    assert data.num_classes == MAX_CLASSES and data.names == {32767: "b", 0: "a"}
+
+
+@pytest.mark.parametrize("stated", ["a/" * 3000 + "images", "x" * 5000])
+def test_a_path_that_no_disk_knows_leads_nowhere(tmp_path: Path, stated: str) -> None:
+    (tmp_path / "images").mkdir()
+    assert longest_end(stated, [tmp_path]) is None
 
 
 def test_a_file_that_is_missing_or_not_utf8_is_refused(tmp_path: Path) -> None:
