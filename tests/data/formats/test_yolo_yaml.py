@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from brs_detr.data.formats.source_names import MAX_CLASSES
+from brs_detr.data.bounds import MAX_CLASSES
 from brs_detr.data.formats.yolo_yaml import is_data_yaml, longest_end, read_data_yaml
 from brs_detr.errors import UserError
 
