@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from brs_detr.data.bounds import MAX_BOXES, MAX_CLASSES
 from brs_detr.errors import UserError
 from brs_detr.printable import cut, printable
 from brs_detr.runtime.images import PIXEL_LIMIT_VARIABLE, TooLargeImage, UnreadableImage
@@ -44,9 +45,11 @@ class FaultKind:
 MALFORMED = FaultKind("malformed entry", "Export the annotations again, or complete these entries.")
 TOO_MANY_CLASSES = FaultKind(
     "more classes than a data set can have",
-    "At most 32,768 are read. Leave out those that no box has, or put several of them together.",
+    f"At most {MAX_CLASSES:,} are read. Leave out those that no box has, or put several of them together.",
 )
-CROWDED_IMAGE = FaultKind("image with more boxes than can be", "At most 32,768 are read. Cut the image into tiles.")
+CROWDED_IMAGE = FaultKind(
+    "image with more boxes than can be", f"At most {MAX_BOXES:,} are read. Cut the image into tiles."
+)
 ODD_VALUE = FaultKind(
     "value that a file in JSON cannot hold",
     "Not used; in a copy there is null instead. Write a number, null or a text in UTF-8.",

@@ -58,7 +58,7 @@ def without_odd_values(node: Any, depth: int = 0) -> Any:
         return None
     if isinstance(node, dict):
         return {
-            key: value if key == "file_name" else without_odd_values(value, depth + 1)
+            key: value if key == "file_name" and isinstance(value, str) else without_odd_values(value, depth + 1)
             for key, value in node.items()
             if is_text(key)
         }
@@ -69,7 +69,7 @@ def without_odd_values(node: Any, depth: int = 0) -> Any:
 
 
 def is_text(text: str) -> bool:
-    """Whether a text can be written: some programs cut characters beyond the first 65,536 in two."""
+    """Whether a text can be written: programs that count in 16 bits can leave half a character."""
     return text.isascii() or _HALF.search(text) is None
 
 

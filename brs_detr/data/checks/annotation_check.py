@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from brs_detr.data.bounds import MAX_BOXES, MAX_CLASSES
 from brs_detr.data.boxes import judge_boxes, xyxy_from_xywh
 from brs_detr.data.checks.reading_check import fitting_readings, shared_mistake, shifted_ids
 from brs_detr.data.findings import (
@@ -37,14 +38,10 @@ from brs_detr.data.findings import (
     Finding,
     Findings,
 )
-from brs_detr.data.formats.source_names import MAX_CLASSES
 from brs_detr.data.odd_values import MAX_INTEGER, is_number
 from brs_detr.data.segmentations import usable_segmentation
 
 Entry = dict[str, Any]
-
-MAX_BOXES = 1 << 15
-"""Boxes on one image: the fullest pictures of crowds have 20,000 heads."""
 
 
 def find_annotation_faults(dataset: dict[str, list[Entry]], file: Path) -> Findings:

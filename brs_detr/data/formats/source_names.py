@@ -11,9 +11,6 @@ from brs_detr.data.formats.source_faults import Fault
 from brs_detr.data.odd_values import is_text
 from brs_detr.printable import cut, printable
 
-MAX_CLASSES = 1 << 15
-"""Classes of a data set: LVIS has 1,203, V3Det 13,204, and ImageNet-21K 21,841."""
-
 MAX_NAME = 1000
 """Characters of a class name."""
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from brs_detr.data.bounds import MAX_CLASSES
 from brs_detr.data.findings import FaultKind
 from brs_detr.data.formats.source_faults import BROKEN_LABEL_FILE, BROKEN_OBJECT, NOT_UTF8_FILE, Fault
-from brs_detr.data.formats.source_names import MAX_CLASSES
 from brs_detr.data.formats.yolo_polygons import Shape, shape_of
 from brs_detr.data.text import MAX_LABEL_BYTES, NotUtf8, content_of, decoded
 

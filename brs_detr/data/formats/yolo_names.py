@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from brs_detr.data.bounds import MAX_CLASSES
 from brs_detr.data.findings import FaultKind
 from brs_detr.data.formats.source_files import FolderFiles
-from brs_detr.data.formats.source_names import MAX_CLASSES, class_name
+from brs_detr.data.formats.source_names import class_name
 from brs_detr.data.formats.yolo_labels import looks_like_labels
 from brs_detr.data.text import read_text
 from brs_detr.errors import UserError

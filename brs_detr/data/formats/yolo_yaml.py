@@ -14,8 +14,9 @@ from typing import Any
 
 import yaml
 
+from brs_detr.data.bounds import MAX_CLASSES
 from brs_detr.data.formats.source_files import MAX_PATH, DiskNames, folded, is_image, list_files
-from brs_detr.data.formats.source_names import MAX_CLASSES, class_name
+from brs_detr.data.formats.source_names import class_name
 from brs_detr.data.formats.source_split import split_name
 from brs_detr.data.formats.yolo_names import too_many_classes
 from brs_detr.data.text import MAX_LABEL_BYTES, NotUtf8, content_of, read_text

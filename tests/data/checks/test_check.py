@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from brs_detr.data.checks.annotation_check import MAX_BOXES, find_annotation_faults
+from brs_detr.data.bounds import MAX_BOXES, MAX_CLASSES
+from brs_detr.data.checks.annotation_check import find_annotation_faults
 from brs_detr.data.checks.check import check_split, content_faults, find_faults
 from brs_detr.data.cleaning import clean_annotations
 from brs_detr.data.findings import (
@@ -31,7 +32,6 @@ from brs_detr.data.findings import (
     Finding,
 )
 from brs_detr.data.formats.source_faults import BROKEN_OBJECT
-from brs_detr.data.formats.source_names import MAX_CLASSES
 from brs_detr.data.formats.source_split import SplitContent
 from brs_detr.errors import UserError
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brs_detr.data.bounds import MAX_CLASSES
 from brs_detr.data.formats.source_faults import BROKEN_LABEL_FILE, BROKEN_OBJECT, NOT_UTF8_FILE
-from brs_detr.data.formats.source_names import MAX_CLASSES
 from brs_detr.data.formats.yolo_labels import LARGE_CLASS, PIXEL_ROW, box_xywh, looks_like_labels, read_label_file
 
 SIDE = 4096

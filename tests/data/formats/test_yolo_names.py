@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from brs_detr.data.formats.source_names import MAX_CLASSES
+from brs_detr.data.bounds import MAX_CLASSES
 from brs_detr.data.formats.yolo_names import numbered_names, read_names_file
 from brs_detr.errors import UserError
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from brs_detr.data.formats.source_names import MAX_CLASSES
+from brs_detr.data.bounds import MAX_CLASSES
 from brs_detr.data.formats.yolo_yaml import is_data_yaml, longest_end, read_data_yaml
 from brs_detr.errors import UserError
 
@@ -48,7 +48,7 @@ def test_names_stay_as_they_are_written(tmp_path: Path) -> None:
         ("names: [a]\nkpt_shape: [10001, 3]", "'kpt_shape' in .* is not a count"),
         (f"names: [a]\nkpt_shape: [{'9' * 5000}, 3]", "'kpt_shape' in .* is not a count"),
         ("train: a\nnc: 300000000", r"data\.yaml, line 2: nc is 300000000; at most 32,768 classes"),
-        (f"train: a\nnc: {'9' * 5000}", r"data\.yaml, line 2: nc is 9+\.\.\. \(5,000 characters\); at most"),
+        (f"train: a\nnc: {'9' * 5000}", r"data\.yaml, line 2: nc is 9+\.\.\.9+; at most"),
         ("names:\n  0: a\n  32768: b", r"data\.yaml, line 3: names has a class 32768; at most"),
         (f"nc: 1\nnames: [{'a, ' * 32769}]", r"data\.yaml, line 2: names has 32,769 entries; at most"),
         (f"names: {'[' * 5000}", "has lists in lists without end"),
