@@ -195,7 +195,7 @@ def test_ap_is_measured(checkpoint: Checkpoint, shapes: Path, tmp_path: Path, co
     figures = result.info.parity
     assert 0 <= figures["AP_artefact"] <= 1
     assert 0 <= figures["AP_model"] <= 1
-    assert figures["pictures"] == 4
+    assert figures["pictures"] == 4 + len(small_pictures(result.info.preprocessing))
 
 
 ONNX_QUERY, ONNX_ROI, SCRIPT_ATSS = CASES[0], CASES[1], CASES[2]
