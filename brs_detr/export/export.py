@@ -24,7 +24,7 @@ from brs_detr.export.describe import describe
 from brs_detr.export.formats import FORMATS, OPSETS, Format
 from brs_detr.export.half import halve
 from brs_detr.export.parity import Parity, require_parity
-from brs_detr.export.parity_images import Picture
+from brs_detr.export.parity_images import Picture, small_pictures
 from brs_detr.export.preparation import PreparedModel
 from brs_detr.export.program import export_program
 from brs_detr.export.sessions import ModelSession, StagedSession, TorchSession
@@ -94,7 +94,7 @@ def export(
         checkpoint: of a detector that knows how (`exportable`), as Co-DETR does.
         out: file to write. Until the comparison has been passed it has another name, and it is deleted if it fails.
         options: what to write.
-        pictures: to compare on.
+        pictures: to compare on, beside small ones.
         measure_ap: see `brs_detr.export.parity.require_parity`.
         console: where progress is shown.
 
@@ -114,7 +114,7 @@ def export(
             subject.model,
             subject.exact,
             staged_session(partial, subject.info),
-            pictures,
+            [*pictures, *small_pictures(subject.info.preprocessing)],
             measure_ap=measure_ap,
             console=console,
         )

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from brs_detr.heads.precision import in_full_precision
+from co_detr.at_most import at_most
 from co_detr.token_geometry import box_embedding, level_padding_masks, token_anchors, token_centres, valid_ratio
 
 
@@ -197,8 +198,8 @@ class CoDeformableDetrTransformer(BaseModule):
 
     def best_proposals(self, proposals: EncoderProposals, content: Tensor) -> Tensor:
         """Places ``[B, Q]`` of the best proposals, best first: one for each row of the learned content ``[Q, C]``."""
-        content = content[: proposals.logits.shape[1]]  # a tiny image has fewer tokens than there are queries
-        return proposals.logits[..., 0].topk(content.shape[0], dim=1).indices
+        objectness = proposals.logits[..., 0]
+        return objectness.topk(at_most(len(content), objectness.shape[1]), dim=1).indices  # a tiny image has few tokens
 
     def queries_at(self, places: Tensor, proposals: EncoderProposals, content: Tensor) -> DecoderQueries:
         """Turn the proposals at ``[B, Q]`` places into queries, with the first Q of the learned content."""

@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from brs_detr.export.comparison import Comparison
-from brs_detr.export.parity import LAST_BIT, Parity, StageError, stage_error
+from brs_detr.export.parity import LAST_BIT, TIMES_FOR_SMALL, TIMES_OWN_ERROR, Parity, StageError, stage_error
+from brs_detr.export.parity_images import synthetic_pictures
 
+SHAPES, SPECK = synthetic_pictures(((64, 64), (8, 64)))
 EXACT = torch.linspace(-4, 4, 101, dtype=torch.float64)[:, None]
 
 
 def error(stage: str = "decoder_logits", file: float = 1e-7, model: float = 1e-6, **more: object) -> StageError:
-    return StageError(stage, "small", 4, file, model, **{"scale": 0.0, **more})  # type: ignore[arg-type]
+    return StageError(stage, "shapes", 4, file, model, **{"scale": 0.0, **more})  # type: ignore[arg-type]
 
 
 def parity(*errors: StageError, wrong_choices: tuple[str, ...] = ()) -> Parity:
@@ -24,13 +26,24 @@ def parity(*errors: StageError, wrong_choices: tuple[str, ...] = ()) -> Parity:
 def test_twice_the_models_own_error_is_allowed() -> None:
     assert parity(error(file=1.9e-6)).failures() == []
     assert parity(error(file=2.1e-6)).failures() == [
-        "decoder_logits on small, batch of 4: 2.1e-06 from exact arithmetic, where 2.0e-06 is allowed"
+        "decoder_logits on shapes, batch of 4: 2.1e-06 from exact arithmetic, where 2.0e-06 is allowed"
     ]
 
 
 def test_the_bound_is_that_of_the_picture_on_which_the_model_is_farthest_off() -> None:
     assert parity(error(file=2.1e-6), error(model=2e-6)).failures() == []
     assert len(parity(error(file=2.1e-6), error("encoder_logits", model=2e-6)).failures()) == 1
+
+
+def test_small_pictures_have_a_bound_of_their_own() -> None:
+    """It is the wider one, also of what the model is off on others; and it allows nothing on these."""
+    on_small = error(model=1e-4, is_small=True)
+    allowed = TIMES_FOR_SMALL * TIMES_OWN_ERROR
+    assert parity(error(model=1e-5), error(file=0.9 * allowed * 1e-5, model=0.0, is_small=True)).failures() == []
+    assert parity(error(), error(file=0.9 * allowed * 1e-4, model=1e-4, is_small=True)).failures() == []
+    assert len(parity(error(), error(file=1.1 * allowed * 1e-4, model=1e-4, is_small=True)).failures()) == 1
+    assert len(parity(error(file=2.1e-6), on_small).failures()) == 1
+    assert parity(error(), on_small).summary()["stages"] == 1
 
 
 def test_the_last_bit_of_the_largest_value_is_allowed() -> None:
@@ -51,26 +64,28 @@ def test_one_line_a_stage_and_every_wrong_choice() -> None:
 
 
 def test_errors_are_measured_from_float64() -> None:
-    measured = stage_error("scores", "small", 1, EXACT + 3e-6, EXACT - 1e-6, EXACT)
+    measured = stage_error("scores", SHAPES, 1, EXACT + 3e-6, EXACT - 1e-6, EXACT)
     assert measured.file == pytest.approx(3e-6)
     assert measured.model == pytest.approx(1e-6)
     assert measured.scale == 4
     assert measured.is_finite
+    assert not measured.is_small
+    assert stage_error("scores", SPECK, 1, EXACT, EXACT, EXACT).is_small
 
 
 def test_infinite_values_have_their_places() -> None:
     exact = EXACT.clone()
     exact[:3] = math.inf
-    assert stage_error("boxes", "small", 1, exact, exact, exact) == StageError("boxes", "small", 1, 0, 0, 4)
-    assert not stage_error("boxes", "small", 1, EXACT, exact, exact).is_finite
-    assert stage_error("boxes", "small", 1, exact, EXACT, EXACT).file == math.inf
+    assert stage_error("boxes", SHAPES, 1, exact, exact, exact) == StageError("boxes", "64 x 64", 1, 0, 0, 4)
+    assert not stage_error("boxes", SHAPES, 1, EXACT, exact, exact).is_finite
+    assert stage_error("boxes", SHAPES, 1, exact, EXACT, EXACT).file == math.inf
 
 
 def test_another_shape_is_a_failure() -> None:
-    measured = stage_error("boxes", "small", 1, EXACT[:50], EXACT, EXACT)
+    measured = stage_error("boxes", SHAPES, 1, EXACT[:50], EXACT, EXACT)
     assert len(parity(measured).failures()) == 1
 
 
 def test_nothing_found_is_no_error() -> None:
     nothing = torch.zeros(0, 4)
-    assert stage_error("boxes", "small", 1, nothing, nothing, nothing).file == 0
+    assert stage_error("boxes", SHAPES, 1, nothing, nothing, nothing).file == 0

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from co_detr.exportable.candidates import NOTHING, Candidates, at_most, join, within
+from co_detr.at_most import at_most
+from co_detr.exportable.candidates import NOTHING, Candidates, join, within
 from co_detr.exportable.stages import Stages
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -52,11 +52,6 @@ class Candidates(NamedTuple):
     def suppressed(self, nms_keep: NmsKeep, num_labels: int, iou_threshold: float) -> Candidates:
         """Without those that overlap a better one of their label by more than a threshold."""
         return self.only(nms_keep(*self, num_labels, iou_threshold))
-
-
-def at_most(limit: int, size: Any) -> Any:
-    """The smaller number; a tracer hands out sizes as tensors or as symbols, and must not fix either."""
-    return size.clamp(max=limit) if isinstance(size, Tensor) else torch.sym_min(limit, size)
 
 
 def join(levels: list[Candidates]) -> Candidates:
