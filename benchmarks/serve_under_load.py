@@ -14,7 +14,7 @@ import contextlib
 import http.client
 import io
 import json
-import platform
+import os
 import re
 import socket
 import statistics
@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +208,31 @@ def load(model: Path, seconds: float, num_uploads: int, num_slow: int) -> dict[s
         }
 
 
+def serve_markdown(result: Mapping[str, Any]) -> str:
+    """Memory and waiting, of the largest pictures alone and of all clients at once."""
+    alone, load = result["largest_upload"], result["load"]
+    lines = ["| | the detector holds before, at most, after | seconds |", "|---|---:|---:|"]
+    names = ("one colour", "noise")
+    for name, row in zip(names, alone["pictures"], strict=True):
+        what = f"{alone['max_pixels'] / 1e6:.3g} million pixels alone, {name}, {row['bytes'] / 1e6:.3g} MB"
+        held = f"{alone['before_gb']:.2f}, {row['peak_gb']:.2f}, {row['after_gb']:.2f} GB"
+        lines.append(f"| {what} | {held} | {row['seconds']:.1f} |")
+    held = ", ".join(f"{load['detector_gb'][when]:.2f}" for when in ("before", "peak", "after"))
+    waits = load["wait_seconds"]
+    what = (
+        f"{load['uploads']} uploads by {load['clients']} clients, beside {load['slow_connections']} that never finish"
+    )
+    lines.append(f"| {what} | {held} GB | {waits['median']:.1f} (median), {waits['most']:.1f} (most) |")
+    answers = ", ".join(f"{number} x {status}" for status, number in load["statuses"].items())
+    rest = (
+        f"Answers under load: {answers}. The server itself held {load['server_gb']['peak'] * 1000:.0f} MB at most. "
+        f"`--max-seconds` was {alone['max_seconds']:g} for the first two and {load['max_seconds']:g} for the last, "
+        f"which allows {load['max_pixels'] / 1e6:.2g} million pixels here; {result['environment']['device_name']}, "
+        f"{result['environment']['num_threads']} threads."
+    )
+    return "\n".join([*lines, "", rest]) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="what `brs-detr serve` takes instead")
@@ -217,10 +242,14 @@ def main() -> None:
     parser.add_argument("--load-seconds", type=float, default=2.0, help="--max-seconds while many come")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    import torch
+
+    from brs_detr.bench.environment import describe_environment
+
     with tempfile.TemporaryDirectory() as folder:
         model = options.model or write_model(Path(folder))
         content = {
-            "processor": platform.processor() or platform.machine(),
+            "environment": {**describe_environment(torch.device("cpu")), "load_average": os.getloadavg()[0]},
             "model": options.model.name if options.model else CONFIG,
             "largest_upload": largest_upload(model, options.seconds),
             "load": load(model, options.load_seconds, options.uploads, options.slow),

@@ -3,7 +3,8 @@
 ``docs/losses.md`` from a result of `brs-detr bench losses --device cpu`, ``docs/reproduce.md`` from results of
 `bench cost` and `bench train-step`, ``docs/detectors.md`` from the rows of the tables, `bench train-step --suite paper`
 and `compare_losses.py`, ``docs/export.md`` from those of `export_gate.py`, `export_parity.py` and `bench inference`,
-``docs/reliability.md`` from marks of the tests and from `soak.py`, ``docs/install.md`` from `busy_machine.py`.
+``docs/reliability.md`` from marks of the tests and from `soak.py`, ``docs/install.md`` from `busy_machine.py`,
+``docs/serve.md`` from `serve_under_load.py`.
 
 python benchmarks/update_docs.py                 # all of them, from benchmarks/results
 python benchmarks/update_docs.py RESULTS.json    # docs/losses.md alone, from this result
@@ -31,6 +32,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 REPRODUCE, EXPORT = ROOT / "docs" / "reproduce.md", ROOT / "docs" / "export.md"
 RELIABILITY, SOAK = ROOT / "docs" / "reliability.md", RESULTS / "soak_cpu.json"
 DETECTORS, INSTALL = ROOT / "docs" / "detectors.md", ROOT / "docs" / "install.md"
+SERVE = ROOT / "docs" / "serve.md"
 BEGIN, END = "<!-- bench:begin losses_cpu -->", "<!-- bench:end -->"
 QUANTITIES = ("time", "memory", "operations")
 
@@ -110,6 +112,12 @@ def install_page(text: str) -> str:
     return fill(text, {"busy": busy_markdown(json.loads((RESULTS / "busy_machine_cpu.json").read_text()))})
 
 
+def serve_page(text: str) -> str:
+    """``docs/serve.md``, likewise."""
+    serve_markdown = runpy.run_path(str(ROOT / "benchmarks" / "serve_under_load.py"))["serve_markdown"]
+    return fill(text, {"serve-load": serve_markdown(json.loads((RESULTS / "serve_under_load_cpu.json").read_text()))})
+
+
 def reliability_page(text: str) -> str:
     """``docs/reliability.md`` with the faults that tests prove, and what the soak measured."""
     fault_markdown = runpy.run_path(str(ROOT / "benchmarks" / "fault_table.py"))["fault_markdown"]
@@ -150,6 +158,7 @@ def main(paths: list[str]) -> None:
             (EXPORT, export_page),
             (RELIABILITY, reliability_page),
             (INSTALL, install_page),
+            (SERVE, serve_page),
         ):
             page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
     path = Path(paths[0]) if paths else next(reversed(cpu_results()), None)

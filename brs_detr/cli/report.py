@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from brs_detr.cli.trust import trust_option
+
 
 @click.command("report", short_help="Make the report of a training run.")
 @click.argument("run", type=click.Path(path_type=Path))
@@ -13,7 +15,8 @@ import click
     "--split", type=click.Choice(["train", "val", "test"]), default="val", show_default=True, help="What to analyse."
 )
 @click.option("--device", help="To evaluate on: cpu, cuda, ... [default: the GPU if there is one]")
-def command(run: Path, split: str, device: str | None) -> None:
+@trust_option
+def command(run: Path, split: str, device: str | None, trust_file: bool) -> None:
     """Write report.html into the folder RUN: curves, AP by class and size, what went wrong, and how to repeat the run.
 
     `train` and `finetune` make it by themselves. Detections on the validation images are kept with the run; those on
@@ -27,4 +30,5 @@ def command(run: Path, split: str, device: str | None) -> None:
     from brs_detr.engine.console import make_console
     from brs_detr.engine.report import write_report
 
-    make_console().print(f"Report: {write_report(run, split=split, device=device)}")
+    page = write_report(run, split=split, device=device, trust_file=trust_file)
+    make_console().print(f"Report: {page}")

@@ -33,7 +33,12 @@ class _Detections(NamedTuple):
 
 
 def write_report(
-    run: str | Path, *, split: str = "val", device: str | None = None, console: Console | None = None
+    run: str | Path,
+    *,
+    split: str = "val",
+    device: str | None = None,
+    console: Console | None = None,
+    trust_file: bool = False,
 ) -> Path:
     """Write `report.html` and the figures in `report/` into the folder of a run.
 
@@ -46,6 +51,7 @@ def write_report(
             evaluated.
         device: for that: `cpu`, `cuda`, ...; by default the GPU if there is one.
         console: where progress is shown.
+        trust_file: for that: run the code that the checkpoint asks for.
 
     Returns:
         Path of the page.
@@ -66,7 +72,9 @@ def write_report(
             return default
 
     record: dict[str, Any] = part(lambda: read_record(folder), {}, "No record of the run")
-    detections = part(lambda: _detections(folder, record, split, device, console), None, "No analysis of detections")
+    detections = part(
+        lambda: _detections(folder, record, split, device, console, trust_file), None, "No analysis of detections"
+    )
     analysis, pictures = None, list[TruthPicture]()
     if detections is not None:
         dataset, _ = clean_annotations(read_annotations(detections.split.annotation_file), Path(split))
@@ -99,7 +107,7 @@ def report_after_training(run: RunFolder, console: Console) -> None:
 
 
 def _detections(
-    folder: RunFolder, record: Mapping[str, Any], split: str, device: str | None, console: Console
+    folder: RunFolder, record: Mapping[str, Any], split: str, device: str | None, console: Console, trust_file: bool
 ) -> _Detections:
     phase = record.get("splits", {}).get(split)
     if split == "val" and phase is not None and folder.predictions.exists():
@@ -110,7 +118,7 @@ def _detections(
         raise UserError("The run was never evaluated.", "Train at least one epoch with validation data.")
     from brs_detr.engine.evaluate import evaluate
 
-    evaluation = evaluate(folder.best, split=split, device=device, console=console)
+    evaluation = evaluate(folder.best, split=split, device=device, console=console, trust_file=trust_file)
     return _Detections(evaluation.split, evaluation.predictions)
 
 

@@ -114,7 +114,7 @@ def test_names_that_no_console_can_show_are_shown_otherwise(tmp_path: Path) -> N
     with Path(os.fsdecode(os.fsencode(folder / "labels/train") + b"/t\xe9.txt")).open("a") as file:
         file.write("x\n")
     code, output = run(folder, "--out", tmp_path / "out", "--fix", tmp_path / "fixed")
-    assert code == 0 and "\x1b" not in output and r"ant\x1b[31m" in output and r"t\udce9.txt, line 3" in output
+    assert code == 0 and "\x1b" not in output and r"ant\u001b[31m" in output and r"t\udce9.txt, line 3" in output
     for file in (*(tmp_path / "out").iterdir(), *(tmp_path / "fixed" / "annotations").iterdir()):
         text = file.read_text(encoding="utf-8")
         assert file.suffix != ".json" or json.loads(text)

@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from brs_detr.engine.training.train import TrainedRun
 from brs_detr.errors import UserError
 
 WAIT_WHILE_A_FOLDER_IS_IN_USE = """
-import sys, tempfile
+import signal, sys, tempfile
 from pathlib import Path
 from brs_detr.engine import config
 from brs_detr.engine.temporary_folder import temporary_folder
@@ -32,6 +34,7 @@ def wait():
     raise UserError("no split")
 
 config.list_configs = wait
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has it ignored
 from brs_detr.cli import run
 run()
 """
@@ -91,18 +94,26 @@ def test_a_folder_that_is_not_needed_goes_at_once(tmp_path: Path, temporary: Pat
     assert list(temporary.iterdir()) == []
 
 
+@contextmanager
+def killed_in_the_end(process: subprocess.Popen) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.kill()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, None])
 @pytest.mark.fault("Interruptions", "Ctrl-C, SIGTERM or an error outside of training", "no temporary file stays")
 def test_a_command_that_is_ended(temporary: Path, number: signal.Signals | None) -> None:
     command = [sys.executable, "-c", WAIT_WHILE_A_FOLDER_IS_IN_USE, "configs"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, **pipes) as process:
+    with subprocess.Popen(command, text=True, **pipes) as process, killed_in_the_end(process):
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         assert len(list(temporary.glob("brs-detr-*"))) == 2
         if number is not None:
             process.send_signal(number)
-            process.wait()  # before its input ends
+            process.wait(60)  # before its input ends
         output = process.communicate()
     expected = {signal.SIGINT: 130, signal.SIGTERM: -signal.SIGTERM, None: 2}
     assert process.returncode == expected[number]

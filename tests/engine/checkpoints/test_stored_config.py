@@ -48,6 +48,7 @@ def opened_by(file: Path, folder: Path, data: Path) -> dict[str, list[Any]]:
         "eval": ["eval", file, "--device", "cpu"],
         "export": ["export", file, "--out", folder / "model.onnx"],
         "serve": ["serve", file, "--port", 0],
+        "convert-checkpoint": ["convert-checkpoint", file, folder / "converted.safetensors"],
         "finetune": ["finetune", data, "--weights", file, "--work-dir", folder / "tuned"],
     }
 
