@@ -31,7 +31,8 @@ def console() -> Console:
 
 @pytest.fixture
 def terminal() -> Console:
-    return PlainConsole(file=io.StringIO(), width=500, force_terminal=True)
+    environment = {"TERM": "xterm-256color"}  # whatever this process has: a dumb one gets no codes
+    return PlainConsole(file=io.StringIO(), width=500, force_terminal=True, _environ=environment)
 
 
 def output(console: Console) -> str:
