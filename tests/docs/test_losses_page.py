@@ -29,7 +29,7 @@ def python_blocks(text: str) -> list[str]:
 
 
 def run(block: str) -> None:
-    exec(compile(block, "block", "exec"), {"__name__": "block"})
+    exec(compile(block, "block", "exec"), {"__name__": __name__})  # of a module that torch.compile can import
 
 
 def defined(path: Path) -> set[str]:

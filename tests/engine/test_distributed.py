@@ -43,7 +43,7 @@ print(joined > before, count_threads() - before, dist.is_initialized())
 """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
-    assert result.stdout.split() == ["True", "0", "False"], result.stderr
+    assert result.stdout.split()[-3:] == ["True", "0", "False"], result.stderr  # after what gloo may say
 
 
 def test_two_processes_train_on_the_cpu(tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
