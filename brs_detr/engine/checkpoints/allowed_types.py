@@ -47,7 +47,6 @@ ALLOWED_TYPES = DETECTORS | BACKBONES | NECKS | HEADS | LOSSES | PARTS | LAYERS.
 _WORDS = {
     "add_extra_convs": {"on_input", "on_lateral", "on_output"},
     "box_format": {"xyxy", "xywh"},
-    "center_offset": set[str](),
     "imdecode_backend": {"cv2", "pillow"},
     "interpolation": {"bilinear", "nearest", "area", "bicubic", "lanczos"},
     "iou_mode": {"iou", "iof", "giou"},

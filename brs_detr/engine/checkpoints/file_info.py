@@ -216,9 +216,17 @@ def _meta(meta: Mapping[str, Any], path: Path) -> dict[str, Any]:
         "score_threshold": metrics.get("F1_threshold"),
         "seed": meta.get("seed"),
         "versions": _versions(meta) or None,
-        "refused": shown_refusals(find_refusals(parse_config_text(meta["cfg"], str(path)))) or None,
+        "refused": _refused(meta["cfg"], path) or None,
     }
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def _refused(text: str, path: Path) -> list[str]:
+    """What of a config no model would be built from."""
+    try:
+        return shown_refusals(find_refusals(parse_config_text(text, str(path))))
+    except UserError as error:
+        return [error.message]
 
 
 def _versions(meta: Mapping[str, Any]) -> dict[str, str]:

@@ -110,8 +110,15 @@ def require_harmless(text: Any, source: str) -> None:
     Raises:
         UserError: see `require_allowed`; or it is no plain data.
     """
-    if isinstance(text, str):
-        require_allowed(parse_config_text(text, source), source, is_used=False)
+    if not isinstance(text, str):
+        return
+    try:
+        config = parse_config_text(text, source)
+    except UserError as error:
+        raise UserError(
+            error.message, "If you trust its author as you would trust a program, add --trust-file."
+        ) from None
+    require_allowed(config, source, is_used=False)
 
 
 def read_stored_config(text: str, source: str, is_trusted: bool = False) -> Config:
@@ -147,9 +154,13 @@ def read_stored_config(text: str, source: str, is_trusted: bool = False) -> Conf
     return PlainConfig({"default_scope": SCOPE, "model": without_origins(config.model), **used})
 
 
-def is_harmless(text: str) -> bool:
-    """Whether a text is a number, a name, or a list of these: nothing that could be imported, opened or fetched."""
-    return re.fullmatch(r"[\w\s,'\"()\[\]+-]*|[-+\d.e]+", text) is not None and "__" not in text
+def is_harmless(value: Any) -> bool:
+    """Whether a setting is made of numbers and names: nothing that could be imported, opened or fetched."""
+    if isinstance(value, Mapping):
+        return all(map(is_harmless, (*value.keys(), *value.values())))
+    if isinstance(value, (list, tuple)):
+        return all(map(is_harmless, value))
+    return re.fullmatch(r"[\w-]*", value) is not None if isinstance(value, str) else not isinstance(value, bytes)
 
 
 def without_origins(node: Any) -> Any:

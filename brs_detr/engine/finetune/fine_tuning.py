@@ -15,6 +15,7 @@ from brs_detr.engine.finetune.model_names import default_model, find_model
 from brs_detr.engine.finetune.starting_weights import choose_weights, no_weights
 from brs_detr.engine.finetune.tuner import TUNING, Tuner
 from brs_detr.engine.finetune.tuning_overrides import split_assignments
+from brs_detr.engine.overrides import parse_value
 from brs_detr.engine.run_folder import RunFolder
 from brs_detr.engine.run_record import read_record
 from brs_detr.engine.training.resume import require_resumable
@@ -102,7 +103,8 @@ def _require_data(record: Mapping[str, Any], model: str | None, overrides: Seque
             f"{work_dir} was trained by the program {config}, which would run.",
             f"If you trust it, add --model {config}.",
         )
-    acting = [one for one in record["overrides"] if one not in overrides and not is_harmless(one.partition("=")[2])]
+    recorded = [one for one in record["overrides"] if one not in overrides]
+    acting = [one for one in recorded if not is_harmless(parse_value(one.partition("=")[2].strip()))]
     if acting:
         raise UserError(
             f"{work_dir} was trained with settings that are more than numbers and names: {', '.join(acting)}.",

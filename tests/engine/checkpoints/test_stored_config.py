@@ -20,7 +20,7 @@ from brs_detr import Detector
 from brs_detr.cli import main
 from brs_detr.engine.checkpoints.allowed_types import ALLOWED_TYPES
 from brs_detr.engine.checkpoints.checkpoint import build_model, read_checkpoint
-from brs_detr.engine.checkpoints.stored_config import find_refusals, read_stored_config
+from brs_detr.engine.checkpoints.stored_config import find_refusals, is_harmless, read_stored_config
 from brs_detr.engine.config import list_configs, load_config
 from brs_detr.engine.config_text import PlainConfig, parse_config_text
 from brs_detr.engine.training.train import TrainedRun
@@ -262,3 +262,24 @@ def test_weights_of_the_official_code_are_read_and_their_config_is_not(trained: 
     torch.save({"meta": meta, "state_dict": state_dict}, tmp_path / "official.pth")
     assert read_weights(str(tmp_path / "official.pth")).class_names == ("cat", "dog")
     assert not (tmp_path / "touched").exists()
+
+
+def test_a_config_that_is_no_plain_data(trained: TrainedRun, shapes: Path, tmp_path: Path) -> None:
+    content = torch.load(trained.best_checkpoint, weights_only=True)
+    content["meta"]["cfg"] = f"model = open({str(tmp_path / 'touched')!r}, 'w')"
+    torch.save(content, tmp_path / "a.pth")
+    shown = CliRunner().invoke(main, ["info", str(tmp_path / "a.pth"), "--json"])
+    assert "cannot be read as plain data" in json.loads(shown.output)["facts"]["refused"][0]
+    tuned = ["finetune", shapes, "--weights", tmp_path / "a.pth", "--work-dir", tmp_path / "tuned"]
+    result = CliRunner().invoke(main, list(map(str, tuned)))
+    assert result.exit_code == 2 and "add --trust-file" in result.stderr
+    assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "harmless"),
+    [(0.1, True), ((0.9, 0.999), True), ("AdamW", True), ({"type": "SGD"}, True), (None, True),
+     ("a.b", False), (["x", {"type": "os.system"}], False), ("/etc/x", False), ("http://x", False), (b"x", False)],
+)  # fmt: skip
+def test_settings_of_a_record(value: object, harmless: bool) -> None:
+    assert is_harmless(value) is harmless
