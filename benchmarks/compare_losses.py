@@ -22,10 +22,12 @@ from brs_detr.engine.config import find_config
 from brs_detr.engine.evaluate import evaluate
 from brs_detr.engine.training.train import train
 
-DETECTORS = ("atss", "faster-rcnn")
-LOSSES = {"score-based": "", "brs": "brs-"}
+LOSSES = {"score-based": "", "brs": "brs-", "exact": "rs-"}
+DENSE = "bbox_head=dict(in_channels=128, feat_channels=128, stacked_convs=2)"
 HEADS = {
-    "atss": "bbox_head=dict(in_channels=128, feat_channels=128, stacked_convs=2)",
+    "atss": DENSE,
+    "paa": DENSE,
+    "retinanet": DENSE,
     "faster-rcnn": (
         "rpn_head=dict(in_channels=128, feat_channels=128), "
         "roi_head=dict(bbox_roi_extractor=dict(out_channels=128), "
@@ -94,7 +96,7 @@ def measure(detector: str, loss: str, seed: int, args: argparse.Namespace) -> di
             overrides=overrides,
         )
     seconds = time.perf_counter() - started
-    evaluation = evaluate(run.best_checkpoint, args.data)
+    evaluation = evaluate(run.best_checkpoint)
     return {
         "detector": detector,
         "loss": loss,
@@ -113,7 +115,7 @@ def main() -> None:
     parser.add_argument("--name", default="bccd", help="of the data set, in the file name")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--detectors", nargs="+", choices=DETECTORS, default=DETECTORS)
+    parser.add_argument("--detectors", nargs="+", choices=HEADS, default=["atss", "faster-rcnn"])
     parser.add_argument("--runs", type=Path, default=Path("work_dirs/compare_losses"))
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()

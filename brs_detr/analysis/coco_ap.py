@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from brs_detr.analysis.matching import read_matching
+from brs_detr.analysis.matching import Matching, read_matching
 from brs_detr.analysis.thresholds import f1_curves
 
 if TYPE_CHECKING:
@@ -48,11 +48,12 @@ class CocoAP:
     """Box metrics, each in [0, 1], or -1 where there is no ground truth to measure it on.
 
     Besides the 12 numbers of COCO there are `F1`, the best over all scores at IoU 0.5, and `F1_threshold`, the lowest
-    score to keep for it. Ranking losses learn an order, not probabilities: which score is high, only data can tell.
+    score to keep for it. `matching` says which detection found which object at this IoU.
     """
 
     metrics: dict[str, float]
     per_class: list[ClassAP]
+    matching: Matching
 
 
 def coco_ap(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], *, masks: bool = False) -> CocoAP:
@@ -69,7 +70,8 @@ def coco_ap(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]
     boxes = summarize(evaluate_boxes(dataset, predictions))
     if not masks:
         return boxes
-    return CocoAP(boxes.metrics | mask_metrics(evaluate_boxes(dataset, predictions, "segm")), boxes.per_class)
+    metrics = boxes.metrics | mask_metrics(evaluate_boxes(dataset, predictions, "segm"))
+    return CocoAP(metrics, boxes.per_class, boxes.matching)
 
 
 def mask_metrics(evaluation: COCOeval) -> dict[str, float]:
@@ -103,8 +105,9 @@ def evaluate_boxes(
 def summarize(evaluation: COCOeval) -> CocoAP:
     """The numbers of what `evaluate_boxes` returned."""
     metrics = {name: float(value) for name, value in zip(_STAT_NAMES, _stats(evaluation), strict=True)}
-    metrics["F1"], metrics["F1_threshold"] = _best_f1(evaluation)
-    return CocoAP(metrics, _per_class(evaluation))
+    matching = read_matching(evaluation)
+    metrics["F1"], metrics["F1_threshold"] = _best_f1(matching)
+    return CocoAP(metrics, _per_class(evaluation), matching)
 
 
 def _stats(evaluation: COCOeval) -> list[float]:
@@ -117,9 +120,8 @@ def _stats(evaluation: COCOeval) -> list[float]:
     return [_mean(values) for values in (*precisions, *recalls)]
 
 
-def _best_f1(evaluation: COCOeval) -> tuple[float, float]:
+def _best_f1(matching: Matching) -> tuple[float, float]:
     """Best F1 of all classes together at IoU 0.5, and the lowest score that is kept for it."""
-    matching = read_matching(evaluation)
     if not len(matching.objects):
         return -1.0, FALLBACK_THRESHOLD
     if not matching.is_true.any():

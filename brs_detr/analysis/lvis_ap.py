@@ -36,7 +36,7 @@ def lvis_ap(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]
     if masks:
         outlines = evaluate_boxes(objects, kept, "segm", DETECTIONS)
         metrics |= mask_metrics(outlines) | _by_frequency(outlines, "mask_AP")
-    return CocoAP(metrics, result.per_class)
+    return CocoAP(metrics, result.per_class, result.matching)
 
 
 def federated(

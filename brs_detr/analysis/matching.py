@@ -22,6 +22,7 @@ class Matching:
         detections: int [D], place of each among the COCO results.
         scores: float [D].
         detection_classes: int [D], place of its category among those of the data set, sorted by id.
+        images: int [D], id of the image of each.
         is_true: bool [D], it found an object of its class.
         found: int [D], place in `objects` of what it found, -1 without.
         objects: int [G], place of each among the annotations of the data set.
@@ -32,6 +33,7 @@ class Matching:
     detections: NDArray[np.int64]
     scores: NDArray[np.float64]
     detection_classes: NDArray[np.int64]
+    images: NDArray[np.int64]
     is_true: NDArray[np.bool_]
     found: NDArray[np.int64]
     objects: NDArray[np.int64]
@@ -49,8 +51,8 @@ def read_matching(evaluation: COCOeval) -> Matching:
     all_sizes = evaluation.params.areaRng[0]
     parts = [part for part in evaluation.evalImgs if part is not None and part["aRng"] == all_sizes]
     columns = [_columns(part, place_of[part["category_id"]]) for part in parts]
-    detections, scores, detection_classes, found_ids, objects, object_classes, is_found = (
-        np.concatenate([column[place] for column in columns]) if columns else np.zeros(0) for place in range(7)
+    detections, scores, detection_classes, images, found_ids, objects, object_classes, is_found = (
+        np.concatenate([column[place] for column in columns]) if columns else np.zeros(0) for place in range(8)
     )
     objects, found_ids = objects.astype(np.int64), found_ids.astype(np.int64)
     order = np.argsort(objects)
@@ -61,6 +63,7 @@ def read_matching(evaluation: COCOeval) -> Matching:
         detections.astype(np.int64) - 1,
         scores.astype(np.float64),
         detection_classes.astype(np.int64),
+        images.astype(np.int64),
         is_true,
         found,
         objects.astype(np.int64) - 1,
@@ -77,6 +80,7 @@ def _columns(part: dict[str, Any], place: int) -> tuple[NDArray[Any], ...]:
         np.asarray(part["dtIds"], np.int64)[counts],
         np.asarray(part["dtScores"], np.float64)[counts],
         np.full(int(counts.sum()), place),
+        np.full(int(counts.sum()), part["image_id"]),
         matches,
         np.asarray(part["gtIds"], np.int64)[is_object],
         np.full(int(is_object.sum()), place),

@@ -57,7 +57,7 @@ class Detector:
         content = read_checkpoint(checkpoint, trust_file)
         self.model = build_model(content, device)
         self.class_names = content.class_names
-        self.score_threshold = content.score_threshold if score_threshold is None else score_threshold
+        self.score_threshold = content.thresholds() if score_threshold is None else score_threshold
         self.batch_size = batch_size
         load, *prepare = content.pipeline
         self._load = TRANSFORMS.build(load)

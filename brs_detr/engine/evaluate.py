@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from brs_detr.analysis.coco_ap import ClassAP
+from brs_detr.analysis.matching import Matching
 from brs_detr.data.annotations import read_class_names
 from brs_detr.data.formats.coco_folder import CocoSplit
 from brs_detr.engine.bars import track
@@ -35,6 +36,7 @@ class Evaluation:
     Args:
         metrics: `AP`, `AP50`, ..., see `brs_detr.analysis.coco_ap.CocoAP`.
         per_class: AP of each class.
+        matching: which detection found which object.
         predictions: COCO result entries, with image and category ids of the annotation file; of several processes, the
             first one has those of all, and the others have none.
         split: what was evaluated on.
@@ -45,6 +47,7 @@ class Evaluation:
 
     metrics: dict[str, float]
     per_class: list[ClassAP]
+    matching: Matching
     predictions: list[dict[str, Any]]
     split: CocoSplit
     class_names: tuple[str, ...]
@@ -58,6 +61,7 @@ def evaluate(
     split: str | None = None,
     *,
     head: str | None = None,
+    raw_scores: bool = True,
     device: str | None = None,
     console: Console | None = None,
     trust_file: bool = False,
@@ -71,6 +75,7 @@ def evaluate(
         data: data set in COCO, Pascal VOC or YOLO format, or one split; by default the data set of the training.
         split: `train`, `val` or `test`; by default `test`, or `val` where there is no `test`.
         head: evaluate this head of the model, `query`, `roi` or `atss`; by default the one its config names.
+        raw_scores: measure scores as they were trained, not as the probabilities that a calibrated checkpoint gives.
         device: `cpu`, `cuda`, ...; by default the GPU if there is one.
         console: where progress is shown.
         trust_file: run the code that the checkpoint asks for.
@@ -94,9 +99,7 @@ def evaluate(
     if data is None:
         check_data(content.config, ("test",), console)
     join_processes(content.config)
-    model = build_model(content, device)
-    if head is not None:
-        choose_head(model, head)
+    model = build_model(content, device, head=head, raw_scores=raw_scores)
     started = time.perf_counter()
     metric = _measure(model, content.config, content.class_names, console)
     seconds = time.perf_counter() - started
@@ -105,26 +108,13 @@ def evaluate(
     return Evaluation(
         metrics=result.metrics,
         per_class=result.per_class,
+        matching=result.matching,
         predictions=metric.predictions,
         split=chosen,
         class_names=content.class_names,
         num_images=len(metric.dataset["images"]),
         seconds=seconds,
     )
-
-
-def choose_head(model: nn.Module, head: str) -> None:
-    """Let a model predict with another of its heads.
-
-    Raises:
-        UserError: it has no such head.
-    """
-    if not hasattr(model, "eval_head"):
-        raise UserError(f"{type(model).__name__} has one head only.", "Leave out --head.")
-    try:
-        model.eval_head = head  # type: ignore[assignment]
-    except ValueError as error:
-        raise UserError(f"--head {head}: {error}.", "Leave out --head, or choose another.") from None
 
 
 def open_any_split(data: str | Path, name: str | None, console: Console) -> CocoSplit:

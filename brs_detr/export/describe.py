@@ -50,7 +50,7 @@ def describe(
     return ArtefactInfo(
         head=head,
         class_names=checkpoint.class_names,
-        score_threshold=checkpoint.score_threshold,
+        score_threshold=checkpoint.thresholds(head),
         preprocessing=_preprocessing(checkpoint, preprocess, fixed_size, smallest_side),
         postprocessing=Postprocessing(
             inside=postprocess,

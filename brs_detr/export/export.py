@@ -17,7 +17,6 @@ from brs_detr.engine.bars import stage, track
 from brs_detr.engine.checkpoints.checkpoint import Checkpoint, build_model, read_checkpoint
 from brs_detr.engine.checkpoints.safetensors_checkpoint import write_safetensors
 from brs_detr.engine.console import make_console
-from brs_detr.engine.evaluate import choose_head
 from brs_detr.errors import UserError
 from brs_detr.export.comparison import TOLERANCES, Comparison, compare
 from brs_detr.export.describe import describe
@@ -176,14 +175,12 @@ class Subject:
 
 
 def _build(checkpoint: Checkpoint, head: str | None) -> nn.Module:
-    model = build_model(checkpoint, "cpu")
+    model = build_model(checkpoint, "cpu", head=head)
     if not hasattr(model, "exportable"):
         raise UserError(
             f"{checkpoint.path} holds a {type(model).__name__}; only Co-DETR models can be exported.",
             "Train a config of configs/brs_detr or configs/co_detr.",
         )
-    if head is not None:
-        choose_head(model, head)
     return model
 
 
@@ -200,8 +197,7 @@ def _export_weights(
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         write_safetensors(partial, checkpoint.state_dict, checkpoint.meta)
-        again = build_model(read_checkpoint(partial), "cpu")
-        choose_head(again, head)
+        again = build_model(read_checkpoint(partial), "cpu", head=head)
         _require_same_weights(model, again)
         agreement = Comparison()
         for picture in track(pictures, "comparing", console):

@@ -7,12 +7,13 @@ from mmdet.utils import reduce_mean
 from torch import Tensor, nn
 
 from brs_detr.heads.anchors import AnchorTargets, JoinedLevelsMixin, join_levels
+from brs_detr.heads.best_pairs import BestPairsMixin
 from brs_detr.heads.box_loss import positive_quality
 from brs_detr.heads.classification import ClassificationTargets
 from brs_detr.heads.precision import in_full_precision
 
 
-class JoinedATSSHead(JoinedLevelsMixin, ATSSHead):
+class JoinedATSSHead(BestPairsMixin, JoinedLevelsMixin, ATSSHead):
     """mmdet's ``ATSSHead`` over all levels and images together, with or without centerness.
 
     Args:
@@ -30,6 +31,16 @@ class JoinedATSSHead(JoinedLevelsMixin, ATSSHead):
     def num_anchors(self) -> int:
         """Anchors a place; mmdet's own property of this name warns at every use."""
         return self.num_base_priors
+
+    @property
+    def class_layers(self) -> list[nn.Module]:
+        """Layers that give a logit a class."""
+        return [self.atss_cls]
+
+    @property
+    def score_layers(self) -> tuple[str, ...]:
+        """Layers whose logits become scores by a sigmoid alone: none with centerness, which multiplies them."""
+        return () if self._with_centerness else ("atss_cls",)
 
     def forward_single(self, x: Tensor, scale: nn.Module) -> tuple[Tensor, ...]:
         """Logits ``[B, A*C, h, w]``, box deltas ``[B, A*4, h, w]`` and, with that branch, centerness of one level."""

@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from mmdet.models.dense_heads import PAAHead
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.utils import multi_apply
 from mmdet.registry import MODELS
-from mmdet.utils import InstanceList
+from mmdet.structures.bbox import bbox_overlaps, scale_boxes
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -19,6 +20,8 @@ from brs_detr.heads.atss_head import JoinedATSSHead
 from brs_detr.heads.ranking_detection import RankingDetectionMixin
 
 FOCAL = dict(type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0)
+VOTING_VARIANCE = 0.025
+LEAST_IOU = 0.01
 
 
 class RankingPAAHead(RankingDetectionMixin, JoinedATSSHead, PAAHead):
@@ -30,6 +33,8 @@ class RankingPAAHead(RankingDetectionMixin, JoinedATSSHead, PAAHead):
     Args:
         loss_assign: the classification part of the loss that anchors are assigned by.
     """
+
+    score_layers = ()  # scores also weigh the boxes that vote
 
     def __init__(self, *args: Any, loss_assign: dict = FOCAL, **kwargs: Any) -> None:
         try:
@@ -81,13 +86,34 @@ class RankingPAAHead(RankingDetectionMixin, JoinedATSSHead, PAAHead):
         losses = self.loss_assign(cls_score[pos_inds], label[pos_inds], reduction_override="none")
         return (losses.sum(-1) + box_losses,)
 
-    def predict_by_feat(
-        self, cls_scores: list[Tensor], bbox_preds: list[Tensor], *args: Any, **kwargs: Any
-    ) -> InstanceList:
-        """Detections of each image; see mmdet's ``PAAHead``, which wants an IoU of each anchor: all the same here."""
-        constant = [scores.new_zeros(len(scores), self.num_base_priors, *scores.shape[2:]) for scores in cls_scores]
-        return super().predict_by_feat(cls_scores, bbox_preds, constant, *args, **kwargs)
+    def _bbox_post_process(
+        self, results: InstanceData, cfg: Any, rescale: bool = False, with_nms: bool = True, img_meta: Any = None
+    ) -> InstanceData:
+        """Suppress, then let the pairs that overlap a detection vote for its box."""
+        found = BaseDenseHead._bbox_post_process(self, results, cfg, with_nms=with_nms, img_meta=img_meta)
+        if self.with_score_voting and len(found):
+            found.bboxes = vote(found, results)
+        if rescale:
+            found.bboxes = scale_boxes(found.bboxes, [1 / scale for scale in img_meta["scale_factor"]])
+        return found
 
-    def _bbox_post_process(self, results: InstanceData, *args: Any, **kwargs: Any) -> InstanceData:
-        results.scores = results.scores.square() / results.score_factors[:, None]  # of which PAA takes mean and root
-        return super()._bbox_post_process(results, *args, **kwargs)
+
+def vote(found: InstanceData, pairs: InstanceData) -> Tensor:
+    """Means of the boxes that overlap each detection of their label, weighted by odds and IoU (PAA, section 3.4).
+
+    PAA weighs by the score. The odds ``score / (1 - score)`` are the same where scores are low; a constant added to all
+    logits changes their ratios nowhere.
+
+    Args:
+        found: D detections, with ``bboxes`` (x1, y1, x2, y2) and ``labels``.
+        pairs: that they were chosen from, with ``scores`` too.
+
+    Returns:
+        Boxes ``[D, 4]``.
+    """
+    boxes, scores = pairs.bboxes.double(), pairs.scores.double()
+    ious = bbox_overlaps(found.bboxes.double(), boxes)  # [D, N]
+    odds = scores / (1 - scores).clamp(min=torch.finfo(torch.float32).eps)
+    weights = (-((1 - ious) ** 2) / VOTING_VARIANCE).exp() * odds
+    weights = weights * ((found.labels[:, None] == pairs.labels) & (ious > LEAST_IOU))
+    return (weights @ boxes / weights.sum(1, keepdim=True)).to(found.bboxes)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from mmdet.utils import reduce_mean
-from torch import Tensor
+from torch import Tensor, nn
 
 from brs_detr.heads.classification import ClassificationTargets
 from brs_detr.heads.finite import finite_or_zero
@@ -46,6 +46,18 @@ class RankingLossMixin:
         self.gather_ranking = gather_ranking
         self.zero_iou_is_negative = zero_iou_is_negative
         self.memory = RankingMemory(ranking_memory)
+
+    @property
+    def class_layers(self) -> list[nn.Module]:
+        """Layers that give the logits which are ranked."""
+        raise NotImplementedError
+
+    def init_weights(self) -> None:
+        """Initialise; logits begin around 0, where a score-based loss wants them low."""
+        super().init_weights()  # type: ignore[misc]
+        layers: list[Any] = self.class_layers
+        for layer in layers:
+            nn.init.zeros_(layer.bias)
 
     def classification_loss(self, logits: Tensor, targets: ClassificationTargets) -> dict[str, Tensor]:
         """Rank ``logits [..., N, C]`` of all classes of a layer together, sorted by the IoU of the positives."""

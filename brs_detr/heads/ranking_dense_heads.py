@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from mmdet.models.dense_heads import RetinaHead
-from torch import Tensor
+from torch import Tensor, nn
 
 from brs_detr.heads.anchors import JoinedLevelsMixin
 from brs_detr.heads.atss_head import JoinedATSSHead
+from brs_detr.heads.best_pairs import BestPairsMixin
 from brs_detr.heads.precision import in_full_precision
 from brs_detr.heads.ranking_detection import RankingDetectionMixin
 
@@ -15,8 +16,15 @@ class RankingATSSHead(RankingDetectionMixin, JoinedATSSHead):
     """ATSS that ranks the anchors of all images, levels and classes together, without centerness."""
 
 
-class RankingRetinaHead(RankingDetectionMixin, JoinedLevelsMixin, RetinaHead):
+class RankingRetinaHead(RankingDetectionMixin, BestPairsMixin, JoinedLevelsMixin, RetinaHead):
     """mmdet's ``RetinaHead`` that ranks the anchors of all images, levels and classes together."""
+
+    score_layers = ("retina_cls",)
+
+    @property
+    def class_layers(self) -> list[nn.Module]:
+        """Layers that give a logit a class."""
+        return [self.retina_cls]
 
     def forward_single(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits ``[B, A*C, h, w]`` and box deltas ``[B, A*4, h, w]`` of one level."""

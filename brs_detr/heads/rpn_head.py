@@ -7,7 +7,7 @@ import math
 import torch
 from mmdet.models.dense_heads import RPNHead
 from mmdet.structures.bbox.transforms import bbox_cxcywh_to_xyxy
-from torch import Tensor
+from torch import Tensor, nn
 
 from brs_detr.heads.anchors import AnchorTargets, JoinedLevelsMixin
 from brs_detr.heads.precision import in_full_precision
@@ -32,6 +32,11 @@ class RankingRPNHead(RankingDetectionMixin, JoinedLevelsMixin, RPNHead):
         super().__init__(*args, **kwargs)
         self.head_weight = head_weight
         self.shrink_box_frame = shrink_box_frame
+
+    @property
+    def class_layers(self) -> list[nn.Module]:
+        """Layers that give a logit an anchor."""
+        return [self.rpn_cls]
 
     def forward_single(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits ``[B, A, h, w]`` and deltas ``[B, A * 4, h, w]`` of one level."""

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from brs_detr.errors import UserError
+from brs_detr.runtime.calibration import Thresholds, read_thresholds
 
 FORMAT_VERSION = 1
 
@@ -78,7 +79,7 @@ class ArtefactInfo:
     Args:
         head: that it holds, ``query``, ``roi`` or ``atss``.
         class_names: the place in the list is the label.
-        score_threshold: lowest score to keep by default: the one with the best F1 on validation data.
+        score_threshold: lowest score to keep by default: one for all classes, or one for each.
         preprocessing, postprocessing: what is inside and what is left to do.
         precision: of its large products, ``float32``, ``float16`` or ``bfloat16``.
         batch_size: images that it takes at a time; None for any number.
@@ -89,7 +90,7 @@ class ArtefactInfo:
 
     head: str
     class_names: tuple[str, ...]
-    score_threshold: float
+    score_threshold: Thresholds
     preprocessing: Preprocessing
     postprocessing: Postprocessing
     precision: str = "float32"
@@ -124,7 +125,7 @@ class ArtefactInfo:
             stored["class_names"] = tuple(map(str, stored["class_names"]))
             stored["preprocessing"] = Preprocessing(**_with_tuples(stored["preprocessing"]))
             stored["postprocessing"] = Postprocessing(**stored["postprocessing"])
-            stored["score_threshold"] = float(stored["score_threshold"])
+            stored["score_threshold"] = read_thresholds(stored["score_threshold"], len(stored["class_names"]))
             stored["versions"], stored["parity"] = dict(stored.get("versions", {})), dict(stored.get("parity", {}))
             return cls(**stored)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:

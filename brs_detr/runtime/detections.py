@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -53,9 +53,10 @@ class Detections:
         """Class name of each object."""
         return [self.class_names[label] for label in self.labels]
 
-    def above(self, score: float) -> Detections:
-        """The objects whose score is at least `score`."""
-        kept = self.scores >= score
+    def above(self, score: float | Sequence[float]) -> Detections:
+        """The objects whose score is at least `score`: one for all, or one for each class."""
+        lowest = np.asarray(score)
+        kept = self.scores >= (lowest[self.labels] if lowest.ndim else lowest)
         return Detections(self.boxes_xyxy[kept], self.scores[kept], self.labels[kept], self.class_names)
 
     def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:

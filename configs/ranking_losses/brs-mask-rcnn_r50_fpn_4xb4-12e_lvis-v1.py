@@ -11,4 +11,4 @@ _base_ = [
 model = _base_.ranking
 model["roi_head"]["bbox_head"]["num_classes"] = 1203
 model["roi_head"]["mask_head"]["num_classes"] = 1203
-model["test_cfg"]["rcnn"].update(score_thr=0.6, max_per_img=300)
+model["test_cfg"]["rcnn"].update(nms_pre=3000, max_per_img=300)

@@ -8,8 +8,5 @@ _base_ = [
     "../_base_/runtime.py",
 ]
 
-model = dict(
-    bbox_head=dict(
-        type="RankingRetinaHead", bbox_coder=dict(target_stds=[0.1, 0.1, 0.2, 0.2]), **_base_.ranking.bbox_head
-    )
-)
+model = _base_.ranking
+model["bbox_head"].update(type="RankingRetinaHead", bbox_coder=dict(target_stds=[0.1, 0.1, 0.2, 0.2]))

@@ -88,6 +88,16 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
             nn.GroupNorm(32, self.embed_dims),
         )
 
+    @property
+    def class_layers(self) -> list[nn.Module]:
+        """Layers that give a logit a class: of every decoder layer, then of the encoder's proposals."""
+        return list(self.cls_branches)
+
+    @property
+    def score_layers(self) -> tuple[str, ...]:
+        """Layers whose logits become scores by a sigmoid alone: the one of the last decoder layer."""
+        return (f"cls_branches.{len(self.cls_branches) - 2}",)
+
     def init_weights(self) -> None:
         """Initialise the transformer, then the branches."""
         self.transformer.init_weights()

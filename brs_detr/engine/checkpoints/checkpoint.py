@@ -7,18 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brs_detr.analysis.coco_ap import FALLBACK_THRESHOLD
-from brs_detr.engine.checkpoints.checkpoint_meta import class_names_of
+from brs_detr.engine.checkpoints.checkpoint_meta import CALIBRATIONS, class_names_of
 from brs_detr.engine.checkpoints.plain_file import load_plain
 from brs_detr.engine.checkpoints.safetensors_checkpoint import read_safetensors
 from brs_detr.engine.checkpoints.stored_config import read_stored_config
 from brs_detr.engine.checkpoints.stored_model import build_stored_model
 from brs_detr.engine.run_folder import checkpoint_file
 from brs_detr.errors import UserError
+from brs_detr.runtime.calibration import Calibration, Thresholds
 
 if TYPE_CHECKING:
     import torch
     from mmengine import Config
     from torch import Tensor, nn
+
+
+ONLY_HEAD = "detector"
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,22 @@ class Checkpoint:
         return list(steps)
 
     @property
-    def score_threshold(self) -> float:
-        """The score with the best F1 on the validation data of the training."""
+    def head(self) -> str:
+        """The head that its config names: `query`, `roi` or `atss`; `detector` of a model that has one only."""
+        model = self.config.model
+        return str(model.get("eval_head", "query")) if "query_head" in model else ONLY_HEAD
+
+    def calibration(self, head: str | None = None) -> Calibration | None:
+        """What the scores of a head mean, where that was measured; by default of the one that the config names."""
+        stored = self.meta.get(CALIBRATIONS, {}).get(head or self.head)
+        return None if stored is None else Calibration.from_json(stored, len(self.class_names))
+
+    def thresholds(self, head: str | None = None, *, raw_scores: bool = False) -> Thresholds:
+        """Lowest scores to keep: of probabilities those of the calibration, of raw scores the one with the best F1 on
+        the validation data of the training."""
+        calibration = None if raw_scores else self.calibration(head)
+        if calibration is not None:
+            return calibration.thresholds
         return float((self.meta.get("metrics") or {}).get("coco/F1_threshold", FALLBACK_THRESHOLD))
 
 
@@ -79,23 +97,50 @@ def _require_tensors(state_dict: Any, path: Path) -> None:
         raise UserError(f"{path} is not a checkpoint of this package: its weights are no tensors.", "Train again.")
 
 
-def build_model(checkpoint: Checkpoint, device: str | None = None) -> nn.Module:
+def build_model(
+    checkpoint: Checkpoint, device: str | None = None, *, head: str | None = None, raw_scores: bool = False
+) -> nn.Module:
     """Build the detector of a checkpoint and load its weights.
 
     Args:
         checkpoint: what `read_checkpoint` returned.
         device: `cpu`, `cuda`, `cuda:1`, ...; by default the GPU if there is one.
+        head: to predict with, `query`, `roi` or `atss`; by default the one that the config names.
+        raw_scores: leave scores as they were trained. Otherwise they are probabilities, where the checkpoint knows of
+            that head what its scores mean.
 
     Returns:
         The model in evaluation mode, with `dataset_meta` set.
 
     Raises:
-        UserError: the weights do not belong to the config, no model can be built from it, or there is no such device.
+        UserError: the weights do not belong to the config, no model can be built from it, or there is no such device
+            or head.
     """
+    from brs_detr.heads.calibrated import calibrate_model
+
     place = find_device(device)
     model = build_stored_model(checkpoint.config.model, checkpoint.state_dict, str(checkpoint.path))
     model.dataset_meta = {"classes": checkpoint.class_names}  # type: ignore[assignment]
+    if head is not None:
+        choose_head(model, head)
+    calibration = None if raw_scores else checkpoint.calibration(head)
+    if calibration is not None:
+        calibrate_model(model, calibration.score_map)
     return model.to(place).eval()
+
+
+def choose_head(model: nn.Module, head: str) -> None:
+    """Let a model predict with another of its heads.
+
+    Raises:
+        UserError: it has no such head.
+    """
+    if not hasattr(model, "eval_head"):
+        raise UserError(f"{type(model).__name__} has one head only.", "Leave out --head.")
+    try:
+        model.eval_head = head  # type: ignore[assignment]
+    except ValueError as error:
+        raise UserError(f"--head {head}: {error}.", "Leave out --head, or choose another.") from None
 
 
 def find_device(name: str | None) -> torch.device:

@@ -6,8 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from brs_detr.errors import UserError
+from brs_detr.runtime.calibration import Calibration
 
 _CURE = "Train with `brs-detr train`, or use it as weights: `brs-detr finetune DATA --weights FILE`."
+
+
+CALIBRATIONS = "calibrations"
+"""Key of a `brs_detr.runtime.calibration.Calibration` for each head that has one, by its name."""
 
 
 def class_names_of(meta: dict[str, Any], path: Path) -> tuple[str, ...]:
@@ -31,7 +36,18 @@ def class_names_of(meta: dict[str, Any], path: Path) -> tuple[str, ...]:
     metrics = meta.get("metrics") or {}
     if not isinstance(metrics, dict) or not all(isinstance(value, (int, float)) for value in metrics.values()):
         raise UserError(f"{path} is not a checkpoint of this package: its metrics are no numbers.", _CURE)
+    _require_calibrations(meta.get(CALIBRATIONS, {}), len(names), path)
     threshold = metrics.get("coco/F1_threshold", 0.0)
     if not 0 <= threshold <= 1:
         raise UserError(f"{path} is not a checkpoint of this package: its threshold is {threshold}.", _CURE)
     return tuple(names)
+
+
+def _require_calibrations(stored: Any, num_classes: int, path: Path) -> None:
+    try:
+        for calibration in stored.values():
+            Calibration.from_json(calibration, num_classes)
+    except (ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path} says of its scores what cannot be: {error}.", f"Measure it anew: `brs-detr calibrate {path}`."
+        ) from None

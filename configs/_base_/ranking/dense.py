@@ -6,5 +6,6 @@ ranking = dict(
         reg_decoded_bbox=True,
         loss_cls=dict(_delete_=True, type="BucketedRankSortLoss", delta=0.5),
         loss_bbox=dict(_delete_=True, type="GIoULoss"),
-    )
+    ),
+    test_cfg=dict(score_thr=0.0),  # scores have an order and no level
 )
