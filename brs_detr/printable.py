@@ -37,9 +37,9 @@ def for_terminal(text: str) -> str:
     return "\n".join(cut(_WORD.sub(_cut_word, line), LONGEST_LINE) for line in lines)
 
 
-def short_name(text: str) -> str:
+def short_name(text: str, longest: int = LONGEST_NAME) -> str:
     """A name for a table or a bar: printable, in one line, and not much of it."""
-    return cut(printable(text).replace("\n", "\\n"), LONGEST_NAME)
+    return cut(printable(text).replace("\n", "\\n"), longest)
 
 
 def _cut_word(match: re.Match[str]) -> str:

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from brs_detr.analysis.calibration import Calibration, calibrate
 from brs_detr.analysis.coco_ap import CocoAP, evaluate_boxes, summarize
 from brs_detr.analysis.confusion import ConfusionMatrix, confusion_matrix
 from brs_detr.analysis.error_types import ErrorType, error_types
 from brs_detr.analysis.image_boxes import boxes_by_image
-from brs_detr.analysis.matching import read_matching
 from brs_detr.analysis.pr_curves import PRCurve, pr_curves
-from brs_detr.analysis.thresholds import ThresholdCurves, threshold_curves
+from brs_detr.analysis.score_measures import ScoreMeasures, measure_scores, score_detections
+from brs_detr.analysis.shown_predictions import shown_predictions
 from brs_detr.analysis.worst_images import ImageErrors, worst_images
+from brs_detr.runtime.calibration import Calibration
 
 
 @dataclass(frozen=True)
@@ -23,49 +23,70 @@ class Analysis:
 
     Args:
         class_names: in the order of the category ids.
-        ap: the metrics of COCO, overall and by class.
+        ap: the metrics of COCO, overall and by class, of raw scores.
         pr_curves: of all classes, then of each.
-        thresholds: precision, recall and F1 by lowest score.
-        confusion: at the recommended threshold, or the one that was asked for.
-        calibration: of the scores.
+        raw: what the scores are worth as they were trained, shown from the threshold with the best F1.
+        calibration: what turns them into probabilities, where that is known.
+        calibrated: what these are worth, shown from the thresholds of the calibration.
+        shown: COCO results at the threshold and above, with these scores.
+        confusion: of what is shown.
         error_types: in the order of `brs_detr.analysis.error_types.TYPES`.
-        worst_images: most errors first, at the same threshold.
+        worst_images: most errors first, in what is shown.
     """
 
     class_names: tuple[str, ...]
     ap: CocoAP
     pr_curves: tuple[PRCurve, ...]
-    thresholds: ThresholdCurves
+    raw: ScoreMeasures
+    calibration: Calibration | None
+    calibrated: ScoreMeasures | None
+    shown: list[dict[str, Any]]
     confusion: ConfusionMatrix
-    calibration: Calibration
     error_types: tuple[ErrorType, ...]
     worst_images: tuple[ImageErrors, ...]
 
+    @property
+    def scores(self) -> ScoreMeasures:
+        """Of the scores that users see: probabilities where they are known."""
+        return self.calibrated or self.raw
+
 
 def analyse(
-    dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], threshold: float | None = None
+    dataset: Mapping[str, Any],
+    predictions: Sequence[Mapping[str, Any]],
+    threshold: float | None = None,
+    calibration: Calibration | None = None,
 ) -> Analysis:
     """Analyse detections.
 
     Args:
         dataset: COCO object that went through `brs_detr.data.cleaning.clean_annotations`.
-        predictions: COCO results on it; may be empty.
-        threshold: lowest score for the confusion matrix and the worst images; the one with the best F1 by default.
+        predictions: COCO results on it with raw scores; may be empty.
+        threshold: lowest score for the confusion matrix and the worst images. By default that of the calibration, or
+            the one with the best F1 of raw scores.
+        calibration: with its classes in the order of the category ids, see `brs_detr.analysis.calibration_order`.
     """
     evaluation = evaluate_boxes(dataset, predictions)
     ap = summarize(evaluation)
     names = tuple(row.name for row in ap.per_class)
-    recommended = ap.metrics["F1_threshold"]
-    lowest = recommended if threshold is None else threshold
-    matching = read_matching(evaluation)
-    kept = list(boxes_by_image(dataset, predictions, lowest))
+    scored = score_detections(evaluation, ap.matching, names)
+    raw = measure_scores(scored, ap.metrics["F1_threshold"])
+    score_map = None if calibration is None else calibration.score_map
+    calibrated = (
+        None if calibration is None else measure_scores(scored.mapped(calibration.score_map), calibration.thresholds)
+    )
+    lowest = (calibrated or raw).thresholds if threshold is None else threshold
+    shown = shown_predictions(dataset, predictions, lowest, score_map)
+    images = list(boxes_by_image(dataset, shown))
     return Analysis(
         names,
         ap,
         pr_curves(evaluation, {row.name: row.num_boxes for row in ap.per_class}),
-        threshold_curves(matching, names, recommended, ap.metrics["F1"]),
-        confusion_matrix(kept, names, lowest),
-        calibrate(matching),
-        error_types(matching, list(boxes_by_image(dataset, predictions)), len(names)),
-        worst_images(kept),
+        raw,
+        calibration,
+        calibrated,
+        shown,
+        confusion_matrix(images, names, lowest),
+        error_types(ap.matching, list(boxes_by_image(dataset, predictions)), len(names)),
+        worst_images(images),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -53,7 +53,7 @@ class CocoAP:
 
     metrics: dict[str, float]
     per_class: list[ClassAP]
-    matching: Matching
+    matching: Matching = field(compare=False)
 
 
 def coco_ap(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], *, masks: bool = False) -> CocoAP:
@@ -106,7 +106,7 @@ def summarize(evaluation: COCOeval) -> CocoAP:
     """The numbers of what `evaluate_boxes` returned."""
     metrics = {name: float(value) for name, value in zip(_STAT_NAMES, _stats(evaluation), strict=True)}
     matching = read_matching(evaluation)
-    metrics["F1"], metrics["F1_threshold"] = _best_f1(matching)
+    metrics["F1"], metrics["F1_threshold"] = best_f1(matching)
     return CocoAP(metrics, _per_class(evaluation), matching)
 
 
@@ -120,7 +120,7 @@ def _stats(evaluation: COCOeval) -> list[float]:
     return [_mean(values) for values in (*precisions, *recalls)]
 
 
-def _best_f1(matching: Matching) -> tuple[float, float]:
+def best_f1(matching: Matching) -> tuple[float, float]:
     """Best F1 of all classes together at IoU 0.5, and the lowest score that is kept for it."""
     if not len(matching.objects):
         return -1.0, FALLBACK_THRESHOLD

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brs_detr.analysis.image_boxes import ImageBoxes
+from brs_detr.runtime.calibration import Thresholds
 
 IOU = 0.5
 
@@ -21,23 +22,23 @@ class ConfusionMatrix:
         names: the C classes.
         counts: int [C + 1, C + 1], rows are what is there, columns what was detected. The last row is background
             (detections of nothing), the last column what was missed.
-        threshold: lowest score that counted.
+        thresholds: lowest score that counted, of all classes or of each.
         iou: overlap from which a detection is of an object.
     """
 
     names: tuple[str, ...]
     counts: NDArray[np.int64]
-    threshold: float
+    thresholds: Thresholds
     iou: float = IOU
 
 
-def confusion_matrix(images: Iterable[ImageBoxes], names: tuple[str, ...], threshold: float) -> ConfusionMatrix:
+def confusion_matrix(images: Iterable[ImageBoxes], names: tuple[str, ...], thresholds: Thresholds) -> ConfusionMatrix:
     """Count pairs of a detection and an object, see `pair_boxes`.
 
     Args:
         images: with the detections that reach the threshold.
         names: of the classes, in the order of the category ids.
-        threshold: what it was.
+        thresholds: what it was, or that of each class.
     """
     background = len(names)
     counts = np.zeros((background + 1, background + 1), np.int64)
@@ -51,7 +52,7 @@ def confusion_matrix(images: Iterable[ImageBoxes], names: tuple[str, ...], thres
         is_missed = np.ones(len(image.objects), bool)
         is_missed[partner[is_paired]] = False
         counts[:, background] += np.bincount(image.object_classes[is_missed], minlength=background + 1)
-    return ConfusionMatrix(names, counts, threshold)
+    return ConfusionMatrix(names, counts, thresholds)
 
 
 def pair_boxes(image: ImageBoxes) -> NDArray[np.int64]:

@@ -37,20 +37,17 @@ class ImageBoxes:
     in_crowd: NDArray[np.bool_]
 
 
-def boxes_by_image(
-    dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], threshold: float = 0.0
-) -> Iterator[ImageBoxes]:
+def boxes_by_image(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]) -> Iterator[ImageBoxes]:
     """Every image of a data set.
 
     Args:
         dataset: COCO object that went through `brs_detr.data.cleaning.clean_annotations`.
         predictions: COCO results; those of unknown images or categories are left out.
-        threshold: detections with a lower score are left out.
     """
-    place_of = {category: place for place, category in enumerate(sorted(c["id"] for c in dataset["categories"]))}
+    place_of = places_of_categories(dataset)
     found: dict[Any, list[int]] = {}
     for number, prediction in enumerate(predictions):
-        if prediction["score"] >= threshold and prediction["category_id"] in place_of:
+        if prediction["category_id"] in place_of:
             found.setdefault(prediction["image_id"], []).append(number)
     truth: dict[Any, list[int]] = {}
     for number, annotation in enumerate(dataset["annotations"]):
@@ -58,6 +55,11 @@ def boxes_by_image(
     for image in dataset["images"]:
         detections = _best_of_each_class(found.get(image["id"], []), predictions)
         yield _image(image, detections, predictions, truth.get(image["id"], []), dataset["annotations"], place_of)
+
+
+def places_of_categories(dataset: Mapping[str, Any]) -> dict[int, int]:
+    """Place of each category id among those of the data set, sorted."""
+    return {category: place for place, category in enumerate(sorted(entry["id"] for entry in dataset["categories"]))}
 
 
 def _best_of_each_class(numbers: list[int], predictions: Sequence[Mapping[str, Any]]) -> list[int]:

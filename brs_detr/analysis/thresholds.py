@@ -46,8 +46,7 @@ def threshold_curves(
     """
     curves = f1_curves(matching.scores, matching.is_true, len(matching.objects))
     scores, precision, recall, f1 = (curve[::-1] for curve in curves)
-    kept = np.linspace(0, len(scores) - 1, min(MOST_POINTS, len(scores))).round().astype(int)
-    kept = np.union1d(kept, np.flatnonzero(scores == recommended))  # however many points are left out
+    kept = np.union1d(_spread(scores), np.flatnonzero(scores == recommended))  # however many points are left out
     per_class = {}
     for place, name in enumerate(class_names):
         of_class = matching.detection_classes == place
@@ -56,6 +55,15 @@ def threshold_curves(
             thresholds, _, _, class_f1 = f1_curves(matching.scores[of_class], matching.is_true[of_class], num_objects)
             per_class[name] = (float(thresholds[class_f1.argmax()]), float(class_f1.max()))
     return ThresholdCurves(scores[kept], precision[kept], recall[kept], f1[kept], recommended, best_f1, per_class)
+
+
+def _spread(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Places among ascending scores, at most `MOST_POINTS`: most scores may be small, and few of them high."""
+    if len(scores) <= MOST_POINTS:
+        return np.arange(len(scores))
+    evenly = np.linspace(0, len(scores) - 1, MOST_POINTS // 2).round().astype(np.int64)
+    by_score = np.searchsorted(scores, np.linspace(scores[0], scores[-1], MOST_POINTS // 2))
+    return np.union1d(evenly, by_score)
 
 
 def f1_curves(

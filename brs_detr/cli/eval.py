@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from brs_detr.cli.trust import trust_option
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from brs_detr.engine.checkpoints.checkpoint import Checkpoint
+    from brs_detr.engine.evaluate import Evaluation
 
 
 @click.command("eval", short_help="Measure the AP of a checkpoint.")
@@ -17,6 +24,7 @@ from brs_detr.cli.trust import trust_option
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Where to write. [default: eval_SPLIT in the run's folder]"
 )
+@click.option("--calibration", is_flag=True, help="Measure as well what scores mean, raw and calibrated.")
 @click.option("--device", help="cpu, cuda, cuda:1, ... [default: the GPU if there is one]")
 @trust_option
 def command(
@@ -25,20 +33,24 @@ def command(
     split: str | None,
     head: str | None,
     out: Path | None,
+    calibration: bool,
     device: str | None,
     trust_file: bool,
 ) -> None:
     """Measure COCO AP of CHECKPOINT, overall and by class.
 
     Writes metrics.json, predictions.json (COCO results) and pictures.jpg (truth beside detections). Several GPUs share
-    the images, where torchrun starts it.
+    the images, where torchrun starts it. --calibration adds calibration.json and calibration.png: how often detections
+    of a score are right, and what the threshold keeps.
 
     \b
     Examples:
       brs-detr eval work_dirs/traffic
       torchrun --nproc-per-node 8 -m brs_detr.cli eval work_dirs/traffic
       brs-detr eval best.pth --data traffic --split test --head atss
+      brs-detr eval work_dirs/traffic --calibration
     """
+    from brs_detr.engine.checkpoints.checkpoint import read_checkpoint
     from brs_detr.engine.console import make_console
     from brs_detr.engine.distributed import is_first
     from brs_detr.engine.evaluate import evaluate
@@ -47,7 +59,8 @@ def command(
     from brs_detr.report.table import ap_table
 
     console = make_console()
-    evaluation = evaluate(checkpoint, data, split, head=head, device=device, console=console, trust_file=trust_file)
+    content = read_checkpoint(checkpoint, trust_file)
+    evaluation = evaluate(content, data, split, head=head, device=device, console=console)
     if not is_first():
         return
     out = out or folder_of(checkpoint_file(checkpoint)) / "_".join(filter(None, ["eval", evaluation.split.name, head]))
@@ -57,4 +70,24 @@ def command(
     console.print(ap_table(class_rows(evaluation), overall))
     measured = {name: value for name, value in evaluation.metrics.items() if value >= 0}
     console.print("  ".join(f"{name} {value:.3f}" for name, value in measured.items()))
+    if calibration:
+        _measure_scores(evaluation, content, head, out, console)
     console.print(f"{evaluation.num_images} images in {evaluation.seconds:.1f} s. Written to {out}/")
+
+
+def _measure_scores(
+    evaluation: Evaluation, checkpoint: Checkpoint, head: str | None, out: Path, console: Console
+) -> None:
+    from brs_detr.engine.calibration_files import measure_calibration, write_calibration
+    from brs_detr.report.calibration_table import calibration_table
+
+    measured = measure_calibration(evaluation, checkpoint, head)
+    write_calibration(measured, evaluation, out)
+    console.print(calibration_table(measured.raw, measured.calibrated))
+    if measured.calibrated is None:
+        console.print(
+            f"Scores of the head {measured.head} are an order and no probabilities yet: "
+            f"brs-detr calibrate {checkpoint.path}{f' --head {head}' if head else ''}",
+            markup=False,
+            soft_wrap=True,
+        )

@@ -10,10 +10,12 @@ from rich.console import Console
 
 import brs_detr
 from brs_detr.analysis.analysis import Analysis, analyse
+from brs_detr.analysis.calibration_order import in_order_of
 from brs_detr.analysis.predictions import read_predictions
-from brs_detr.data.annotations import read_annotations
+from brs_detr.data.annotations import class_names_of, read_annotations
 from brs_detr.data.cleaning import clean_annotations
 from brs_detr.data.formats.coco_folder import CocoSplit
+from brs_detr.engine.checkpoints.checkpoint import read_checkpoint
 from brs_detr.engine.config_text import parse_config_text
 from brs_detr.engine.console import make_console
 from brs_detr.engine.run_folder import RunFolder
@@ -22,6 +24,7 @@ from brs_detr.engine.training.metrics_csv import read_rows
 from brs_detr.errors import UserError
 from brs_detr.report.run_page import RunReport, write_run_page
 from brs_detr.report.truth_pictures import TruthPicture, draw_truth
+from brs_detr.runtime.calibration import Calibration
 
 NUM_PICTURES = 6
 Part = TypeVar("Part")
@@ -78,7 +81,8 @@ def write_report(
     analysis, pictures = None, list[TruthPicture]()
     if detections is not None:
         dataset, _ = clean_annotations(read_annotations(detections.split.annotation_file), Path(split))
-        analysis = analyse(dataset, detections.predictions)
+        calibration = part(lambda: _calibration(folder, dataset, trust_file), None, "Raw scores only")
+        analysis = analyse(dataset, detections.predictions, calibration=calibration)
         pictures = part(lambda: _pictures(dataset, detections, analysis), [], "No pictures")
     report = RunReport(
         name=folder.path.resolve().name,
@@ -122,11 +126,22 @@ def _detections(
     return _Detections(evaluation.split, evaluation.predictions)
 
 
+def _calibration(folder: RunFolder, dataset: Mapping[str, Any], trust_file: bool) -> Calibration | None:
+    """What the scores of the best weights mean, with the classes in the order of the category ids."""
+    if not folder.best.exists():
+        return None
+    checkpoint = read_checkpoint(folder.best, trust_file, with_values=False)
+    calibration = checkpoint.calibration()
+    if calibration is None:
+        return None
+    names = class_names_of(dataset, "the data set")
+    return in_order_of(calibration, checkpoint.class_names, names)
+
+
 def _pictures(dataset: Mapping[str, Any], detections: _Detections, analysis: Analysis) -> list[TruthPicture]:
     images = {image["id"]: image for image in dataset["images"]}
-    kept = [entry for entry in detections.predictions if entry["score"] >= analysis.confusion.threshold]
     worst = [images[error.image_id] for error in analysis.worst_images[:NUM_PICTURES]]
-    return [draw_truth(dataset, kept, image, detections.split.image_dir) for image in worst]
+    return [draw_truth(dataset, analysis.shown, image, detections.split.image_dir) for image in worst]
 
 
 def _numbers(row: Mapping[str, str]) -> dict[str, Any]:

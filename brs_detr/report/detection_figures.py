@@ -6,16 +6,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from brs_detr.analysis.calibration import Calibration
 from brs_detr.analysis.confusion import ConfusionMatrix
 from brs_detr.analysis.error_types import ErrorType
 from brs_detr.analysis.pr_curves import PRCurve
+from brs_detr.analysis.reliability import Reliability
 from brs_detr.analysis.thresholds import ThresholdCurves
+from brs_detr.printable import short_name
 from brs_detr.report.figure import GRID, INK, colour_of, new_figure, style_axes
+from brs_detr.report.threshold_text import threshold_text
+from brs_detr.runtime.calibration import Thresholds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST_CURVES = 8
@@ -35,18 +39,17 @@ def pr_figure(curves: Sequence[PRCurve]) -> Figure:
     return figure
 
 
-def threshold_figure(curves: ThresholdCurves) -> Figure:
-    """Precision, recall and F1 against the lowest score that is kept, and where F1 is best."""
+def threshold_figure(curves: ThresholdCurves, thresholds: Thresholds) -> Figure:
+    """Precision, recall and F1 against the lowest score that is kept, and the one that is used, where it is one."""
     figure = new_figure(6.4, 4.2)
     axes = figure.subplots()
     for place, (name, values) in enumerate(
         (("precision", curves.precision), ("recall", curves.recall), ("F1", curves.f1))
     ):
         axes.plot(curves.scores, values, color=colour_of(place), linewidth=2.2 if name == "F1" else 1.4, label=name)
-    axes.axvline(curves.recommended, color=INK, linewidth=1, linestyle=(0, (3, 3)))
-    axes.annotate(
-        f" {curves.recommended:.3f}", (curves.recommended, 1.0), color=INK, fontsize=9, va="top", annotation_clip=False
-    )
+    if not isinstance(thresholds, tuple):
+        axes.axvline(thresholds, color=INK, linewidth=1, linestyle=(0, (3, 3)))
+        axes.annotate(f" {thresholds:.3f}", (thresholds, 1.0), color=INK, fontsize=9, va="top", annotation_clip=False)
     style_axes(axes, "what a threshold does", "lowest score to keep")
     axes.set(xlim=(0, _upper(curves)), ylim=(0, 1.02))
     axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="lower right")
@@ -71,7 +74,9 @@ def confusion_figure(confusion: ConfusionMatrix) -> Figure:
 
     colours = LinearSegmentedColormap.from_list("share", ["#ffffff00", colour_of(1)])
     axes.imshow(shares, cmap=colours, vmin=0, vmax=1, aspect="auto")
-    style_axes(axes, f"score at least {confusion.threshold:.3f}, IoU {confusion.iou:g}", "detected as", "is")
+    style_axes(
+        axes, f"score at least {threshold_text(confusion.thresholds)}, IoU {confusion.iou:g}", "detected as", "is"
+    )
     axes.grid(visible=False)
     if size - 1 <= MOST_CELLS:
         axes.set_xticks(range(size), [*confusion.names, "missed"], rotation=45, ha="right", rotation_mode="anchor")
@@ -81,20 +86,64 @@ def confusion_figure(confusion: ConfusionMatrix) -> Figure:
     return figure
 
 
-def calibration_figure(calibration: Calibration) -> Figure:
-    """Share of right detections against their mean score; the area of a dot is their number."""
-    figure = new_figure(4.8, 4.2)
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color=GRID, linewidth=1.5)
-    counts = calibration.counts
-    is_filled = counts > 0
-    areas = 20 + 300 * counts[is_filled] / max(int(counts.max()), 1)
-    points = calibration.mean_score[is_filled], calibration.precision[is_filled]
-    axes.plot(*points, color=colour_of(1), linewidth=1.2)
-    axes.scatter(*points, s=areas, color=colour_of(1), alpha=0.6)
-    style_axes(axes, "is a score a probability?", "mean score", "share that is right")
-    axes.set(xlim=(0, calibration.edges[-1]), ylim=(0, 1.02))
+def reliability_figure(raw: Reliability, calibrated: Reliability | None = None) -> Figure:
+    """Share of right detections against their mean score, before and after calibration.
+
+    The area of a dot is the number of its detections, the line through it where the share lies by 95 %.
+    """
+    parts = [("raw scores", raw), *([("calibrated scores", calibrated)] if calibrated else [])]
+    figure = new_figure(0.4 + 4.4 * len(parts), 4.2)
+    panels = figure.subplots(1, len(parts), squeeze=False)[0]
+    for place, (axes, (title, part)) in enumerate(zip(panels, parts, strict=True)):
+        axes.plot([0, 1], [0, 1], color=GRID, linewidth=1.5)
+        _draw_reliability(axes, part, colour_of(place), 300)
+        style_axes(axes, title, "mean score", "" if place else "share that is right")
+        axes.set(xlim=(0, 1.02 * part.edges[-1]), ylim=(0, 1.02))
     return figure
+
+
+def class_reliability_figure(raw: Mapping[str, Reliability], calibrated: Mapping[str, Reliability]) -> Figure:
+    """The same of each class, raw and calibrated in one panel.
+
+    Args:
+        raw: by class name, the classes to show.
+        calibrated: likewise.
+    """
+    columns = min(4, len(raw))
+    rows = -(-len(raw) // columns)
+    figure = new_figure(2.5 * columns + 0.3, 2.4 * rows + 0.4)
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for axes, name in zip(panels, raw, strict=False):
+        axes.plot([0, 1], [0, 1], color=GRID, linewidth=1.5)
+        _draw_reliability(axes, raw[name], colour_of(0), 80, "raw")
+        _draw_reliability(axes, calibrated[name], colour_of(1), 80, "calibrated")
+        style_axes(axes, "")
+        axes.set_title(short_name(name, 24), loc="left", color=INK, fontsize=9, parse_math=False)
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+    for above, axes in zip(panels[len(raw) - columns :], panels[len(raw) :], strict=False):
+        above.tick_params(labelbottom=True)
+        axes.set_visible(False)
+    panels[0].legend(frameon=False, labelcolor=INK, fontsize=7, loc="upper left", markerscale=0.6)
+    figure.supxlabel("mean score", color=INK, fontsize=9)
+    figure.supylabel("share that is right", color=INK, fontsize=9)
+    return figure
+
+
+def _draw_reliability(axes: Axes, part: Reliability, colour: str, largest: float, label: str = "") -> None:
+    is_filled = part.counts > 0
+    x, y = part.mean_score[is_filled], part.precision[is_filled]
+    counts = part.counts[is_filled]
+    axes.vlines(x, part.lowest[is_filled], part.highest[is_filled], color=colour, linewidth=1, alpha=0.5)
+    axes.plot(x, y, color=colour, linewidth=1.2)
+    axes.scatter(
+        x,
+        y,
+        s=largest / 15 + largest * counts / max(int(counts.max(initial=0)), 1),
+        color=colour,
+        alpha=0.6,
+        label=label,
+        linewidth=0,
+    )
 
 
 def error_figure(errors: Sequence[ErrorType]) -> Figure:

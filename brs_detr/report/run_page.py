@@ -7,17 +7,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from brs_detr.analysis.score_measures import MEASURES
 from brs_detr.report.detection_figures import (
-    calibration_figure,
+    class_reliability_figure,
     confusion_figure,
     error_figure,
     pr_figure,
+    reliability_figure,
     threshold_figure,
 )
 from brs_detr.report.figure import inline_svg
 from brs_detr.report.page import write_page
+from brs_detr.report.threshold_text import threshold_text
 from brs_detr.report.training_figures import learning_rate_figure, loss_figure, metric_figure
 from brs_detr.report.truth_pictures import TruthPicture
+from brs_detr.runtime.calibration import Thresholds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from brs_detr.analysis.error_types import ErrorType
 
 MOST_OPEN_CLASSES = 20  # more are folded away
+MOST_CLASS_FIGURES = 12
 
 ADVICE = {
     "class": "See in the confusion matrix which classes are taken for each other. Clearer rules for labelling them, or "
@@ -95,6 +100,8 @@ def write_run_page(report: RunReport, page: Path, pictures: Path) -> Path:
         figures=shown,
         advice=_advice(report.analysis),
         duration=_duration(report.record.get("seconds")),
+        measures=MEASURES,
+        threshold_text=threshold_text,
         most_open_classes=MOST_OPEN_CLASSES,
     )
     return page
@@ -118,11 +125,36 @@ def _figures(report: RunReport) -> Iterator[tuple[str, Figure, str]]:
         pr_figure(analysis.pr_curves),
         "How many of the detections are right, by how much is found.",
     )
-    if len(analysis.thresholds.scores):
-        yield "threshold", threshold_figure(analysis.thresholds), "The dotted line is the recommended threshold."
+    scores = analysis.scores
+    if len(scores.curves.scores):
+        yield "threshold", threshold_figure(scores.curves, scores.thresholds), _threshold_caption(scores.thresholds)
     yield "confusion", confusion_figure(analysis.confusion), "Rows: what is there. Columns: what it was taken for."
-    yield "calibration", calibration_figure(analysis.calibration), "On the line a score would be a probability."
+    calibrated = analysis.calibrated
+    yield (
+        "calibration",
+        reliability_figure(analysis.raw.reliability, calibrated.reliability if calibrated else None),
+        "On the diagonal a score is a probability. The larger a dot, the more detections; the line through it is where "
+        "the share lies by 95 %.",
+    )
+    names = _classes_to_draw(analysis)
+    if calibrated and len(names) > 1:
+        raw, mapped = ({name: part.reliability_of[name] for name in names} for part in (analysis.raw, calibrated))
+        which = f" The {len(names)} classes with the most objects." if len(names) < len(analysis.class_names) else ""
+        yield "calibration_by_class", class_reliability_figure(raw, mapped), f"The same for each class.{which}"
     yield "errors", error_figure(analysis.error_types), "How much AP50 would rise if one kind of error were mended."
+
+
+def _threshold_caption(thresholds: Thresholds) -> str:
+    if isinstance(thresholds, tuple):
+        return "All classes together. In use is a threshold for each class."
+    return "All classes together. The dotted line is the threshold in use."
+
+
+def _classes_to_draw(analysis: Analysis) -> list[str]:
+    """Those with detections that have the most objects, in their own order."""
+    rows = {name: row for name, row in analysis.raw.per_class.items() if row["detections"]}
+    most = sorted(rows, key=lambda name: -rows[name]["objects"])[:MOST_CLASS_FIGURES]
+    return [name for name in rows if name in most]
 
 
 def _advice(analysis: Analysis | None) -> list[tuple[ErrorType, str]]:

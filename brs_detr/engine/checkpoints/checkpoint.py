@@ -67,19 +67,21 @@ class Checkpoint:
         return float((self.meta.get("metrics") or {}).get("coco/F1_threshold", FALLBACK_THRESHOLD))
 
 
-def read_checkpoint(path: str | Path, trust_file: bool = False) -> Checkpoint:
+def read_checkpoint(path: str | Path, trust_file: bool = False, *, with_values: bool = True) -> Checkpoint:
     """Read a checkpoint file. The pickle inside may hold tensors and plain values, nothing that runs code.
 
     Args:
         path: folder of a run (its best checkpoint is read), any checkpoint that mmengine saved, or a `.safetensors`
             file that `brs-detr export` wrote.
         trust_file: run the code that a pickle asks for.
+        with_values: read the weights of a pickle; without them they have shape and dtype only.
 
     Raises:
         UserError: the file is missing, is no checkpoint, asks for code to be run, or has no config or class names.
     """
     path = checkpoint_file(path)
-    content = read_safetensors(path) if path.suffix == ".safetensors" else load_plain(path, trust_file)
+    is_safetensors = path.suffix == ".safetensors"
+    content = read_safetensors(path) if is_safetensors else load_plain(path, trust_file, with_values=with_values)
     meta = content.get("meta") if isinstance(content, dict) else None
     if not isinstance(meta, dict) or "state_dict" not in content:
         raise UserError(f"{path} is not a checkpoint of this package.", "Give best.pth or last.pth of a training run.")

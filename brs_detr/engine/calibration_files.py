@@ -1,0 +1,89 @@
+"""Measure what the scores of an evaluation are worth, and write it down."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brs_detr.analysis.calibration_order import in_order_of
+from brs_detr.analysis.coco_ap import evaluate_boxes
+from brs_detr.analysis.lvis_ap import federated, is_federated
+from brs_detr.analysis.matching import read_matching
+from brs_detr.analysis.score_measures import ScoreMeasures, measure_scores, score_detections
+from brs_detr.data.annotations import class_names_of, read_annotations
+from brs_detr.data.cleaning import clean_annotations
+from brs_detr.engine.checkpoints.checkpoint import Checkpoint
+from brs_detr.engine.evaluate import Evaluation
+from brs_detr.report.detection_figures import reliability_figure
+from brs_detr.runtime.calibration import Calibration
+
+
+@dataclass(frozen=True)
+class MeasuredScores:
+    """What the scores of a head are worth on a split.
+
+    Args:
+        head: of the checkpoint.
+        raw: shown from the threshold that its training suggests.
+        calibration: with the classes in the order of the category ids, where the checkpoint has one of the head.
+        calibrated: shown from its thresholds.
+    """
+
+    head: str
+    raw: ScoreMeasures
+    calibration: Calibration | None = None
+    calibrated: ScoreMeasures | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        record: dict[str, Any] = {"head": self.head, "raw": self.raw.to_json()}
+        if self.calibration is None or self.calibrated is None:
+            return record
+        map_facts = {key: getattr(self.calibration, key) for key in ("kind", "num_images", "goal")}
+        return {**record, "map": map_facts, "calibrated": self.calibrated.to_json()}
+
+
+def measure_calibration(evaluation: Evaluation, checkpoint: Checkpoint, head: str | None = None) -> MeasuredScores:
+    """Measure scores before and after the map that the checkpoint has for the head.
+
+    Args:
+        evaluation: of the checkpoint, with raw scores.
+        checkpoint: what was evaluated.
+        head: that was evaluated; by default the one that its config names.
+    """
+    file = evaluation.split.annotation_file
+    dataset, _ = clean_annotations(read_annotations(file), file)
+    predictions: Any = evaluation.predictions
+    if is_federated(dataset):
+        dataset, predictions = federated(dataset, predictions)
+    matched = evaluate_boxes(dataset, predictions)
+    names = class_names_of(dataset, file)
+    scored = score_detections(matched, read_matching(matched), names)
+    raw = measure_scores(scored, checkpoint.thresholds(head, raw_scores=True))
+    stored = checkpoint.calibration(head)
+    if stored is None:
+        return MeasuredScores(head or checkpoint.head, raw)
+    calibration = in_order_of(stored, checkpoint.class_names, names)
+    calibrated = measure_scores(scored.mapped(calibration.score_map), calibration.thresholds)
+    return MeasuredScores(head or checkpoint.head, raw, calibration, calibrated)
+
+
+def write_calibration(measured: MeasuredScores, evaluation: Evaluation, folder: Path) -> None:
+    """Write `calibration.json` and `calibration.png`: reliability before and after.
+
+    Args:
+        measured: from `measure_calibration`.
+        evaluation: that it was measured on.
+        folder: made when it does not exist; files of these names are replaced.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {
+        "annotation_file": str(evaluation.split.annotation_file),
+        "num_images": evaluation.num_images,
+        **measured.to_json(),
+    }
+    (folder / "calibration.json").write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    calibrated = None if measured.calibrated is None else measured.calibrated.reliability
+    reliability_figure(measured.raw.reliability, calibrated).savefig(folder / "calibration.png")
