@@ -13,6 +13,8 @@ from rich.console import Console
 from brs_detr.data.synthetic.shapes import make_shapes
 from brs_detr.engine.config import configs_dir
 from brs_detr.engine.training.train import TrainedRun, train
+from brs_detr.runtime.calibration import Calibration, Thresholds
+from brs_detr.runtime.score_map import ScoreMap
 
 TINY_CONFIG = """\
 '''A detector for tests.'''
@@ -95,6 +97,18 @@ def tiny_plain_config(tiny_config: Path) -> Path:
     path = tiny_config.with_name("tiny_plain.py")
     path.write_text(TINY_CONFIG.format(base=base.as_posix()))
     return path
+
+
+def calibrate_file(path: Path, head: str = "query", thresholds: Thresholds = 0.5) -> Calibration:
+    """Give a checkpoint a made-up calibration, in place: classes differ in slope and offset."""
+    content = torch.load(path, weights_only=True)
+    num_classes = len(content["meta"]["dataset_meta"]["classes"])
+    slopes, offsets = [1 + label / 4 for label in range(num_classes)], [4 - label / 2 for label in range(num_classes)]
+    score_map = ScoreMap.lines(slopes, offsets)
+    calibration = Calibration(score_map, "Platt", 31, (9,) * num_classes, thresholds)
+    content["meta"]["calibrations"] = {head: calibration.to_json()}
+    torch.save(content, path)
+    return calibration
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -11,8 +11,7 @@ from brs_detr.analysis.error_types import ErrorType
 from brs_detr.analysis.pr_curves import PRCurve
 from brs_detr.analysis.reliability import Reliability
 from brs_detr.analysis.thresholds import ThresholdCurves
-from brs_detr.printable import short_name
-from brs_detr.report.figure import GRID, INK, colour_of, new_figure, style_axes
+from brs_detr.report.figure import GRID, INK, colour_of, drawn_name, new_figure, style_axes
 from brs_detr.report.threshold_text import threshold_text
 from brs_detr.runtime.calibration import Thresholds
 
@@ -31,7 +30,7 @@ def pr_figure(curves: Sequence[PRCurve]) -> Figure:
     figure = new_figure(6.4, 4.2)
     axes = figure.subplots()
     for place, curve in enumerate(curves[1 : MOST_CURVES + 1]):
-        axes.plot(curve.recall, curve.precision50, color=colour_of(place), linewidth=1.2, label=curve.name)
+        axes.plot(curve.recall, curve.precision50, color=colour_of(place), linewidth=1.2, label=drawn_name(curve.name))
     axes.plot(curves[0].recall, curves[0].precision50, color=INK, linewidth=2.4, label="all classes")
     style_axes(axes, "precision by recall, IoU 0.5", "recall", "precision")
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
@@ -79,8 +78,9 @@ def confusion_figure(confusion: ConfusionMatrix) -> Figure:
     )
     axes.grid(visible=False)
     if size - 1 <= MOST_CELLS:
-        axes.set_xticks(range(size), [*confusion.names, "missed"], rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(size), [*confusion.names, "nothing"])
+        names = [drawn_name(name) for name in confusion.names]
+        axes.set_xticks(range(size), [*names, "missed"], rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(size), [*names, "nothing"])
         for row, column in zip(*np.nonzero(confusion.counts), strict=True):
             axes.text(column, row, str(confusion.counts[row, column]), ha="center", va="center", color=INK, fontsize=8)
     return figure
@@ -118,7 +118,7 @@ def class_reliability_figure(raw: Mapping[str, Reliability], calibrated: Mapping
         _draw_reliability(axes, raw[name], colour_of(0), 80, "raw")
         _draw_reliability(axes, calibrated[name], colour_of(1), 80, "calibrated")
         style_axes(axes, "")
-        axes.set_title(short_name(name, 24), loc="left", color=INK, fontsize=9, parse_math=False)
+        axes.set_title(drawn_name(name, 24), loc="left", color=INK, fontsize=9)
         axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
     for above, axes in zip(panels[len(raw) - columns :], panels[len(raw) :], strict=False):
         above.tick_params(labelbottom=True)

@@ -6,6 +6,7 @@ import io
 import re
 from typing import TYPE_CHECKING
 
+from brs_detr.printable import LONGEST_NAME, short_name
 from brs_detr.runtime.palette import class_colour
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ def style_axes(axes: Axes, title: str, x_label: str = "", y_label: str = "") -> 
 def colour_of(label: int) -> str:
     """Colour of a class as matplotlib and CSS write it."""
     return "#{:02x}{:02x}{:02x}".format(*class_colour(label))
+
+
+def drawn_name(name: str, longest: int = LONGEST_NAME) -> str:
+    """A name as matplotlib draws it letter by letter: between dollar signs it would read a formula."""
+    return short_name(name, longest).replace("$", r"\$")
 
 
 def inline_svg(figure: Figure, description: str) -> Markup:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from tiny_runs import calibrate_file
 
 from brs_detr.engine import report
 from brs_detr.engine.report import report_after_training, write_report
@@ -51,6 +52,7 @@ def test_everything_is_on_the_page(run: RunFolder) -> None:
         (lambda run: run.predictions.write_text('[{"image_id": 1, "score": NaN}]'), "entry 0 is no detection"),
         (lambda run: run.record.write_text('{"seed": 1, "splits": {"val": [1]}}'), "No record of the run"),
         (lambda run: [run.predictions.unlink(), run.best.unlink()], "never evaluated"),
+        (lambda run: run.best.write_bytes(b"garbage"), "Raw scores only: "),
     ],
 )
 def test_what_is_missing_is_said(run: RunFolder, broken, sentence: str) -> None:
@@ -58,6 +60,34 @@ def test_what_is_missing_is_said(run: RunFolder, broken, sentence: str) -> None:
     text = write_report(run.path, console=QUIET).read_text()
     assert sentence in text
     assert "<h2>How it was made</h2>" in text
+
+
+def test_a_calibrated_run_is_shown_as_it_predicts(run: RunFolder) -> None:
+    raw = write_report(run.path, console=QUIET).read_text()
+    calibrate_file(run.best)
+    text = write_report(run.path, console=QUIET).read_text()
+    assert "brs-detr calibrate" in raw and "brs-detr calibrate" not in text
+    assert "--threshold 0.500" in text and "on the right what scores at least 0.500" in text
+    assert "was learnt from 31 images" in text and 'class="notice"' not in text
+    average_precision = "</b><span>AP on val"
+    assert raw.split(average_precision)[0][-5:] == text.split(average_precision)[0][-5:]
+
+
+def test_a_calibration_of_another_head_says_nothing_of_these_scores(run: RunFolder) -> None:
+    calibrate_file(run.best, head="atss")
+    assert "brs-detr calibrate" in write_report(run.path, console=QUIET).read_text()
+
+
+def test_data_whose_classes_were_renamed_have_raw_scores_only(run: RunFolder, tmp_path: Path) -> None:
+    calibrate_file(run.best)
+    record = json.loads(run.record.read_text())
+    renamed = Path(record["splits"]["val"]["annotation_file"]).read_text().replace('"star"', '"moon"')
+    (tmp_path / "val.json").write_text(renamed)
+    record["splits"]["val"]["annotation_file"] = str(tmp_path / "val.json")
+    run.record.write_text(json.dumps(record))
+    text = write_report(run.path, console=QUIET).read_text()
+    assert "Raw scores only: " in text and "only one knows moon, star" in text
+    assert "Precision by class and size" in text
 
 
 def test_images_that_are_gone(run: RunFolder, shapes: Path, tmp_path: Path) -> None:

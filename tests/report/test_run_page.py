@@ -11,6 +11,8 @@ from PIL import Image
 from brs_detr.analysis.analysis import Analysis, analyse
 from brs_detr.report.run_page import RunReport, write_run_page
 from brs_detr.report.truth_pictures import draw_truth
+from brs_detr.runtime.calibration import Calibration
+from brs_detr.runtime.score_map import ScoreMap
 
 EVIL = '<b>&"'
 
@@ -74,6 +76,41 @@ def test_nothing_was_detected(tmp_path: Path) -> None:
     analysis: Analysis = analyse(dataset, [])
     text = write_run_page(RunReport("x", "x", analysis=analysis), tmp_path / "a.html", tmp_path / "a").read_text()
     assert "Missed:" in text
+
+
+def test_scores_without_a_meaning(report: RunReport, tmp_path: Path) -> None:
+    text = write_run_page(report, tmp_path / "report.html", tmp_path / "report").read_text()
+    assert "brs-detr calibrate runs/" in text and "recommended threshold" in text
+    assert f"--threshold {report.analysis.ap.metrics['F1_threshold']:.3f}" in text
+    assert not (tmp_path / "report" / "calibration_by_class.png").exists()
+
+
+@pytest.mark.parametrize("thresholds", [0.5, (0.5, 0.25, 0.6, 0.5)])
+def test_scores_with_a_meaning(thresholds: float | tuple[float, ...], tmp_path: Path) -> None:
+    dataset, predictions = random_case(3)
+    dataset["categories"][0]["name"] = r"$\evil{$ <b>"
+    score_map = ScoreMap.lines([0.5, 1, 2, 1], [0.1, 0.2, 0.3, 0.4])
+    calibration = Calibration(score_map, "Platt", 31, (9,) * 4, thresholds, "" if thresholds == 0.5 else "best F1")
+    analysis = analyse(dataset, predictions, calibration=calibration)
+    text = write_run_page(RunReport("x", "runs/x", analysis=analysis), tmp_path / "a.html", tmp_path / "a").read_text()
+    assert "brs-detr calibrate" not in text and "lowest score shown" in text
+    assert "(Platt) was learnt from 31 images" in text
+    assert {"calibration.png", "calibration_by_class.png"} <= {path.name for path in (tmp_path / "a").iterdir()}
+    overall = analysis.calibrated.overall
+    assert f"{overall['LaECE_0']:.3f}" in text and f"{analysis.raw.overall['LaECE_0']:.3f}" in text
+    if thresholds == 0.5:
+        assert "--threshold 0.500" in text and "what scores at least 0.500" in text
+    else:
+        assert "--threshold" not in text and "by class</b>" in text
+        assert "at least 0.250 to 0.600, by class (best F1)" in text
+
+
+def test_a_few_of_many_classes_are_drawn(tmp_path: Path) -> None:
+    dataset, predictions = random_case(1, num_images=60, num_classes=21)
+    calibration = Calibration(ScoreMap.lines([1] * 21, [0] * 21), "Platt", 31, (9,) * 21)
+    report = RunReport("x", "x", analysis=analyse(dataset, predictions, calibration=calibration))
+    text = write_run_page(report, tmp_path / "report.html", tmp_path / "report").read_text()
+    assert "The 12 classes with the most objects." in text and "<summary>Scores of 21 classes</summary>" in text
 
 
 @pytest.mark.browser
