@@ -111,6 +111,13 @@ def calibrate_file(path: Path, head: str = "query", thresholds: Thresholds = 0.5
     return calibration
 
 
+def uncalibrate_file(path: Path) -> None:
+    """Let a checkpoint be as those before there were calibrations."""
+    content = torch.load(path, weights_only=True)
+    content["meta"].pop("calibrations", None)
+    torch.save(content, path)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
     """Models this small are several times slower on several threads, more so beside other work.

@@ -30,6 +30,7 @@ COMMANDS = (
     "report",
     "replay",
     "eval",
+    "calibrate",
     "predict",
     "export",
     "serve",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from brs_detr.data.annotations import read_class_names
 from brs_detr.data.formats.coco_folder import CocoSplit
 from brs_detr.engine.bars import track
 from brs_detr.engine.checkpoints.checkpoint import Checkpoint, build_model, read_checkpoint
+from brs_detr.engine.checkpoints.score_cut import warn_of_cut
 from brs_detr.engine.console import make_console
 from brs_detr.engine.distributed import from_first, is_launched, join_processes
 from brs_detr.engine.folder_data import check_data, open_split, split_of, use_split
@@ -95,16 +97,24 @@ def evaluate(
     else:
         chosen = open_any_split(data, split, console) if data is not None else _trained_split(content.config, split)
     require_same_classes(chosen, content.class_names)
-    use_split(content.config, "test", chosen, content.class_names)
+    config = copy.deepcopy(content.config)
+    use_split(config, "test", chosen, content.class_names)
     if data is None:
-        check_data(content.config, ("test",), console)
-    join_processes(content.config)
+        check_data(config, ("test",), console)
+    if content.left_out_cut:
+        console.print(
+            f"{content.path} wants no score below {content.left_out_cut:g}; after a ranking loss that has no meaning. "
+            "All scores are measured."
+        )
+    join_processes(config)
     model = build_model(content, device, head=head, raw_scores=raw_scores)
     started = time.perf_counter()
-    metric = _measure(model, content.config, content.class_names, console)
+    metric = _measure(model, config, content.class_names, console)
     seconds = time.perf_counter() - started
     result = from_first(metric.result)
     assert result is not None
+    if warning := warn_of_cut(config.model, result.metrics["F1_threshold"]):
+        console.print(warning)
     return Evaluation(
         metrics=result.metrics,
         per_class=result.per_class,

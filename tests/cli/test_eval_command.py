@@ -7,7 +7,7 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 from PIL import Image
-from tiny_runs import calibrate_file
+from tiny_runs import calibrate_file, uncalibrate_file
 
 from brs_detr.cli import main
 from brs_detr.engine.training.train import TrainedRun
@@ -27,10 +27,11 @@ def test_table_and_files(trained: TrainedRun, shapes: Path, tmp_path: Path) -> N
 
 
 def test_scores_of_a_checkpoint_that_has_no_calibration(trained: TrainedRun, shapes: Path, tmp_path: Path) -> None:
-    arguments = ("--data", shapes, "--calibration", "--out", tmp_path, "--device", "cpu")
-    result = invoke(trained.best_checkpoint, *arguments)
+    path = Path(shutil.copy(trained.best_checkpoint, tmp_path))
+    uncalibrate_file(path)
+    result = invoke(path, "--data", shapes, "--calibration", "--out", tmp_path, "--device", "cpu")
     assert result.exit_code == 0, result.output
-    assert f"brs-detr calibrate {trained.best_checkpoint}" in result.stdout
+    assert f"brs-detr calibrate {path}" in result.stdout
     assert "LaECE_0, all detections" in result.stdout and "calibrated" not in result.stdout
     record = json.loads((tmp_path / "calibration.json").read_text())
     assert record["head"] == "query" and "calibrated" not in record

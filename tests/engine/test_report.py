@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tiny_runs import calibrate_file
+from tiny_runs import calibrate_file, uncalibrate_file
 
 from brs_detr.engine import report
 from brs_detr.engine.report import report_after_training, write_report
@@ -63,6 +63,7 @@ def test_what_is_missing_is_said(run: RunFolder, broken, sentence: str) -> None:
 
 
 def test_a_calibrated_run_is_shown_as_it_predicts(run: RunFolder) -> None:
+    uncalibrate_file(run.best)
     raw = write_report(run.path, console=QUIET).read_text()
     calibrate_file(run.best)
     text = write_report(run.path, console=QUIET).read_text()

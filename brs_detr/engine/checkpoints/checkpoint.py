@@ -10,6 +10,7 @@ from brs_detr.analysis.coco_ap import FALLBACK_THRESHOLD
 from brs_detr.engine.checkpoints.checkpoint_meta import CALIBRATIONS, class_names_of
 from brs_detr.engine.checkpoints.plain_file import load_plain
 from brs_detr.engine.checkpoints.safetensors_checkpoint import read_safetensors
+from brs_detr.engine.checkpoints.score_cut import leave_out_cuts
 from brs_detr.engine.checkpoints.stored_config import read_stored_config
 from brs_detr.engine.checkpoints.stored_model import build_stored_model
 from brs_detr.engine.run_folder import checkpoint_file
@@ -27,13 +28,23 @@ ONLY_HEAD = "detector"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What `train` leaves: everything needed to predict, and where it came from."""
+    """What `train` leaves: everything needed to predict, and where it came from.
+
+    Args:
+        path: the file.
+        config: of the model, how images are prepared for it, and where its data lie.
+        class_names: the place in it is the label.
+        state_dict: weights by name.
+        meta: everything else that the file says.
+        left_out_cut: lowest score that the file wanted kept of heads with ranking losses; 0 for every score.
+    """
 
     path: Path
     config: Config
     class_names: tuple[str, ...]
     state_dict: dict[str, Tensor]
     meta: dict[str, Any]
+    left_out_cut: float = 0.0
 
     @property
     def pipeline(self) -> list[dict[str, Any]]:
@@ -50,8 +61,7 @@ class Checkpoint:
     @property
     def head(self) -> str:
         """The head that its config names: `query`, `roi` or `atss`; `detector` of a model that has one only."""
-        model = self.config.model
-        return str(model.get("eval_head", "query")) if "query_head" in model else ONLY_HEAD
+        return head_of(self.config)
 
     def calibration(self, head: str | None = None) -> Calibration | None:
         """What the scores of a head mean, where that was measured; by default of the one that the config names."""
@@ -65,6 +75,12 @@ class Checkpoint:
         if calibration is not None:
             return calibration.thresholds
         return float((self.meta.get("metrics") or {}).get("coco/F1_threshold", FALLBACK_THRESHOLD))
+
+
+def head_of(config: Config) -> str:
+    """The head that the model of a config predicts with; `detector` where it has one only."""
+    model = config.model
+    return str(model.get("eval_head", "query")) if "query_head" in model else ONLY_HEAD
 
 
 def read_checkpoint(path: str | Path, trust_file: bool = False, *, with_values: bool = True) -> Checkpoint:
@@ -88,7 +104,8 @@ def read_checkpoint(path: str | Path, trust_file: bool = False, *, with_values: 
     class_names = class_names_of(meta, path)
     _require_tensors(content["state_dict"], path)
     config = read_stored_config(meta["cfg"], str(path), trust_file)
-    return Checkpoint(path, config, class_names, content["state_dict"], meta)
+    cut = leave_out_cuts(config.model)
+    return Checkpoint(path, config, class_names, content["state_dict"], meta, cut)
 
 
 def _require_tensors(state_dict: Any, path: Path) -> None:

@@ -18,10 +18,15 @@ from mmengine.runner import Runner
 from torch import nn
 
 import brs_detr
+from brs_detr.engine.checkpoints.checkpoint import head_of
+from brs_detr.engine.checkpoints.checkpoint_meta import CALIBRATIONS
+from brs_detr.engine.coco_metric import CocoAPMetric
+from brs_detr.engine.learn_calibration import learn_calibration
 from brs_detr.engine.run_folder import RunFolder, write_whole
 from brs_detr.errors import UserError
 from brs_detr.heads.ranking import RankingLossMixin
 from brs_detr.heads.ranking_memory import RankingMemory
+from brs_detr.runtime.calibration import Calibration
 
 MEMORIES = "ranking_memories"
 """Key of what the ranking losses of each process remember of earlier batches, in the metadata of `last.pth`."""
@@ -34,7 +39,7 @@ class KeepLastAndBest(Hook):
     `last.pth` holds optimizer and schedules too; the one before it stays as `previous.pth`. `best.pth` holds the
     weights that were evaluated (their moving mean, where the run keeps one), class names, config and metrics, all plain
     values, so that it is small and can be read without running code. What the best weights found goes to
-    `predictions.json`. Files appear complete or not at all.
+    `predictions.json`, and what their scores mean into `best.pth`. Files appear complete or not at all.
 
     Args:
         monitor: the metric to keep the best of; larger is better.
@@ -111,12 +116,16 @@ class KeepLastAndBest(Hook):
         partial = folder.best.with_name(f".{folder.best.name}.partial")
         torch.save({"meta": self._meta(runner, metrics), "state_dict": weights}, partial)
         partial.replace(folder.best)
-        write_whole(folder.predictions, json.dumps(_predictions(runner), separators=(",", ":")) + "\n")
+        predictions = getattr(_coco_metric(runner), "predictions", [])
+        write_whole(folder.predictions, json.dumps(predictions, separators=(",", ":")) + "\n")
 
     def _meta(self, runner: Runner, metrics: dict[str, float]) -> dict[str, Any]:
+        class_names = tuple(runner.train_dataloader.dataset.metainfo["classes"])
+        calibration = _calibration(runner, class_names)
         return {
+            **({CALIBRATIONS: {head_of(runner.cfg): calibration.to_json()}} if calibration else {}),
             "cfg": runner.cfg.pretty_text,
-            "dataset_meta": {"classes": list(runner.train_dataloader.dataset.metainfo["classes"])},
+            "dataset_meta": {"classes": list(class_names)},
             "epoch": runner.epoch,
             "iter": runner.iter,
             "seed": runner.seed,
@@ -167,7 +176,16 @@ def _give_second_name(path: Path, second: Path) -> None:
     partial.replace(second)
 
 
-def _predictions(runner: Runner) -> list[dict[str, Any]]:
-    """COCO results of the evaluation that has just ended; none where the metric keeps none."""
+def _coco_metric(runner: Runner) -> CocoAPMetric | None:
+    """What has just been evaluated with; none where that is a metric of somebody else."""
     metrics = runner.val_loop.evaluator.metrics
-    return next((metric.predictions for metric in metrics if hasattr(metric, "predictions")), [])
+    return next((metric for metric in metrics if isinstance(metric, CocoAPMetric)), None)
+
+
+def _calibration(runner: Runner, class_names: tuple[str, ...]) -> Calibration | None:
+    """What the scores of these weights mean."""
+    metric = _coco_metric(runner)
+    if metric is None or metric.result is None:
+        return None
+    learnt = learn_calibration(metric.result.matching, metric.dataset, class_names)
+    return learnt[0] if learnt else None

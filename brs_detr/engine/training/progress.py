@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 from rich.progress import Progress, TaskID
 
 from brs_detr.engine.bars import make_bar
+from brs_detr.engine.checkpoints.score_cut import warn_of_cut
 from brs_detr.engine.memory import peak_memory_mb
 from brs_detr.engine.training.keep_checkpoints import KeepLastAndBest
 from brs_detr.report.live import training_panel
@@ -107,6 +108,8 @@ class TrainingProgress(Hook):
                 f"epoch {runner.epoch}/{runner.max_epochs}  AP {found['AP']:.3f}  AP50 {found['AP50']:.3f}"
                 f"  best AP {self.keeper.best:.3f} (epoch {self.keeper.best_epoch})"
             )
+            if warning := warn_of_cut(runner.cfg.model, found.get("F1_threshold", -1.0)):
+                self._print(warning)
 
     def _note(self, runner: Runner, batch_size: int) -> str:
         losses = runner.message_hub.log_scalars.get("train/loss")
