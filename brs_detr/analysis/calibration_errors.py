@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 DECE_LOWEST = 0.3
 """Lowest score that D-ECE counts by convention: with all detections, those that nobody is shown would decide it."""
-_DECE_BINS = 10
-_LAECE_BINS = 25
+DECE_BINS = 10
+LAECE_BINS = 25
 
 
 def dece(scores: NDArray[Any], is_true: NDArray[np.bool_]) -> float:
@@ -26,7 +26,7 @@ def dece(scores: NDArray[Any], is_true: NDArray[np.bool_]) -> float:
         scores: [D].
         is_true: [D].
     """
-    return _binned_error(scores, is_true.astype(float), _DECE_BINS)
+    return _binned_error(scores, is_true.astype(float), DECE_BINS)
 
 
 def laece(scores: NDArray[Any], ious: NDArray[Any]) -> float:
@@ -39,7 +39,7 @@ def laece(scores: NDArray[Any], ious: NDArray[Any]) -> float:
         scores: [D] of one class.
         ious: [D] with the object that was found, by any overlap; 0 without one, see `brs_detr.analysis.overlaps`.
     """
-    return _binned_error(scores, ious, _LAECE_BINS)
+    return _binned_error(scores, ious, LAECE_BINS)
 
 
 def laace(scores: NDArray[Any], ious: NDArray[Any]) -> float:
