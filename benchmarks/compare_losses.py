@@ -1,8 +1,9 @@
-"""A ranking loss beside the score-based loss of the same detector, on a data set of yours: same size, epochs and seeds.
+"""Ranking losses beside the score-based loss of the same detector, on a data set of yours: same size, epochs and seeds.
 
 `python benchmarks/compare_losses.py DATA --epochs 6` trains small ATSS and Faster R-CNN (ResNet-18 from random weights,
-width 128, pictures of at most 320 pixels) with both, and measures them on the test split. The result goes to
-`benchmarks/results` after each run; what it holds already is not run again.
+width 128, pictures of at most 320 pixels) with the score-based loss, BRS Loss and exact RS Loss, and measures the last
+weights on the test split, or on the held-out images where there is none. The result goes to `benchmarks/results` after
+each run; what it holds already is not run again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from brs_detr.bench.environment import describe_environment
 from brs_detr.engine.config import find_config
 from brs_detr.engine.evaluate import evaluate
 from brs_detr.engine.training.train import train
+from brs_detr.reproduce.cost_tables import markdown
 
 LOSSES = {"score-based": "", "brs": "brs-", "exact": "rs-"}
 DENSE = "bbox_head=dict(in_channels=128, feat_channels=128, stacked_convs=2)"
@@ -131,13 +134,31 @@ def main() -> None:
             result["records"].append(measure(detector, loss, seed, args))
             result |= {"environment": describe_environment(device), "epochs": args.epochs}
             out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    for detector, loss in pairs:
-        found = [record for record in result["records"] if (record["detector"], record["loss"]) == (detector, loss)]
-        classes = "  ".join(
-            f"{name} {statistics.mean(record['AP_of_class'][name] for record in found):.3f}"
-            for name in found[0]["AP_of_class"]
-        )
-        print(f"{detector:<12} {loss:<12} AP {statistics.mean(r['metrics']['AP'] for r in found):.3f}  {classes}")
+    print(losses_markdown({args.name: result["records"]}))
+
+
+def losses_markdown(compared: Mapping[str, list[dict[str, Any]]]) -> str:
+    """The table of docs/detectors.md from the records of each data set: mean, lowest and highest over seeds."""
+    rows = []
+    for data, records in compared.items():
+        for detector, loss in dict.fromkeys(
+            (record["detector"], record["loss"]) for record in sorted(records, key=_place)
+        ):
+            found = [record for record in records if (record["detector"], record["loss"]) == (detector, loss)]
+            classes = {name: [one["AP_of_class"][name] for one in found] for name in found[0]["AP_of_class"]}
+            of_classes = ", ".join(f"{name} {statistics.mean(values):.3f}" for name, values in classes.items())
+            aps, ap50s = ([record["metrics"][name] for record in found] for name in ("AP", "AP50"))
+            rows.append((data, detector, loss, str(len(found)), _mean(aps), _mean(ap50s), of_classes))
+    return markdown(("data", "detector", "loss", "seeds", "AP", "AP50", "AP of classes"), rows)
+
+
+def _place(record: Mapping[str, Any]) -> tuple[int, int]:
+    return list(HEADS).index(record["detector"]), list(LOSSES).index(record["loss"])
+
+
+def _mean(values: list[float]) -> str:
+    mean = f"{statistics.mean(values):.3f}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.3f} to {max(values):.3f})"
 
 
 if __name__ == "__main__":

@@ -80,19 +80,15 @@ def reproduce_page(text: str) -> str:
 
 def detectors_page(text: str) -> str:
     """``docs/detectors.md``, likewise."""
-    compared = records("losses-of-detectors_bccd_cpu.json")
-    classes = list(compared[0]["AP_of_class"])
-    lines = [
-        [one["detector"], one["loss"], f"{one['metrics']['AP']:.3f}", f"{one['metrics']['AP50']:.3f}"]
-        + [f"{one['AP_of_class'][name]:.3f}" for name in classes]
-        for one in compared
-    ]
+    losses_markdown = runpy.run_path(str(ROOT / "benchmarks" / "compare_losses.py"))["losses_markdown"]
+    files = sorted(RESULTS.glob("losses-of-detectors_*_cpu.json"))
+    compared = {path.stem.split("_")[1]: json.loads(path.read_text())["records"] for path in files}
     return fill(
         text,
         {
             "detectors": markdown(DETECTORS_HEAD, detector_rows()),
             "suite": markdown(SUITE_HEAD, suite_rows(records("train-step-suite_amd*.json"))),
-            "bccd": markdown(("detector", "loss", "AP", "AP50", *classes), lines),
+            "compared": losses_markdown(compared),
         },
     )
 

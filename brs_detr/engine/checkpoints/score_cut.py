@@ -40,8 +40,8 @@ def warn_of_cut(model: Mapping[str, Any], best_threshold: float) -> str | None:
     if not 0 < cut <= best_threshold <= cut + _NEAR:
         return None
     return (
-        f"The best F1 is at a score of {best_threshold:.3f}, the lowest that is kept ({_CUT}={cut:g}): AP is measured too "
-        f"low. Set {_CUT} to 0 in the model's test_cfg."
+        f"The best F1 is at a score of {best_threshold:.3f}, the lowest that is kept ({_CUT}={cut:g}): what lies below "
+        f"would raise the AP. Set {_CUT} to 0 in the model's test_cfg."
     )
 
 

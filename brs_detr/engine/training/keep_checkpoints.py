@@ -116,8 +116,7 @@ class KeepLastAndBest(Hook):
         partial = folder.best.with_name(f".{folder.best.name}.partial")
         torch.save({"meta": self._meta(runner, metrics), "state_dict": weights}, partial)
         partial.replace(folder.best)
-        predictions = getattr(_coco_metric(runner), "predictions", [])
-        write_whole(folder.predictions, json.dumps(predictions, separators=(",", ":")) + "\n")
+        write_whole(folder.predictions, json.dumps(_predictions(runner), separators=(",", ":")) + "\n")
 
     def _meta(self, runner: Runner, metrics: dict[str, float]) -> dict[str, Any]:
         class_names = tuple(runner.train_dataloader.dataset.metainfo["classes"])
@@ -176,16 +175,16 @@ def _give_second_name(path: Path, second: Path) -> None:
     partial.replace(second)
 
 
-def _coco_metric(runner: Runner) -> CocoAPMetric | None:
-    """What has just been evaluated with; none where that is a metric of somebody else."""
+def _predictions(runner: Runner) -> list[dict[str, Any]]:
+    """COCO results of the evaluation that has just ended; none where the metric keeps none."""
     metrics = runner.val_loop.evaluator.metrics
-    return next((metric for metric in metrics if isinstance(metric, CocoAPMetric)), None)
+    return next((metric.predictions for metric in metrics if hasattr(metric, "predictions")), [])
 
 
 def _calibration(runner: Runner, class_names: tuple[str, ...]) -> Calibration | None:
-    """What the scores of these weights mean."""
-    metric = _coco_metric(runner)
-    if metric is None or metric.result is None:
-        return None
-    learnt = learn_calibration(metric.result.matching, metric.dataset, class_names)
-    return learnt[0] if learnt else None
+    """What the scores of these weights mean; None where the metric cannot tell, or nothing is right."""
+    for metric in runner.val_loop.evaluator.metrics:
+        if isinstance(metric, CocoAPMetric) and metric.result is not None:
+            learnt = learn_calibration(metric.result.matching, metric.dataset, class_names)
+            return learnt[0] if learnt else None
+    return None

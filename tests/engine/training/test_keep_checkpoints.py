@@ -4,12 +4,16 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from made_up_detections import random_case
 from mmengine import Config
 
+from brs_detr.engine.coco_metric import CocoAPMetric
 from brs_detr.engine.run_folder import RunFolder
 from brs_detr.engine.training.keep_checkpoints import KeepLastAndBest
+from brs_detr.runtime.calibration import Calibration
 
 
 @pytest.fixture
@@ -27,6 +31,24 @@ def runner(tmp_path: Path) -> SimpleNamespace:
         call_hook=lambda name, checkpoint: None,
         val_loop=SimpleNamespace(evaluator=SimpleNamespace(metrics=[SimpleNamespace(predictions=[{"score": 0.5}])])),
     )
+
+
+def test_what_scores_mean_is_kept_with_the_best_weights(runner: SimpleNamespace, tmp_path: Path) -> None:
+    dataset, results = random_case(0, num_classes=2)
+    (tmp_path / "val.json").write_text(json.dumps(dataset))
+    metric = CocoAPMetric(str(tmp_path / "val.json"))
+    metric.dataset_meta = {"classes": ("class 2", "class 1")}  # labels are not in the order of the categories
+    metric.compute_metrics([results])
+    runner.train_dataloader.dataset.metainfo = metric.dataset_meta
+    runner.val_loop.evaluator.metrics = [metric]
+    KeepLastAndBest().after_val_epoch(runner, {"coco/AP": 0.5})
+    calibration = Calibration.from_json(saved(runner)["meta"]["calibrations"]["detector"], 2)
+    per_category = np.bincount([entry["category_id"] for entry in results], minlength=3)
+    assert calibration.num_images == 12
+    assert calibration.num_detections[0] <= per_category[2] and calibration.num_detections[1] <= per_category[1]
+    matching, labels = metric.result.matching, 1 - metric.result.matching.detection_classes
+    promised = calibration.score_map(matching.scores, labels)
+    assert promised.mean() == pytest.approx(matching.is_true.mean(), abs=0.05)
 
 
 def saved(runner: SimpleNamespace) -> dict:
