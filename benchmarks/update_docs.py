@@ -4,7 +4,7 @@
 `bench cost` and `bench train-step`, ``docs/detectors.md`` from the rows of the tables, `bench train-step --suite paper`
 and `compare_losses.py`, ``docs/export.md`` from those of `export_gate.py`, `export_parity.py` and `bench inference`,
 ``docs/reliability.md`` from marks of the tests and from `soak.py`, ``docs/install.md`` from `busy_machine.py`,
-``docs/serve.md`` from `serve_under_load.py`.
+``docs/serve.md`` from `serve_under_load.py`, ``docs/scores.md`` from `calibration.py`.
 
 python benchmarks/update_docs.py                 # all of them, from benchmarks/results
 python benchmarks/update_docs.py RESULTS.json    # docs/losses.md alone, from this result
@@ -32,7 +32,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 REPRODUCE, EXPORT = ROOT / "docs" / "reproduce.md", ROOT / "docs" / "export.md"
 RELIABILITY, SOAK = ROOT / "docs" / "reliability.md", RESULTS / "soak_cpu.json"
 DETECTORS, INSTALL = ROOT / "docs" / "detectors.md", ROOT / "docs" / "install.md"
-SERVE = ROOT / "docs" / "serve.md"
+SERVE, SCORES = ROOT / "docs" / "serve.md", ROOT / "docs" / "scores.md"
 BEGIN, END = "<!-- bench:begin losses_cpu -->", "<!-- bench:end -->"
 QUANTITIES = ("time", "memory", "operations")
 
@@ -114,6 +114,12 @@ def serve_page(text: str) -> str:
     return fill(text, {"serve-load": serve_markdown(json.loads((RESULTS / "serve_under_load_cpu.json").read_text()))})
 
 
+def scores_page(text: str) -> str:
+    """``docs/scores.md``, likewise."""
+    calibration_markdown = runpy.run_path(str(ROOT / "benchmarks" / "calibration.py"))["calibration_markdown"]
+    return fill(text, {"calibration": calibration_markdown(json.loads((RESULTS / "calibration_cpu.json").read_text()))})
+
+
 def reliability_page(text: str) -> str:
     """``docs/reliability.md`` with the faults that tests prove, and what the soak measured."""
     fault_markdown = runpy.run_path(str(ROOT / "benchmarks" / "fault_table.py"))["fault_markdown"]
@@ -155,6 +161,7 @@ def main(paths: list[str]) -> None:
             (RELIABILITY, reliability_page),
             (INSTALL, install_page),
             (SERVE, serve_page),
+            (SCORES, scores_page),
         ):
             page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
     path = Path(paths[0]) if paths else next(reversed(cpu_results()), None)

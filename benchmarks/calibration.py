@@ -1,0 +1,101 @@
+"""What calibration does to the scores of trained runs, on images that it was not learnt from.
+
+`python benchmarks/calibration.py bccd=work_dirs/bccd_0 bccd=work_dirs/bccd_1 ...` evaluates runs of
+`brs-detr finetune DATA --seed N` on their test split twice: with raw scores, and as a calibrated checkpoint scores. The
+result goes to `benchmarks/results/calibration_cpu.json`, from which `update_docs.py` writes a table of docs/scores.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from brs_detr.analysis.calibration_order import in_order_of
+from brs_detr.analysis.coco_ap import evaluate_boxes
+from brs_detr.analysis.matching import read_matching
+from brs_detr.analysis.score_measures import ScoreMeasures, measure_scores, score_detections
+from brs_detr.bench.environment import describe_environment
+from brs_detr.data.annotations import read_annotations
+from brs_detr.data.cleaning import clean_annotations
+from brs_detr.engine.checkpoints.checkpoint import read_checkpoint
+from brs_detr.engine.evaluate import Evaluation, evaluate
+from brs_detr.engine.run_folder import RunFolder
+from brs_detr.engine.run_record import read_record
+from brs_detr.reproduce.cost_tables import markdown
+from brs_detr.runtime.calibration import Thresholds
+
+OUT = Path(__file__).parent / "results" / "calibration_cpu.json"
+KEPT = ("LaECE_0", "LaACE_0", "D_ECE", "D_ECE_shown", "F1", "best_F1")
+
+
+def measure(data: str, run: Path, split: str) -> dict[str, Any]:
+    """One run, before and after."""
+    checkpoint = read_checkpoint(run)
+    calibration = checkpoint.calibration()
+    if calibration is None:
+        raise SystemExit(f"{run} is not calibrated: brs-detr calibrate {run}")
+    raw = evaluate(checkpoint, None, split)
+    mapped = evaluate(checkpoint, None, split, raw_scores=False)
+    names = [row.name for row in raw.per_class]
+    thresholds = in_order_of(calibration, checkpoint.class_names, names).thresholds
+    sides = {
+        "raw": (raw, measures(raw, names, checkpoint.thresholds(raw_scores=True))),
+        "calibrated": (mapped, measures(mapped, names, thresholds)),
+    }
+    return {
+        "data": data,
+        "seed": read_record(RunFolder(run))["seed"],
+        "split": split,
+        "images": raw.num_images,
+        "kind": calibration.kind,
+        **{
+            name: {"AP": evaluation.metrics["AP"], **{key: found.overall[key] for key in KEPT}}
+            for name, (evaluation, found) in sides.items()
+        },
+    }
+
+
+def measures(evaluation: Evaluation, names: list[str], thresholds: Thresholds) -> ScoreMeasures:
+    """Of the scores as they are."""
+    file = evaluation.split.annotation_file
+    dataset, _ = clean_annotations(read_annotations(file), file)
+    boxes = evaluate_boxes(dataset, evaluation.predictions)
+    return measure_scores(score_detections(boxes, read_matching(boxes), names), thresholds)
+
+
+def calibration_markdown(result: Mapping[str, Any]) -> str:
+    """The table of docs/scores.md."""
+    head = ("data", "seed", "images", "map", "AP", "LaECE_0", "D-ECE", "D-ECE, those shown", "F1 from 0.5", "best F1")
+    rows = []
+    for one in sorted(result["records"], key=lambda record: (record["data"], record["seed"])):
+        before, after = one["raw"], one["calibrated"]
+        both = [f"{before[key]:.3f} to {after[key]:.3f}" for key in ("LaECE_0", "D_ECE", "D_ECE_shown")]
+        aps = f"{before['AP']:.4f} to {after['AP']:.4f}"
+        rows.append(
+            (one["data"], str(one["seed"]), str(one["images"]), one["kind"], aps, *both)
+            + (f"{after['F1']:.3f}", f"{after['best_F1']:.3f}")
+        )
+    return markdown(head, rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="DATA=RUN")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--out", type=Path, default=OUT)
+    args = parser.parse_args()
+    named = [run.partition("=")[::2] for run in args.runs]
+    records = [measure(name, Path(run), args.split) for name, run in named]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    result = {"environment": describe_environment(device), "records": records}
+    args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(calibration_markdown(result))
+
+
+if __name__ == "__main__":
+    main()
