@@ -47,16 +47,10 @@ class RankingLossMixin:
         self.zero_iou_is_negative = zero_iou_is_negative
         self.memory = RankingMemory(ranking_memory)
 
-    @property
-    def class_layers(self) -> list[nn.Module]:
-        """Layers that give the logits which are ranked."""
-        raise NotImplementedError
-
     def init_weights(self) -> None:
         """Initialise; logits begin around 0, where a score-based loss wants them low."""
         super().init_weights()  # type: ignore[misc]
-        layers: list[Any] = self.class_layers
-        for layer in layers:
+        for layer in self.class_layers:  # type: ignore[attr-defined]
             nn.init.zeros_(layer.bias)
 
     def classification_loss(self, logits: Tensor, targets: ClassificationTargets) -> dict[str, Tensor]:

@@ -155,7 +155,7 @@ def test_wrong_files(tmp_path: Path) -> None:
         ("", "no description"),
         ("[]", "no description"),
         ('{"format_version": 1}', "no description"),
-        (info().to_json().replace('"format_version": 1', '"format_version": 2'), "Update brs-detr"),
+        (info().to_json().replace('"format_version": 2', '"format_version": 3'), "Update brs-detr"),
         (info().to_json().replace('"head"', '"neck"'), "no description"),
     ],
 )
