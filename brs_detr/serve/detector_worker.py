@@ -57,7 +57,7 @@ class Facts:
 
     class_names: tuple[str, ...]
     score_threshold: Thresholds
-    calibrated: bool
+    calibrated: bool = False
     head: str | None = None
     precision: str | None = None
 
@@ -67,7 +67,7 @@ class Facts:
         info = getattr(detector, "info", None)
         head, precision = getattr(info, "head", None), getattr(info, "precision", None)
         names = tuple(detector.class_names)
-        return cls(names, detector.score_threshold, bool(detector.calibrated), head, precision)
+        return cls(names, detector.score_threshold, detector.calibrated, head, precision)
 
 
 @dataclass(frozen=True)
