@@ -41,6 +41,7 @@ class FrameSize(Size):
 )
 @click.option("--preprocess", type=PLACE, help="Resize, normalise and pad. [default: inside of ONNX, else beside]")
 @click.option("--postprocess", type=PLACE, default="inside", show_default=True, help="Choose the best detections.")
+@click.option("--raw-scores", is_flag=True, help="Leave scores as they were trained, which are no probabilities.")
 @click.option("--data", type=click.Path(path_type=Path), help="Compare AP on this data set, and pictures of it.")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="[default: test, or val if there is none]")
 @click.option("--overwrite", is_flag=True, help="Replace the file that is there.")
@@ -58,6 +59,7 @@ def command(
     opset: int,
     preprocess: str | None,
     postprocess: str,
+    raw_scores: bool,
     data: Path | None,
     split: str | None,
     overwrite: bool,
@@ -67,7 +69,7 @@ def command(
 
     The file is run on pictures of many sizes, alone and in batches. It stays only if every stage computes what the
     model computes, to within the model's own rounding, and every choice is the best of its candidates; the figures are
-    printed and stored in it, with class names, threshold and versions. docs/export.md tells which format is for what.
+    printed and stored in it, with class names, thresholds and versions. docs/export.md tells which format is for what.
 
     \b
     Examples:
@@ -101,6 +103,7 @@ def command(
         fixed_size=(size or size_in_testing(content)) if is_static else None,
         batch_size=(batch or 1) if is_static else None,
         opset=opset,
+        raw_scores=raw_scores,
     )
     target = out or folder_of(content.path) / artefact_name(options)
     if target.exists() and not overwrite:

@@ -6,13 +6,16 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from brs_detr.cli.number_range import NumberRange
 from brs_detr.cli.trust import trust_option
 from brs_detr.errors import UserError, shortened
+
+if TYPE_CHECKING:
+    from brs_detr.runtime.calibration import Thresholds
 
 SOME_UNREADABLE = 1
 
@@ -24,8 +27,9 @@ SOME_UNREADABLE = 1
 @click.option(
     "--threshold",
     type=NumberRange(0, 1),
-    help="Lowest score to keep. [default: the one with the best F1 on the validation data of the training]",
+    help="Lowest score to keep. [default: 0.5, or what `brs-detr calibrate` chose for each class]",
 )
+@click.option("--raw-scores", is_flag=True, help="Scores as they were trained, which are no probabilities.")
 @click.option("--classes", help="Keep these alone: names with commas between them.")
 @click.option("--recursive", is_flag=True, help="Look into the folders of folders, too.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images at a time.")
@@ -56,6 +60,7 @@ def command(
     sources: tuple[str, ...],
     out: Path,
     threshold: float | None,
+    raw_scores: bool,
     classes: str | None,
     recursive: bool,
     batch: int,
@@ -90,6 +95,7 @@ def command(
     """
     from brs_detr.engine.console import make_console
     from brs_detr.export.open_detector import open_detector
+    from brs_detr.export.open_session import format_of
     from brs_detr.prediction.run import PredictOptions, predict, require_readable, require_room
     from brs_detr.prediction.sources import find_sources, left_out
 
@@ -112,7 +118,7 @@ def command(
     with tempfile.TemporaryDirectory(prefix="brs-detr-") as downloads:
         found = find_sources(sources, recursive, Path(downloads))
         paged = require_readable(found)
-        detector: Any = open_detector(model, device, threshold, trust_file)
+        detector: Any = open_detector(model, device, threshold, trust_file, raw_scores=raw_scores)
         detector.batch_size = batch
         options = replace(options, batch_size=detector.batch_size)
         if tile is not None:
@@ -122,7 +128,9 @@ def command(
         require_room(found, out, overwrite, pictures=not no_pictures)
         result = predict(detector, str(model), found, options, console)
     if result.num_objects == 0:
-        console.print(f"Nothing scores {detector.score_threshold:.3f} or more; a lower --threshold may show something.")
+        console.print(f"Nothing scores {_range(detector.score_threshold)}; a lower --threshold may show something.")
+    if not detector.calibrated and not raw_scores and format_of(model) is None:
+        console.print(f"These scores have no level: `brs-detr calibrate {model}` makes them probabilities.")
     console.print(f"{result.num_objects} objects on {result.num_frames} images. Written to {out}/ (predictions.json)")
     for message in result.unreadable:
         console.print(f"Left out: {message}")
@@ -132,6 +140,12 @@ def command(
         console.print(f"Only the first page or frame was used of {len(paged)} ({shortened(paged)})")
     if result.unreadable:
         sys.exit(SOME_UNREADABLE)
+
+
+def _range(thresholds: Thresholds) -> str:
+    if isinstance(thresholds, tuple):
+        return f"what its class needs, {min(thresholds):.3f} to {max(thresholds):.3f}"
+    return f"{thresholds:.3f} or more"
 
 
 def _read_annotations(file: Path | None) -> tuple[dict[str, Any] | None, Path | None]:

@@ -25,7 +25,7 @@ _NEEDED = ("starlette", "uvicorn", "python_multipart", "jinja2", "psutil")
 @click.option(
     "--threshold",
     type=NumberRange(0, 1),
-    help="Lowest score to show at first. [default: the one with the best F1 on the validation data of the training]",
+    help="Lowest score to show at first. [default: 0.5, or what `brs-detr calibrate` chose for each class]",
 )
 @click.option("--max-upload-mb", type=NumberRange(0.1, 2000), default=20, show_default=True, help="Of a request.")
 @click.option("--max-images", type=click.IntRange(1, 1000), default=16, show_default=True, help="In a request.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brs_detr.engine.checkpoints.checkpoint import build_model, read_checkpoint
+from brs_detr.runtime.calibration import choose_thresholds
 from brs_detr.runtime.detections import Detection, Detections
 
 if TYPE_CHECKING:
@@ -32,32 +33,38 @@ class Detector:
         checkpoint: folder of a run of `brs-detr train`, or one of its checkpoints. It is read without running any code
             that is stored in it.
         device: `cpu`, `cuda`, `cuda:1`, ...; by default the GPU if there is one.
-        score_threshold: objects with a lower score are left out, in [0, 1]; by default those below the score that had
-            the best F1 on the validation data. (Ranking losses order scores and do not calibrate them: a score of 0.1
-            can be a sure find.)
+        score_threshold: objects with a lower score are left out, in [0, 1]: one for all classes, or by class name; by
+            default 0.5 or what `brs-detr calibrate` chose for each class, and of raw scores the one with the best F1 on
+            the validation data.
         batch_size: images of a list that run together, where the model sees them in one size.
         trust_file: run the code that the checkpoint asks for.
+        raw_scores: leave scores as they were trained. Otherwise they are probabilities, where the checkpoint knows what
+            its scores mean (docs/scores.md); `calibrated` says whether they are.
 
     Raises:
-        UserError: the checkpoint is missing or damaged, needs code to be run, or does not fit its config.
+        UserError: the checkpoint is missing or damaged, needs code to be run, or does not fit its config, or there is
+            no such class.
     """
 
     def __init__(
         self,
         checkpoint: str | Path,
         device: str | None = None,
-        score_threshold: float | None = None,
+        score_threshold: float | Mapping[str, float] | None = None,
         batch_size: int = 1,
         *,
         trust_file: bool = False,
+        raw_scores: bool = False,
     ) -> None:
         from mmcv.transforms import Compose
         from mmengine.registry import TRANSFORMS
 
         content = read_checkpoint(checkpoint, trust_file)
-        self.model = build_model(content, device)
+        default = content.thresholds(raw_scores=raw_scores)
+        self.score_threshold = choose_thresholds(score_threshold, default, content.class_names)
+        self.model = build_model(content, device, raw_scores=raw_scores)
         self.class_names = content.class_names
-        self.score_threshold = content.thresholds() if score_threshold is None else score_threshold
+        self.calibrated = not raw_scores and content.calibration() is not None
         self.batch_size = batch_size
         load, *prepare = content.pipeline
         self._load = TRANSFORMS.build(load)

@@ -25,6 +25,8 @@ def describe(
     fixed_size: tuple[int, int] | None = None,
     batch_size: int | None = None,
     smallest_side: int = 1,
+    raw_scores: bool = False,
+    maps_beside: bool = False,
 ) -> ArtefactInfo:
     """Describe one head of a checkpoint.
 
@@ -37,6 +39,8 @@ def describe(
         fixed_size: (h, w) of its input; None for any.
         batch_size: images that it takes at a time; None for any number.
         smallest_side: of its input, in pixels.
+        raw_scores: it gives scores as they were trained, not the probabilities of a calibrated checkpoint.
+        maps_beside: what makes them probabilities is left to do.
 
     Raises:
         UserError: the test pipeline does something that an artefact cannot repeat.
@@ -47,17 +51,20 @@ def describe(
             f"The {head} head ends with {suppression['type']}; only plain non-maximum suppression can be exported.",
             "Set its test_cfg nms type to 'nms'.",
         )
+    calibration = None if raw_scores else checkpoint.calibration(head)
     return ArtefactInfo(
         head=head,
         class_names=checkpoint.class_names,
-        score_threshold=checkpoint.thresholds(head),
+        score_threshold=checkpoint.thresholds(head, raw_scores=raw_scores),
         preprocessing=_preprocessing(checkpoint, preprocess, fixed_size, smallest_side),
         postprocessing=Postprocessing(
             inside=postprocess,
             max_detections=int(settings["max_per_img"]),
             iou_threshold=suppression.get("iou_threshold"),
             min_score=float(settings.get("score_thr", 0.0)),
+            score_map=calibration.score_map if calibration is not None and maps_beside else None,
         ),
+        calibrated=calibration is not None,
         precision=precision,
         batch_size=batch_size,
         source=checkpoint.path.name,

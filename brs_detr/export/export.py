@@ -49,6 +49,7 @@ class ExportOptions:
         fixed_size: (h, w) of the only images that it takes; None for any.
         batch_size: of the only batches that it takes; None for any.
         opset: of ONNX.
+        raw_scores: leave scores as they were trained, where the checkpoint could make them probabilities.
     """
 
     format: str = "onnx"
@@ -59,6 +60,7 @@ class ExportOptions:
     fixed_size: tuple[int, int] | None = None
     batch_size: int | None = None
     opset: int = 18
+    raw_scores: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def artefact_name(options: ExportOptions) -> str:
     """A file name that tells artefacts of one checkpoint apart."""
     size = "x".join(map(str, options.fixed_size)) if options.fixed_size else None
     precision = None if options.precision == "float32" else options.precision
-    parts = ["model", options.head, size, precision]
+    parts = ["model", options.head, size, precision, "raw" if options.raw_scores else None]
     return "_".join(part for part in parts if part) + FORMATS[options.format].suffix
 
 
@@ -151,7 +153,7 @@ class Subject:
             UserError: the model or the options cannot be exported.
         """
         chosen = require_possible(options)
-        model = _build(checkpoint, options.head)
+        model = _build(checkpoint, options.head, options.raw_scores)
         head = str(model.eval_head)
         exportable: Any = model.exportable(  # type: ignore[operator]
             head, postprocess=options.postprocess, nms_keep=nms_keep_op if chosen.name == "onnx" else None
@@ -166,6 +168,8 @@ class Subject:
             fixed_size=options.fixed_size,
             batch_size=options.batch_size,
             smallest_side=exportable.smallest_side if chosen.has_guards else 1,
+            raw_scores=options.raw_scores,
+            maps_beside=hasattr(model, "score_map") and not options.postprocess,
         )
         exact = ModelSession(copy.deepcopy(model).double(), info, torch.float64)
         if options.precision in HALVES:
@@ -174,8 +178,8 @@ class Subject:
         return cls(exportable, info, options, ModelSession(model, info), exact)
 
 
-def _build(checkpoint: Checkpoint, head: str | None) -> nn.Module:
-    model = build_model(checkpoint, "cpu", head=head)
+def _build(checkpoint: Checkpoint, head: str | None, raw_scores: bool = False) -> nn.Module:
+    model = build_model(checkpoint, "cpu", head=head, raw_scores=raw_scores)
     if not hasattr(model, "exportable"):
         raise UserError(
             f"{checkpoint.path} holds a {type(model).__name__}; only Co-DETR models can be exported.",
@@ -197,8 +201,9 @@ def _export_weights(
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         write_safetensors(partial, checkpoint.state_dict, checkpoint.meta)
-        again = build_model(read_checkpoint(partial), "cpu", head=head)
-        _require_same_weights(model, again)
+        read = read_checkpoint(partial)
+        _require_same_weights(checkpoint, read)
+        again = build_model(read, "cpu", head=head)
         agreement = Comparison()
         for picture in track(pictures, "comparing", console):
             found = [
@@ -212,10 +217,9 @@ def _export_weights(
     return Exported(out, dataclasses.replace(info, parity=measured.summary()), measured)
 
 
-def _require_same_weights(model: nn.Module, again: nn.Module) -> None:
-    read = again.state_dict()
-    for name, weight in model.state_dict().items():
-        if not torch.equal(weight, read[name]):
+def _require_same_weights(checkpoint: Checkpoint, read: Checkpoint) -> None:
+    for name, weight in checkpoint.state_dict.items():
+        if not torch.equal(weight, read.state_dict[name]):
             raise UserError(f"{name} is another in the file than in the model; the file was deleted.", "Export again.")
 
 

@@ -42,6 +42,6 @@ FORMATS = {
         Format("torch-export", ".pt2", "a program of PyTorch, without the model's Python code", has_guards=True),
         Format("aoti", ".aoti.pt2", "the same compiled for this machine's processor (AOTInductor)", has_guards=True),
         Format("torchscript", ".ts", "for the C++ API and older versions of PyTorch"),
-        Format("safetensors", ".safetensors", "weights, config and class names", precisions=("float32",)),
+        Format("safetensors", ".safetensors", "weights, config, class names and calibration", precisions=("float32",)),
     )
 }

@@ -224,14 +224,17 @@ class _Judge:
         expected = Detector.of(self.model, score_threshold=0)(picture.pixels)
         for place, (own, true) in enumerate(zip(rounded, exact, strict=True)):
             one = {name: output[place] for name, output in found.items()}
-            detected = self._detected(one, true.choices[-1], prepared)
+            detected = self._detected(one, true.choices[-1], prepared, self.exact)
             values = {**_images(one, prepared), **true.values, **detected}
+            own_values = {**own.values, **self._detected(one, own.choices[-1], prepared, self.model)}
             for stage, (value, exactly) in values.items():
-                rounding = own.values[stage][1] if stage in own.values else exactly
+                rounding = own_values[stage][1] if stage in own_values else exactly
                 self.errors.append(stage_error(stage, picture, batch_size, value, rounding, exactly))
             self._judge_choices(true.choices, f"{picture.name}, batch of {batch_size}")
             boxes, scores, labels = (detected[name][0].numpy() for name in Outputs._fields)
             boxes = boxes if settings.inside else (boxes / prepared.scales).astype(np.float32)
+            score_map = self.artefact.info.postprocessing.score_map
+            scores = scores if score_map is None else score_map(scores, labels).astype(np.float32)
             detections = Detections(boxes, scores, labels, self.artefact.info.class_names)
             self.agreement += compare(expected, detections, TOLERANCES[self.artefact.info.precision])
 
@@ -254,15 +257,19 @@ class _Judge:
             row[: len(places)] = places
         return torch.from_numpy(chosen)
 
-    def _detected(self, found: Mapping[str, Tensor], final: Choice, prepared: Prepared) -> dict[str, Stage]:
+    def _detected(
+        self, found: Mapping[str, Tensor], final: Choice, prepared: Prepared, model: ModelSession
+    ) -> dict[str, Stage]:
         """Detections as the file gives them, and as its own candidates at the chosen places are."""
         assert final.boxes is not None and final.labels is not None
         places = final.chosen[final.chosen >= 0]
-        rows = (found["scores"] >= 0).nonzero()[:, 0] if self.artefact.info.postprocessing.inside else places
-        boxes = final.boxes[places]
+        boxes, scores, labels = final.boxes[places], final.scores[places], final.labels[places]
+        rows = places
+        if self.artefact.info.postprocessing.inside:
+            rows, scores = (found["scores"] >= 0).nonzero()[:, 0], model.mapped(scores, labels)
         if self.artefact.info.preprocessing.inside:
             boxes = boxes / torch.from_numpy(prepared.scales)
-        expected = {"boxes": boxes, "scores": final.scores[places], "labels": final.labels[places]}
+        expected = {"boxes": boxes, "scores": scores, "labels": labels}
         return {name: (found[name][rows], value) for name, value in expected.items()}
 
     def _judge_choices(self, choices: Sequence[Choice], where: str) -> None:

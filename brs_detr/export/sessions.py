@@ -85,7 +85,7 @@ class ModelSession:
         self.info = dataclasses.replace(
             info,
             preprocessing=dataclasses.replace(info.preprocessing, inside=False),
-            postprocessing=dataclasses.replace(info.postprocessing, inside=True),
+            postprocessing=dataclasses.replace(info.postprocessing, inside=True, score_map=None),
         )
 
     @classmethod
@@ -103,12 +103,19 @@ class ModelSession:
 
         assert image_sizes is not None
         samples = [
-            DetDataSample(metainfo=dict(img_shape=tuple(size), batch_input_shape=images.shape[2:]))
+            DetDataSample(
+                metainfo=dict(
+                    img_shape=tuple(size),
+                    ori_shape=tuple(size),
+                    scale_factor=(1.0, 1.0),
+                    batch_input_shape=images.shape[2:],
+                )
+            )
             for size in image_sizes.tolist()
         ]
         with torch.inference_mode():
             batch = torch.from_numpy(images).to(next(self.model.parameters()).device, self.dtype)
-            found = self.model.predict(batch, samples, rescale=False)  # type: ignore[operator]
+            found = self.model(batch, samples, mode="predict")
         columns = zip(*(_filled(sample.pred_instances, self._max_detections) for sample in found), strict=True)
         return Outputs(*map(np.stack, columns))
 
@@ -116,6 +123,10 @@ class ModelSession:
         """What the stages of an artefact must be on copies of a prepared picture, see `co_detr.expected_stages`."""
         images = torch.from_numpy(prepared.images).to(self.dtype).repeat(batch_size, 1, 1, 1)
         return self.model.expected_stages(images, torch.from_numpy(prepared.image_sizes))  # type: ignore[operator]
+
+    def mapped(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Scores of detections as the model gives them: probabilities, where it maps them at last."""
+        return self.model.score_map(scores, labels) if hasattr(self.model, "score_map") else scores  # type: ignore[operator]
 
     @property
     def _max_detections(self) -> int:

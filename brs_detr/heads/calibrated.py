@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -11,29 +12,36 @@ from brs_detr.runtime.score_map import LARGEST, SMALLEST, ScoreMap
 
 
 class PiecewiseLinear(nn.Module):
-    """A `ScoreMap` on logits: a line for each class, and what the slope changes by at each knot."""
+    """A `ScoreMap` on logits."""
 
-    slopes: Tensor
-    offsets: Tensor
+    starts: Tensor
     knots: Tensor
-    changes: Tensor
+    lengths: Tensor
+    slopes: Tensor
 
     def __init__(self, score_map: ScoreMap) -> None:
         super().__init__()
-        slopes = torch.from_numpy(score_map.slopes)
-        for name, values in {
-            "slopes": slopes[:, 0],
-            "offsets": torch.from_numpy(score_map.offsets),
-            "knots": torch.from_numpy(score_map.knots)[:, 1:-1],
-            "changes": slopes.diff(),
+        for name, rows in {
+            "starts": score_map.values[:, 0],  # [C]
+            "knots": score_map.knots[:, :-1].T,  # [K - 1, C], where segments begin
+            "lengths": np.diff(score_map.knots).T,
+            "slopes": score_map.slopes.T,
         }.items():
-            self.register_buffer(name, values.to(torch.get_default_dtype()).contiguous(), persistent=False)
+            self.register_buffer(name, torch.from_numpy(rows).contiguous(), persistent=False)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Map ``logits`` of classes ``labels``, which have or broadcast to one shape."""
-        mapped = self.offsets[labels] + self.slopes[labels] * logits
-        for place in range(self.knots.shape[1]):
-            mapped = mapped + self.changes[labels, place] * (logits - self.knots[labels, place]).relu()
+        """Map ``logits`` of classes ``labels``, which have or broadcast to one shape.
+
+        Each segment adds what it rises by below a logit, so that rounding never turns two logits round.
+        """
+        mapped, last = self.starts[labels], len(self.knots) - 1
+        for place in range(last + 1):
+            length = logits - self.knots[place][labels]
+            if place > 0:
+                length = length.relu()
+            if place < last:
+                length = length.minimum(self.lengths[place][labels])
+            mapped = mapped + self.slopes[place][labels] * length
         return mapped
 
 
@@ -46,9 +54,9 @@ class MappedScores(nn.Module):
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Probabilities of scores ``[...]`` in [0, 1] of classes ``[...]``."""
-        least = max(SMALLEST, torch.finfo(scores.dtype).tiny)
-        clipped = scores.double().clamp(least, LARGEST)
-        return self.map(clipped.log() - (-clipped).log1p(), labels).sigmoid().to(scores.dtype)
+        wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        logits = wide.clamp(min=SMALLEST).log() - (1 - wide).clamp(min=1 - LARGEST).log()
+        return self.map(logits, labels).sigmoid().to(scores.dtype)
 
 
 class MappedLogits(nn.Module):
@@ -81,39 +89,43 @@ class MappedLogits(nn.Module):
 def calibrate_model(model: nn.Module, score_map: ScoreMap) -> None:
     """Let a detector score in probabilities, in place.
 
-    Where its scores are sigmoids of logits, a map that is a line for each class goes into the weights of the layer that
-    gives them, and another one behind it. Otherwise the scores of its detections are mapped, in their attribute
-    ``score_map``.
+    Where its scores are sigmoids of one layer's logits, a map that is a line for each class goes into the weights of
+    that layer, and another one behind it. Otherwise the scores of its detections are mapped, by its attribute
+    ``score_map``, when it is called.
 
     Args:
         model: of mmdet or Co-DETR, with its weights.
         score_map: of its classes, for the head that it predicts with.
     """
-    heads = _predicting_heads(model)
-    layers = tuple(getattr(heads[0], "score_layers", ()))
+    head, layers = _scoring_layers(model)
+    for name in layers:
+        parent, _, child = name.rpartition(".")
+        owner = head.get_submodule(parent)
+        layer: Any = owner.get_submodule(child)
+        if score_map.is_affine:
+            _fold(layer, score_map)
+        else:
+            owner.register_module(child, MappedLogits(layer, score_map).to(layer.weight))
     if not layers:
-        model.score_map = MappedScores(score_map).to(next(model.parameters()).device)
+        model.score_map = MappedScores(score_map).to(next(model.parameters()))
         model.register_forward_hook(_map_detections, with_kwargs=True)
-        return
-    for head in heads:
-        for name in layers:
-            parent, _, child = name.rpartition(".")
-            owner = head.get_submodule(parent)
-            layer: Any = owner.get_submodule(child)
-            if score_map.is_affine:
-                _fold(layer, score_map)
-            else:
-                owner.register_module(child, MappedLogits(layer, score_map).to(layer.weight.device))
 
 
-def _predicting_heads(model: Any) -> list[nn.Module]:
-    """The head that scores detections; of Cascade R-CNN all stages, whose logits are averaged."""
+def _scoring_layers(model: Any) -> tuple[nn.Module, tuple[str, ...]]:
+    """The head that scores detections, and its layers whose logits are scores after a sigmoid.
+
+    There are none where something else happens to scores: several stages are averaged, neighbours lower them, or a
+    limit was chosen for scores as they were trained.
+    """
     if hasattr(model, "eval_head"):
         head = getattr(model, f"{model.eval_head}_head")
     else:
         head = model.roi_head if getattr(model, "with_roi_head", False) else model.bbox_head
-    head = getattr(head, "bbox_head", head)
-    return list(head) if isinstance(head, nn.ModuleList) else [head]
+    settings, head = head.test_cfg or {}, getattr(head, "bbox_head", head)
+    limit = max(settings.get("score_thr") or 0, getattr(head, "lowest_score", 0))
+    suppression = (settings.get("nms") or {}).get("type", "nms")
+    is_plain = not isinstance(head, nn.ModuleList) and limit <= 0 and suppression == "nms"
+    return head, tuple(getattr(head, "score_layers", ())) if is_plain else ()
 
 
 def _fold(layer: Any, score_map: ScoreMap) -> None:

@@ -24,6 +24,7 @@ from brs_detr.prediction.pictures import CROPS, CropWriter, PictureWriter, pictu
 from brs_detr.prediction.sources import Source
 from brs_detr.prediction.video import Video
 from brs_detr.prediction.writers import FORMATS, CocoWriter, CsvWriter, JsonWriter, YoloWriter
+from brs_detr.runtime.calibration import by_name
 from brs_detr.runtime.detections import Detections
 from brs_detr.runtime.images import UnreadableImage, read_pixels
 
@@ -78,7 +79,7 @@ def predict(
     """Detect on all sources and write what was found.
 
     Args:
-        detector: called with a list of RGB arrays; has `class_names` and `score_threshold`.
+        detector: called with a list of RGB arrays; has `class_names`, `score_threshold` and `calibrated`.
         model_name: for the record.
         sources: from `brs_detr.prediction.sources.find_sources`; headers of images were read by `require_readable`.
         options: what to write.
@@ -182,7 +183,12 @@ def _writers(
     detector: Any, model_name: str, sources: Sequence[Source], videos: dict[Source, Video], options: PredictOptions
 ) -> list[Writer]:
     names = detector.class_names
-    header = {"checkpoint": model_name, "class_names": list(names), "score_threshold": detector.score_threshold}
+    header = {
+        "checkpoint": model_name,
+        "class_names": list(names),
+        "score_threshold": by_name(detector.score_threshold, names),
+        "calibrated": detector.calibrated,
+    }
     makers: dict[str, Callable[[], Writer]] = {
         "csv": lambda: CsvWriter(options.out),
         "coco": lambda: _coco_writer(sources, names, options),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from brs_detr.runtime.calibration import Thresholds
 from brs_detr.runtime.detections import Detections
 
 MERGE_SHARE = 0.5
@@ -27,7 +28,8 @@ class TiledDetector:
         import supervision
 
         self.class_names: tuple[str, ...] = detector.class_names
-        self.score_threshold: float = detector.score_threshold
+        self.score_threshold: Thresholds = detector.score_threshold
+        self.calibrated: bool = detector.calibrated
         self._slicer = supervision.InferenceSlicer(
             callback=lambda pixels: detector(np.ascontiguousarray(pixels)).to_supervision(),
             slice_wh=(tile, tile),

@@ -13,7 +13,7 @@ and one output, boxes being (x1, y1, x2, y2) in pixels of the images that went i
     labels  int64   [B, K]
 
 With postprocessing inside these are the detections, best first; with postprocessing beside all pairs of a box and a
-class that are candidates, in any order.
+class that are candidates, in any order, and where there is a ``score_map``, their scores before it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from typing import Any
 
 from brs_detr.errors import UserError
 from brs_detr.runtime.calibration import Thresholds, read_thresholds
+from brs_detr.runtime.score_map import ScoreMap
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)  # in 1 scores are never probabilities
 
 METADATA_KEY = "brs_detr"
 """Under which an artefact stores the text of its `ArtefactInfo`."""
@@ -64,12 +66,14 @@ class Postprocessing:
         max_detections: that an image can have, of all classes together; the best are kept.
         iou_threshold: boxes of a class that overlap a better one by more are dropped; None drops nothing.
         min_score: candidates that do not score more are dropped before; only with an ``iou_threshold``.
+        score_map: left to do, from the scores of detections to probabilities; None where nothing is.
     """
 
     inside: bool
     max_detections: int
     iou_threshold: float | None = None
     min_score: float = 0.0
+    score_map: ScoreMap | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class ArtefactInfo:
         class_names: the place in the list is the label.
         score_threshold: lowest score to keep by default: one for all classes, or one for each.
         preprocessing, postprocessing: what is inside and what is left to do.
+        calibrated: scores are probabilities: the share of such detections that find an object of their class.
         precision: of its large products, ``float32``, ``float16`` or ``bfloat16``.
         batch_size: images that it takes at a time; None for any number.
         source: name of the checkpoint file.
@@ -93,6 +98,7 @@ class ArtefactInfo:
     score_threshold: Thresholds
     preprocessing: Preprocessing
     postprocessing: Postprocessing
+    calibrated: bool = False
     precision: str = "float32"
     batch_size: int | None = None
     source: str = ""
@@ -101,7 +107,10 @@ class ArtefactInfo:
 
     def to_json(self) -> str:
         """The text to store in an artefact."""
-        return json.dumps({"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}, ensure_ascii=False)
+        described = {"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
+        score_map = self.postprocessing.score_map
+        described["postprocessing"]["score_map"] = None if score_map is None else score_map.to_json()
+        return json.dumps(described, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str, file: object) -> ArtefactInfo:
@@ -117,22 +126,35 @@ class ArtefactInfo:
         try:
             stored = json.loads(text)
             version = stored.pop("format_version")
-            if version != FORMAT_VERSION:
+            if version not in READABLE_VERSIONS:
                 raise UserError(
-                    f"{file} was exported in format {version}, this version of brs-detr reads format {FORMAT_VERSION}.",
+                    f"{file} was exported in format {version}, this version of brs-detr reads formats up to "
+                    f"{FORMAT_VERSION}.",
                     "Update brs-detr, or export the checkpoint again.",
                 )
             stored["class_names"] = tuple(map(str, stored["class_names"]))
             stored["preprocessing"] = Preprocessing(**_with_tuples(stored["preprocessing"]))
-            stored["postprocessing"] = Postprocessing(**stored["postprocessing"])
-            stored["score_threshold"] = read_thresholds(stored["score_threshold"], len(stored["class_names"]))
+            num_classes = len(stored["class_names"])
+            stored["postprocessing"] = _postprocessing(stored["postprocessing"], num_classes)
+            stored["score_threshold"] = read_thresholds(stored["score_threshold"], num_classes)
+            stored["calibrated"] = bool(stored.get("calibrated", False))
             stored["versions"], stored["parity"] = dict(stored.get("versions", {})), dict(stored.get("parity", {}))
             return cls(**stored)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as error:
             raise UserError(
                 f"{file} holds no description that brs-detr can read ({type(error).__name__}: {error}).",
                 "Export the checkpoint again with `brs-detr export`.",
             ) from None
+
+
+def _postprocessing(stored: Mapping[str, Any], num_classes: int) -> Postprocessing:
+    settings = Postprocessing(**stored)
+    if settings.score_map is None:
+        return settings
+    score_map = ScoreMap.from_json(stored["score_map"])
+    if len(score_map.knots) != num_classes:
+        raise ValueError(f"its map of scores is not one of {num_classes} classes")
+    return dataclasses.replace(settings, score_map=score_map)
 
 
 def _with_tuples(stored: Mapping[str, Any]) -> dict[str, Any]:

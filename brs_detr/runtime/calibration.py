@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from brs_detr.errors import UserError, did_you_mean
 from brs_detr.runtime.score_map import ScoreMap
 
 DEFAULT_THRESHOLD = 0.5
@@ -80,3 +81,35 @@ def read_thresholds(stored: Any, num_classes: int) -> Thresholds:
     if not all(0 <= number <= 1 for number in numbers) or (numbers is thresholds and len(numbers) != num_classes):
         raise ValueError("thresholds are in [0, 1], one for all classes or one for each")
     return thresholds
+
+
+def choose_thresholds(
+    given: float | Mapping[str, float] | None, default: Thresholds, class_names: Sequence[str]
+) -> Thresholds:
+    """Lowest scores to keep.
+
+    Args:
+        given: by a user: one for all classes, or by the name of a class; the others keep the default.
+        default: of the model.
+        class_names: of all classes.
+
+    Raises:
+        UserError: there is no such class, or a threshold is not in [0, 1].
+    """
+    if given is None:
+        return default
+    numbers = dict(given) if isinstance(given, Mapping) else {"": given}
+    for name, number in numbers.items():
+        if isinstance(given, Mapping) and name not in class_names:
+            raise UserError(f"score_threshold: the model knows no class {name!r}.", did_you_mean(name, class_names))
+        if not 0 <= number <= 1:
+            raise UserError(f"score_threshold: {number}{name and f' of {name!r}'} is not in [0, 1].")
+    if not isinstance(given, Mapping):
+        return float(given)
+    defaults = default if isinstance(default, tuple) else [default] * len(class_names)
+    return tuple(float(given.get(name, number)) for name, number in zip(class_names, defaults, strict=True))
+
+
+def by_name(thresholds: Thresholds, class_names: Sequence[str]) -> float | dict[str, float]:
+    """As users are told: the number for all classes, or one by the name of each."""
+    return dict(zip(class_names, thresholds, strict=True)) if isinstance(thresholds, tuple) else thresholds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brs_detr.runtime.artefact_info import ArtefactInfo
+from brs_detr.runtime.calibration import choose_thresholds
 from brs_detr.runtime.detections import Detections
 from brs_detr.runtime.images import read_pixels
-from brs_detr.runtime.postprocess import best_candidates
+from brs_detr.runtime.postprocess import detected
 from brs_detr.runtime.preprocess import prepare, resized_size
 from brs_detr.runtime.session import OnnxSession, Outputs, Session
 
@@ -34,34 +35,38 @@ class Detector:
     Args:
         path: ONNX file that `brs-detr export` wrote.
         device: `cpu`, `cuda`, `cuda:1`, ...; by default the GPU if onnxruntime can use one.
-        score_threshold: objects with a lower score are left out, in [0, 1]; by default the one stored in the file.
-            (Ranking losses order scores and do not calibrate them: a score of 0.1 can be a sure find.)
+        score_threshold: objects with a lower score are left out, in [0, 1]: one for all classes, or by class name; by
+            default what the file names. docs/scores.md says what scores mean.
         batch_size: images of a list that run together, where they have the same size; a file that takes one number
             only keeps to that.
 
     Raises:
-        UserError: the file is missing, damaged or was not written by `brs-detr export`, or there is no such device.
+        UserError: the file is missing, damaged or was not written by `brs-detr export`, or there is no such device or
+            class.
     """
 
     def __init__(
         self,
         path: str | Path,
         device: str | None = None,
-        score_threshold: float | None = None,
+        score_threshold: float | Mapping[str, float] | None = None,
         batch_size: int = 1,
     ) -> None:
         self._start(OnnxSession(path, device), score_threshold, batch_size)
 
     @classmethod
-    def of(cls, session: Session, score_threshold: float | None = None, batch_size: int = 1) -> Detector:
+    def of(
+        cls, session: Session, score_threshold: float | Mapping[str, float] | None = None, batch_size: int = 1
+    ) -> Detector:
         """A detector on a model that something else runs."""
         detector = cls.__new__(cls)
         detector._start(session, score_threshold, batch_size)
         return detector
 
-    def _start(self, session: Session, score_threshold: float | None, batch_size: int) -> None:
+    def _start(self, session: Session, score_threshold: float | Mapping[str, float] | None, batch_size: int) -> None:
         self.session = session
-        self.score_threshold = session.info.score_threshold if score_threshold is None else score_threshold
+        default = session.info.score_threshold
+        self.score_threshold = choose_thresholds(score_threshold, default, session.info.class_names)
         self._batch_size = batch_size
 
     @property
@@ -82,6 +87,11 @@ class Detector:
     def class_names(self) -> tuple[str, ...]:
         """The place in the tuple is the label."""
         return self.info.class_names
+
+    @property
+    def calibrated(self) -> bool:
+        """Scores are probabilities."""
+        return self.info.calibrated
 
     @overload
     def __call__(self, image: ImageLike) -> Detections: ...
@@ -136,11 +146,4 @@ class Detector:
 
     def _detections(self, outputs: Outputs) -> Detections:
         """Those of one image."""
-        settings = self.info.postprocessing
-        if settings.inside:
-            chosen = np.flatnonzero(outputs.scores >= 0)
-        else:
-            chosen = best_candidates(*outputs, settings)
-        chosen = chosen[np.argsort(-outputs.scores[chosen], kind="stable")]
-        boxes, scores, labels = outputs.boxes[chosen], outputs.scores[chosen], outputs.labels[chosen]
-        return Detections(boxes, scores, labels, self.class_names).above(self.score_threshold)
+        return Detections(*detected(outputs, self.info.postprocessing), self.class_names).above(self.score_threshold)

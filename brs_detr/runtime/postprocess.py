@@ -6,6 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from brs_detr.runtime.artefact_info import Postprocessing
+from brs_detr.runtime.session import Outputs
+
+
+def detected(outputs: Outputs, settings: Postprocessing) -> Outputs:
+    """The detections of one image, best first.
+
+    Args:
+        outputs: of an artefact: boxes [N, 4], scores [N], labels [N].
+        settings: what is left to do.
+    """
+    chosen = np.flatnonzero(outputs.scores >= 0) if settings.inside else best_candidates(*outputs, settings)
+    boxes, scores, labels = outputs.boxes[chosen], outputs.scores[chosen], outputs.labels[chosen]
+    if settings.score_map is not None:
+        scores = settings.score_map(scores, labels).astype(np.float32)
+    order = np.argsort(-scores, kind="stable")
+    return Outputs(boxes[order], scores[order], labels[order])
 
 
 def best_candidates(

@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 LARGEST = 1 - 2.0**-25
 """A score that float32 rounds to 1."""
-SMALLEST = 1e-45
-"""The least above 0 in float32."""
+SMALLEST = 2.0**-126
+"""The least in float32 that has all its digits."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScoreMap:
     """A strictly increasing map of logits for each class: straight between knots, and on beyond the outer two.
 
@@ -24,7 +24,7 @@ class ScoreMap:
         values: [C, K] logits of probabilities, likewise.
 
     Raises:
-        ValueError: they are of other shapes, not finite, or do not ascend.
+        ValueError: they are of other shapes, not finite, or do not ascend, as float32 can tell.
     """
 
     knots: NDArray[np.float64]
@@ -34,9 +34,18 @@ class ScoreMap:
         shape = self.knots.shape
         if len(shape) != 2 or shape[1] < 2 or self.values.shape != shape:
             raise ValueError(f"a map has as many values as knots, at least 2 a class: {shape}, {self.values.shape}")
-        rows = np.stack([self.knots, self.values])
-        if not np.isfinite(rows).all() or (np.diff(rows) <= 0).any():
+        with np.errstate(all="ignore"):
+            numbers = np.concatenate([self.knots, self.values, self.slopes], 1).astype(np.float32)
+            is_rising = (np.diff(self.knots) > 0) & (self.slopes.astype(np.float32) > 0)
+        if not np.isfinite(numbers).all() or not is_rising.all():
             raise ValueError("knots and values of a map ascend")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ScoreMap):
+            return NotImplemented
+        return np.array_equal(self.knots, other.knots) and np.array_equal(self.values, other.values)
+
+    __hash__ = None  # type: ignore[assignment]
 
     @classmethod
     def lines(cls, slopes: ArrayLike, offsets: ArrayLike) -> ScoreMap:
@@ -62,12 +71,19 @@ class ScoreMap:
         return offsets
 
     def __call__(self, scores: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
-        """Probabilities of scores [N] in [0, 1] of classes [N]."""
-        logits = logit(scores)
-        slopes = self.slopes
-        mapped = self.offsets[labels] + slopes[labels, 0] * logits
-        for place, change in enumerate(np.diff(slopes).T, start=1):
-            mapped += change[labels] * np.maximum(logits - self.knots[labels, place], 0)
+        """Probabilities of scores [N] in [0, 1] of classes [N].
+
+        Each segment adds what it rises by below a logit, so that rounding never turns two scores round.
+        """
+        logits, knots, slopes = logit(scores), self.knots[labels], self.slopes[labels]
+        mapped, last = self.values[labels, 0], slopes.shape[1] - 1
+        for place in range(last + 1):
+            length = logits - knots[:, place]
+            if place > 0:
+                length = np.maximum(length, 0)
+            if place < last:
+                length = np.minimum(length, knots[:, place + 1] - knots[:, place])
+            mapped = mapped + slopes[:, place] * length
         with np.errstate(over="ignore"):
             return 1 / (1 + np.exp(-mapped))
 

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from brs_detr.runtime.calibration import Thresholds, by_name
 from brs_detr.serve.body import Intake
 from brs_detr.serve.detect_page import content_security_policy, render_detect_page
 from brs_detr.serve.gate import Gate
@@ -67,7 +68,8 @@ class _Endpoints:
             {
                 "model": model.name,
                 "class_names": model.class_names,
-                "score_threshold": model.threshold,
+                "score_threshold": by_name(model.threshold, model.class_names),
+                "calibrated": model.calibrated,
                 "head": model.head,
                 "precision": model.precision,
             }
@@ -102,7 +104,8 @@ class _Endpoints:
             {
                 "model": self.model.name,
                 "class_names": self.model.class_names,
-                "score_threshold": threshold,
+                "score_threshold": by_name(threshold, self.model.class_names),
+                "calibrated": self.model.calibrated,
                 "images": images,
             }
         )
@@ -120,7 +123,7 @@ class _Endpoints:
         return uploads
 
 
-def _threshold(request: Request, default: float) -> float:
+def _threshold(request: Request, default: Thresholds) -> Thresholds:
     unknown = [name for name in request.query_params if name != "threshold"]
     if unknown:
         raise Refusal(400, f"There is no option {unknown[0][:40]!r}.", "The only one is threshold.")

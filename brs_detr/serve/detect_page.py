@@ -31,10 +31,12 @@ def render_detect_page(model: ServedModel, limits: Limits) -> str:
         _HEADS.get(model.head or "", model.head),
         model.precision,
         f"{num_classes} class{'es' if num_classes != 1 else ''}",
+        "scores are probabilities" if model.calibrated else None,
     ]
     settings: dict[str, Any] = {
         "model": model.name,
         "threshold": model.threshold,
+        "calibrated": model.calibrated,
         "classes": classes,
         "maxBytes": limits.max_bytes,
     }

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from brs_detr.errors import UserError
 from brs_detr.printable import for_terminal
+from brs_detr.runtime.calibration import Thresholds
 from brs_detr.serve.pictures import decode_picture
 from brs_detr.serve.refusal import Refusal
 from brs_detr.serve.uploads import Upload
@@ -33,7 +34,12 @@ LOWEST_SCORE = 0.0
 class AnyDetector(Protocol):
     """What `brs_detr.Detector` and `brs_detr.runtime.Detector` have in common."""
 
-    score_threshold: float
+    score_threshold: Thresholds
+
+    @property
+    def calibrated(self) -> bool:
+        """Scores are probabilities."""
+        ...
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -50,7 +56,8 @@ class Facts:
     """What a detector says of itself; head and precision are known of an exported file."""
 
     class_names: tuple[str, ...]
-    score_threshold: float
+    score_threshold: Thresholds
+    calibrated: bool = False
     head: str | None = None
     precision: str | None = None
 
@@ -59,7 +66,8 @@ class Facts:
         """The facts of a detector."""
         info = getattr(detector, "info", None)
         head, precision = getattr(info, "head", None), getattr(info, "precision", None)
-        return cls(tuple(detector.class_names), float(detector.score_threshold), head, precision)
+        names = tuple(detector.class_names)
+        return cls(names, detector.score_threshold, detector.calibrated, head, precision)
 
 
 @dataclass(frozen=True)
@@ -68,12 +76,12 @@ class Task:
 
     Args:
         upload: its bytes.
-        threshold: lowest score of an object that is told.
+        threshold: lowest score of an object that is told; one for all classes, or one for each.
         max_pixels: that it may have, width times height.
     """
 
     upload: Upload
-    threshold: float
+    threshold: Thresholds
     max_pixels: int
 
 

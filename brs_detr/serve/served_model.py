@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
+from brs_detr.runtime.calibration import Thresholds
 from brs_detr.serve.detector_worker import Facts, Task
 from brs_detr.serve.limits import Limits
 from brs_detr.serve.uploads import Upload
@@ -28,25 +29,27 @@ class ServedModel:
     Args:
         finder: of the objects.
         name: to show.
-        threshold: in [0, 1], for clients that name none; by default the detector's own.
+        threshold: in [0, 1], for clients that name none; by default the detector's own, of which each class may have
+            another.
     """
 
     def __init__(self, finder: Finder, name: str, threshold: float | None = None) -> None:
         self.name = name
         self.class_names = finder.facts.class_names
-        self.threshold = finder.facts.score_threshold if threshold is None else threshold
+        self.threshold: Thresholds = finder.facts.score_threshold if threshold is None else threshold
+        self.calibrated = finder.facts.calibrated
         self.head, self.precision = finder.facts.head, finder.facts.precision
         self._finder = finder
         self._thread = ThreadPoolExecutor(1, "detector")
 
     async def detect(
-        self, upload: Upload, threshold: float, limits: Limits, seconds: float = float("inf")
+        self, upload: Upload, threshold: Thresholds, limits: Limits, seconds: float = float("inf")
     ) -> tuple[dict[str, Any], float]:
         """Find the objects of an upload, when the detector's turn comes.
 
         Args:
             upload: of a request.
-            threshold: lowest score.
+            threshold: lowest score, of all classes or of each.
             limits: of the picture and of the memory that it takes.
             seconds: that are left for it.
 

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from calibrated_checkpoints import CLASSES, LINES, RAW_THRESHOLD, THRESHOLDS, calibration, write_calibrated
 from click.testing import CliRunner, Result
 from PIL import Image
+from planted_graphs import info, write_planted
 
 from brs_detr.cli import main
 from brs_detr.data.synthetic.outlines import SHAPE_NAMES
@@ -55,6 +57,44 @@ def test_single_image_turned_by_its_exif_data(trained: TrainedRun, tmp_path: Pat
     assert (record["images"][0]["height"], record["images"][0]["width"]) == (64, 32)
     with Image.open(tmp_path / "out" / "photo.jpg") as picture:
         assert picture.height > picture.width
+
+
+def test_what_scores_mean_is_in_the_record(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    planted = write_planted(tmp_path / "m.onnx", info(score_threshold=(0.95, 0.92), calibrated=True))
+    call = [planted, tmp_path / "a.png", "--out", tmp_path / "out", "--overwrite"]
+    result = invoke(*call)
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.output.split())
+    assert "Nothing scores what its class needs, 0.920 to 0.950; a lower --threshold" in said
+    assert "calibrate" not in said
+    record = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert (record["score_threshold"], record["calibrated"]) == ({"cat": 0.95, "dog": 0.92}, True)
+    assert invoke(*call, "--threshold", 0.2).exit_code == 0
+    record = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert (record["score_threshold"], len(record["images"][0]["objects"])) == (0.2, 2)
+    refused = invoke(*call, "--raw-scores")
+    assert refused.exit_code == 2 and "brs-detr export CHECKPOINT --raw-scores" in refused.stderr
+
+
+def test_raw_scores_and_what_a_checkpoint_without_calibration_is_told(tiny_config: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "a.png")
+    known, unknown = (
+        write_calibrated(tiny_config, tmp_path / f"{name}.pth", calibrations=calibrations)
+        for name, calibrations in (("known", {"query": calibration(LINES)}), ("unknown", None))
+    )
+    records, said = [], []
+    for arguments in ([known], [known, "--raw-scores"], [unknown], [unknown, "--raw-scores"]):
+        call = [*arguments[:1], tmp_path / "a.png", *arguments[1:], "--out", tmp_path / "out", "--overwrite"]
+        result = invoke(*call)
+        assert result.exit_code == 0, result.output
+        records.append(json.loads((tmp_path / "out" / "predictions.json").read_text()))
+        said.append("brs-detr calibrate" in " ".join(result.output.split()))
+    assert said == [False, False, True, False]
+    assert [record["calibrated"] for record in records] == [True, False, False, False]
+    assert records[0]["score_threshold"] == dict(zip(CLASSES, THRESHOLDS, strict=True))
+    assert [record["score_threshold"] for record in records[1:]] == [RAW_THRESHOLD] * 3
+    assert records[1]["images"] == records[2]["images"] == records[3]["images"] != records[0]["images"]
 
 
 def test_earlier_predictions_are_replaced_only_on_demand(trained: TrainedRun, shapes: Path, tmp_path: Path) -> None:

@@ -89,9 +89,10 @@ def test_boxes_are_in_pixels_of_the_picture_given(detector: Detector, picture: P
     assert 64 < large.boxes_xyxy.max() <= 640
 
 
-def test_threshold_comes_from_the_validation_data(trained: TrainedRun) -> None:
+def test_threshold_of_raw_scores_comes_from_the_validation_data(trained: TrainedRun) -> None:
     metrics = torch.load(trained.best_checkpoint, weights_only=True)["meta"]["metrics"]
-    assert Detector(trained.best_checkpoint, device="cpu").score_threshold == metrics["coco/F1_threshold"]
+    detector = Detector(trained.best_checkpoint, device="cpu", raw_scores=True)
+    assert detector.score_threshold == metrics["coco/F1_threshold"]
 
 
 def test_threshold(trained: TrainedRun, detector: Detector, picture: Path) -> None:

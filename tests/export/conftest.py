@@ -1,6 +1,6 @@
 import pytest
 from rich.console import Console
-from tiny_runs import one_thread, shapes, tiny_config, trained  # noqa: F401
+from tiny_runs import one_thread, shapes, tiny_config, tiny_plain_config, trained  # noqa: F401
 
 
 @pytest.fixture

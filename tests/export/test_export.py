@@ -180,7 +180,7 @@ def test_a_checkpoint_without_a_pickle(checkpoint: Checkpoint, shapes: Path, tmp
     detector = open_detector(out, "cpu", 0.0)
     expected = TrainedDetector(checkpoint.path, "cpu", 0.0)
     assert detector.score_threshold == 0
-    assert read_checkpoint(out).score_threshold == checkpoint.score_threshold
+    assert read_checkpoint(out).thresholds() == checkpoint.thresholds()
     picture = shapes / "val" / "000001.jpg"
     np.testing.assert_array_equal(detector(picture).boxes_xyxy, expected(picture).boxes_xyxy)
     assert list(tmp_path.iterdir()) == [out]

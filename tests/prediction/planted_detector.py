@@ -9,7 +9,8 @@ from brs_detr.runtime.detections import Detections
 
 class PlantedDetector:
     class_names = ("cat", "a/dog")
-    score_threshold = 0.2
+    score_threshold: float | tuple[float, ...] = 0.2
+    calibrated = False
 
     def __init__(self) -> None:
         self.batches: list[int] = []

@@ -44,7 +44,7 @@ def test_every_format(photos: Path, tmp_path: Path, console: Console) -> None:
     ]
     written = record(out)
     assert [image["file"] for image in written["images"]] == ["a.jpg", "b.png", "more/a.jpg"]
-    assert (written["checkpoint"], written["score_threshold"]) == ("m.onnx", 0.2)
+    assert (written["checkpoint"], written["score_threshold"], written["calibrated"]) == ("m.onnx", 0.2, False)
     assert written["images"][0] | {"objects": []} == {"file": "a.jpg", "height": 60, "width": 80, "objects": []}
     cat = written["images"][0]["objects"][0]
     assert cat == {"name": "cat", "label": 0, "score": pytest.approx(0.9), "box_xyxy": [10, 20, 30, 50]}

@@ -11,6 +11,7 @@ class BrightSpots:
 
     class_names = ("spot",)
     score_threshold = 0.5
+    calibrated = True
 
     def __init__(self) -> None:
         self.sizes: list[tuple[int, ...]] = []

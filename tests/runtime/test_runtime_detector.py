@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from planted_graphs import BOXES, info, write_planted
 from brs_detr.errors import UserError
 from brs_detr.runtime import Detections, Detector
 from brs_detr.runtime.artefact_info import ArtefactInfo
+from brs_detr.runtime.score_map import ScoreMap
 from brs_detr.runtime.session import OnnxSession, Outputs
 
 BLACK = np.zeros((30, 40, 3), np.uint8)
@@ -56,6 +59,24 @@ def test_candidates_are_processed_beside(tmp_path: Path) -> None:
     found = Detector(tmp_path / "m.onnx", "cpu", 0.0)(BLACK)
     assert found.names == ["cat", "dog"]
     np.testing.assert_allclose(found.scores, [0.9, 0.3])
+
+
+MAP = ScoreMap.lines([1.0, 0.5], [1.5, -2.0])
+
+
+def test_scores_are_mapped_beside(tmp_path: Path) -> None:
+    """After the choice of the best, and in the order of what comes out."""
+    described = info(postprocess=False, score_threshold=(0.5, 0.2), calibrated=True)
+    settings = dataclasses.replace(described.postprocessing, max_detections=2, score_map=MAP)
+    write_planted(tmp_path / "m.onnx", dataclasses.replace(described, postprocessing=settings))
+    detector = Detector(tmp_path / "m.onnx", "cpu")
+    assert detector.calibrated and detector.score_threshold == (0.5, 0.2)
+    found = detector(BLACK)
+    assert found.names == ["cat", "dog"]
+    np.testing.assert_allclose(found.scores, MAP(np.array([0.3, 0.9], np.float32), np.array([0, 1])), rtol=1e-6)
+    assert Detector(tmp_path / "m.onnx", "cpu", {"dog": 0.9})(BLACK).names == ["cat"]
+    with pytest.raises(UserError, match="no class 'cow'"):
+        Detector(tmp_path / "m.onnx", "cpu", {"cow": 0.9})
 
 
 def test_places_without_a_detection_are_left_out(tmp_path: Path) -> None:
@@ -155,7 +176,7 @@ def test_wrong_files(tmp_path: Path) -> None:
         ("", "no description"),
         ("[]", "no description"),
         ('{"format_version": 1}', "no description"),
-        (info().to_json().replace('"format_version": 1', '"format_version": 2'), "Update brs-detr"),
+        (info().to_json().replace('"format_version": 2', '"format_version": 3'), "Update brs-detr"),
         (info().to_json().replace('"head"', '"neck"'), "no description"),
     ],
 )
@@ -164,6 +185,35 @@ def test_wrong_descriptions(text: str, message: str) -> None:
         ArtefactInfo.from_json(text, "m.onnx")
     assert message in str(caught.value)
     assert "m.onnx" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "damaged"),
+    [
+        ('"knots": [[0.0, 1.0], [0.0, 1.0]]', '"knots": [[0.0, 1.0]]'),
+        ('"knots": [[0.0, 1.0], [0.0, 1.0]]', '"knots": [[1.0, 0.0], [0.0, 1.0]]'),
+        ('"knots": [[0.0, 1.0], [0.0, 1.0]]', f'"knots": [[0.0, 1{"0" * 400}], [0.0, 1.0]]'),
+        ('"knots"', '"nots"'),
+        ('"score_threshold": [0.5, 0.2]', '"score_threshold": [0.5]'),
+        ('"score_threshold": [0.5, 0.2]', '"score_threshold": [0.5, NaN]'),
+        ('"class_names": ["cat", "dog"]', '"class_names": ["cat"]'),
+    ],
+)
+def test_a_damaged_map_or_threshold(text: str, damaged: str) -> None:
+    described = info(score_threshold=(0.5, 0.2))
+    settings = dataclasses.replace(described.postprocessing, score_map=MAP)
+    whole = dataclasses.replace(described, postprocessing=settings).to_json()
+    assert ArtefactInfo.from_json(whole, "m.onnx").postprocessing.score_map == MAP
+    assert whole.count(text) == 1
+    with pytest.raises(UserError, match="m.onnx holds no description that brs-detr can read"):
+        ArtefactInfo.from_json(whole.replace(text, damaged), "m.onnx")
+
+
+def test_a_description_of_the_first_format() -> None:
+    """It knew neither probabilities nor a threshold for each class."""
+    stored = json.loads(info().to_json())
+    del stored["calibrated"], stored["postprocessing"]["score_map"]
+    assert ArtefactInfo.from_json(json.dumps({**stored, "format_version": 1}), "m.onnx") == info()
 
 
 def test_a_description_survives() -> None:

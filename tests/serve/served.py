@@ -36,8 +36,9 @@ SMALL_LIMITS = Limits(max_bytes=100_000, max_images=3, max_pixels=10_000, max_re
 class PlantedDetector:
     """Finds the same objects on every image, in parts of its size; remembers the images."""
 
-    score_threshold: float = 0.5
+    score_threshold: float | tuple[float, ...] = 0.5
     class_names: tuple[str, ...] = CLASSES
+    calibrated: bool = False
     seen: list[Image.Image] = field(default_factory=list)
     seconds: float = 0.0
     at_a_time: int = 0

@@ -77,10 +77,24 @@ def test_model_and_health(server: Served) -> None:
         "model": "planted.onnx",
         "class_names": list(CLASSES),
         "score_threshold": 0.5,
+        "calibrated": False,
         "head": None,
         "precision": None,
     }
     assert server.ask("GET", "/healthz")[::2] == (200, b'{"status":"ok"}')
+
+
+def test_a_threshold_for_each_class_unless_one_is_asked_for() -> None:
+    by_name = dict(zip(CLASSES, (0.95, 0.5, 0.2), strict=True))
+    with serving(PlantedDetector(score_threshold=tuple(by_name.values()), calibrated=True)) as served:
+        told = json.loads(served.ask("GET", "/api/model")[2])
+        assert (told["score_threshold"], told["calibrated"]) == (by_name, True)
+        answer = served.post(picture())[1]
+        assert (answer["score_threshold"], answer["calibrated"]) == (by_name, True)
+        assert [found["name"] for found in answer["images"][0]["objects"]] == list(CLASSES[1:])
+        answer = served.post(picture(), query="?threshold=0.7")[1]
+        assert answer["score_threshold"] == 0.7
+        assert [found["name"] for found in answer["images"][0]["objects"]] == ["cat"]
 
 
 @pytest.mark.parametrize(

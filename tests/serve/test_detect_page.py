@@ -106,6 +106,33 @@ def test_upload_filter_and_keep(page: Page, tmp_path: Path) -> None:
 
 
 @pytest.mark.browser
+def test_a_threshold_for_each_class_until_the_slider_is_moved(chromium: Browser, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    (tmp_path / "a.png").write_bytes(picture())
+    with serving(PlantedDetector(score_threshold=(0.95, 0.5, 0.2), calibrated=True)) as served:
+        opened = chromium.new_page()
+        opened.goto(served.url)
+        opened.set_input_files("#files", [tmp_path / "a.png"])
+        boxes, number = opened.locator("#boxes .object"), opened.locator("#threshold-number")
+        expect(opened.locator("header")).to_contain_text("scores are probabilities")
+        expect(boxes).to_have_count(2)
+        expect(number).to_have_value("")
+        expect(opened.locator("#threshold")).to_have_attribute("aria-valuetext", "by class")
+        with opened.expect_download() as download:
+            opened.get_by_role("button", name="Download JSON").click()
+        record = json.loads(download.value.path().read_text())
+        assert record["score_threshold"] == dict(zip(CLASSES, (0.95, 0.5, 0.2), strict=True))
+        assert record["calibrated"] is True
+        number.fill("0.7")
+        expect(boxes).to_have_count(1)
+        opened.get_by_role("button", name="Back to one by class").click()
+        expect(boxes).to_have_count(2)
+        expect(number).to_have_value("")
+        opened.close()
+
+
+@pytest.mark.browser
 def test_keyboard_alone(page: Page, tmp_path: Path) -> None:
     from playwright.sync_api import expect
 

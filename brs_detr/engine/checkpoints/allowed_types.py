@@ -47,6 +47,7 @@ ALLOWED_TYPES = DETECTORS | BACKBONES | NECKS | HEADS | LOSSES | PARTS | LAYERS.
 _WORDS = {
     "add_extra_convs": {"on_input", "on_lateral", "on_output"},
     "box_format": {"xyxy", "xywh"},
+    "eval_head": {"query", "roi", "atss"},
     "imdecode_backend": {"cv2", "pillow"},
     "interpolation": {"bilinear", "nearest", "area", "bicubic", "lanczos"},
     "iou_mode": {"iou", "iof", "giou"},

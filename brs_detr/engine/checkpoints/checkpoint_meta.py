@@ -45,9 +45,11 @@ def class_names_of(meta: dict[str, Any], path: Path) -> tuple[str, ...]:
 
 def _require_calibrations(stored: Any, num_classes: int, path: Path) -> None:
     try:
+        if not isinstance(stored, dict):
+            raise ValueError("it is no table of heads")
         for calibration in stored.values():
             Calibration.from_json(calibration, num_classes)
-    except (ValueError, AttributeError) as error:
+    except ValueError as error:
         raise UserError(
-            f"{path} says of its scores what cannot be: {error}.", f"Measure it anew: `brs-detr calibrate {path}`."
+            f"{path} is not a checkpoint of this package: what it says of its scores cannot be ({error}).", _CURE
         ) from None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from brs_detr.engine.checkpoints.archived_info import read_archived_info
-from brs_detr.engine.checkpoints.checkpoint_meta import class_names_of
+from brs_detr.engine.checkpoints.checkpoint_meta import CALIBRATIONS, class_names_of
 from brs_detr.engine.checkpoints.file_kind import Kind, file_kind
 from brs_detr.engine.checkpoints.pickle_globals import code_in_pickles
 from brs_detr.engine.checkpoints.plain_file import load_plain, refuse_other_kinds
@@ -21,6 +21,7 @@ from brs_detr.engine.run_folder import RunFolder, checkpoint_file
 from brs_detr.errors import UserError
 from brs_detr.extras import add_extra
 from brs_detr.runtime.artefact_info import METADATA_KEY, ArtefactInfo, Preprocessing
+from brs_detr.runtime.calibration import Calibration, by_name
 
 _ARCHIVES: dict[Kind, str] = {
     "torch-export": "exported program (torch.export)",
@@ -124,7 +125,8 @@ def _artefact(info: ArtefactInfo) -> dict[str, Any]:
     facts = {
         "head": info.head,
         "classes": list(info.class_names),
-        "score_threshold": info.score_threshold,
+        "calibrated": info.calibrated,
+        "score_threshold": by_name(info.score_threshold, info.class_names),
         "precision": info.precision,
         "image_size": _size(info.preprocessing),
         "batch": info.batch_size or "any",
@@ -152,6 +154,7 @@ def _safetensors(path: Path) -> FileInfo:
 
     tensors, meta = read_header(path)
     if meta is not None:
+        class_names_of(meta, path)
         return FileInfo("checkpoint of this package (safetensors)", {**_meta(meta, path), **_tensors(tensors)})
     return FileInfo(f"weights: {_backbone(tensors)}", _tensors(tensors))
 
@@ -206,6 +209,7 @@ def _is_tensor(value: Any) -> bool:
 
 def _meta(meta: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """What a checkpoint of this package says of itself, and what it asks for in vain."""
+    calibrations = _calibrations(meta)
     metrics = {str(name).removeprefix("coco/"): value for name, value in (meta.get("metrics") or {}).items()}
     facts = {
         "config": _config_name(str(meta["cfg"])),
@@ -213,12 +217,29 @@ def _meta(meta: Mapping[str, Any], path: Path) -> dict[str, Any]:
         "epoch": meta.get("epoch"),
         "AP": metrics.get("AP"),
         "AP50": metrics.get("AP50"),
-        "score_threshold": metrics.get("F1_threshold"),
+        "calibrations": calibrations or None,
+        "raw_score_threshold" if calibrations else "score_threshold": metrics.get("F1_threshold"),
         "seed": meta.get("seed"),
         "versions": _versions(meta) or None,
         "refused": _refused(meta["cfg"], path) or None,
     }
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def _calibrations(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Of each head whose scores are known, what that was learnt from and which scores are kept."""
+    names = tuple(map(str, meta["dataset_meta"]["classes"]))
+    found = {}
+    for head, stored in meta.get(CALIBRATIONS, {}).items():
+        calibration = Calibration.from_json(stored, len(names))
+        facts = {
+            "kind": calibration.kind,
+            "images": calibration.num_images,
+            "score_threshold": by_name(calibration.thresholds, names),
+            "chosen_for": calibration.goal,
+        }
+        found[str(head)] = {name: value for name, value in facts.items() if value != ""}
+    return found
 
 
 def _refused(text: str, path: Path) -> list[str]:

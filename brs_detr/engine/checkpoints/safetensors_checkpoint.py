@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import brs_detr
+from brs_detr.engine.checkpoints.checkpoint_meta import CALIBRATIONS
 from brs_detr.engine.checkpoints.file_kind import file_kind
 from brs_detr.engine.checkpoints.plain_file import refuse_other_kinds
 from brs_detr.errors import UserError
@@ -30,13 +31,14 @@ def write_safetensors(path: Path, state_dict: dict[str, Tensor], meta: dict[str,
     Args:
         path: file to write.
         state_dict: weights by name.
-        meta: of a checkpoint: `cfg`, `dataset_meta` and, if it was measured, `metrics`.
+        meta: of a checkpoint: `cfg`, `dataset_meta` and, if they were measured, `metrics` and `calibrations`.
     """
     described = {
         "format_version": FORMAT_VERSION,
         "class_names": list(meta["dataset_meta"]["classes"]),
         "config": meta["cfg"],
         "metrics": {name: float(value) for name, value in (meta.get("metrics") or {}).items()},
+        CALIBRATIONS: meta.get(CALIBRATIONS, {}),
         **{name: meta[name] for name in _KEPT if isinstance(meta.get(name), (int, str))},
         "versions": {"brs_detr": brs_detr.__version__, "torch": str(torch.__version__)},
     }
@@ -152,6 +154,7 @@ def _meta(text: str) -> dict[str, Any]:
         "cfg": config,
         "dataset_meta": {"classes": tuple(names)},
         "metrics": metrics,
+        CALIBRATIONS: stored.get(CALIBRATIONS, {}),
         **{name: stored[name] for name in _KEPT if isinstance(stored.get(name), (int, str))},
         "versions": {str(name): str(version) for name, version in stored["versions"].items()},
     }

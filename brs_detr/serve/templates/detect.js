@@ -3,7 +3,7 @@ const settings = JSON.parse(document.getElementById("settings").textContent);
 const part = (id) => document.getElementById(id);
 const pictures = [];             // {file, url, state: waiting | working | done, width, height, objects, badge, button}
 const hiddenClasses = new Set();
-let threshold = settings.threshold;
+let threshold = settings.threshold;  // of all classes, or a list with one of each
 let shown = null;                // the picture on the stage
 let isPumping = false;
 
@@ -98,7 +98,8 @@ function forget(picture) {
 
 /* What is seen of a picture. */
 
-const isVisible = (object) => object.score >= threshold && !hiddenClasses.has(object.label);
+const isHigh = ({ score, label }) => score >= (Array.isArray(threshold) ? threshold[label] : threshold);
+const isVisible = (object) => isHigh(object) && !hiddenClasses.has(object.label);
 const visible = (picture) => picture.objects.filter(isVisible);
 
 function show(picture) {
@@ -207,12 +208,13 @@ function placeTag(object, scale, pictureWidth) {
 
 function drawLegend() {
   const counts = settings.classes.map(() => 0);
-  for (const object of shown.objects) if (object.score >= threshold) counts[object.label]++;
+  for (const object of shown.objects) if (isHigh(object)) counts[object.label]++;
   const buttons = settings.classes.flatMap(({ name, colour }, label) => {
     if (settings.classes.length > 12 && !counts[label] && !hiddenClasses.has(label)) return [];
     const button = make("button", { type: "button" });
     button.setAttribute("aria-pressed", !hiddenClasses.has(label));
     button.dataset.label = label;
+    if (Array.isArray(threshold)) button.title = `from ${threshold[label].toFixed(3)}`;
     button.append(dot(colour), name, make("span", { className: "count", textContent: counts[label] }));
     button.addEventListener("click", () => { toggle(hiddenClasses, label); update(); part("legend").querySelector(`[data-label="${label}"]`)?.focus(); });
     return [button];
@@ -221,9 +223,9 @@ function drawLegend() {
 }
 
 function drawScores() {
-  const marks = shown.objects.filter(({ label }) => !hiddenClasses.has(label)).reverse().map(({ score, label }) => makeSvg("line", {
-    x1: score, x2: score, y1: 0.1, y2: 1, stroke: settings.classes[label].colour, "stroke-width": 2,
-    "vector-effect": "non-scaling-stroke", opacity: score >= threshold ? 1 : 0.3 }));
+  const marks = shown.objects.filter(({ label }) => !hiddenClasses.has(label)).reverse().map((object) => makeSvg("line", {
+    x1: object.score, x2: object.score, y1: 0.1, y2: 1, stroke: settings.classes[object.label].colour, "stroke-width": 2,
+    "vector-effect": "non-scaling-stroke", opacity: isHigh(object) ? 1 : 0.3 }));
   part("scores").replaceChildren(...marks);
 }
 
@@ -258,7 +260,9 @@ function drawThumbnail(picture) {
 function saveJson() {
   const images = pictures.filter(({ state }) => state === "done").map((picture) => (
     { file: picture.file.name, width: picture.width, height: picture.height, objects: visible(picture) }));
-  const record = { model: settings.model, class_names: settings.classes.map(({ name }) => name), score_threshold: threshold, images };
+  const names = settings.classes.map(({ name }) => name);
+  const lowest = Array.isArray(threshold) ? Object.fromEntries(names.map((name, label) => [name, threshold[label]])) : threshold;
+  const record = { model: settings.model, class_names: names, score_threshold: lowest, calibrated: settings.calibrated, images };
   save(new Blob([JSON.stringify(record, null, 1) + "\n"], { type: "application/json" }), "predictions.json");
 }
 
@@ -336,11 +340,17 @@ function layOut() {
 }
 
 function setThreshold(value) {
-  if (!(value >= 0 && value <= 1)) return;
+  const isByClass = Array.isArray(value);
+  if (!isByClass && !(value >= 0 && value <= 1)) return;
   threshold = value;
-  part("threshold").value = value;
-  if (document.activeElement !== part("threshold-number")) part("threshold-number").value = value.toFixed(3);
+  part("threshold").value = isByClass ? 0.5 : value;
+  part("threshold").setAttribute("aria-valuetext", isByClass ? "by class" : value.toFixed(3));
+  if (document.activeElement !== part("threshold-number")) writeThreshold();
   update();
+}
+
+function writeThreshold() {
+  part("threshold-number").value = Array.isArray(threshold) ? "" : threshold.toFixed(3);
 }
 
 /* Events. */
@@ -349,7 +359,7 @@ part("files").addEventListener("change", (event) => { addFiles([...event.target.
 part("clear").addEventListener("click", clear);
 part("threshold").addEventListener("input", (event) => setThreshold(event.target.valueAsNumber));
 part("threshold-number").addEventListener("input", (event) => setThreshold(event.target.valueAsNumber));
-part("threshold-number").addEventListener("blur", (event) => { event.target.value = threshold.toFixed(3); });
+part("threshold-number").addEventListener("blur", writeThreshold);
 part("reset").addEventListener("click", () => setThreshold(settings.threshold));
 part("save-json").addEventListener("click", saveJson);
 part("save-picture").addEventListener("click", savePicture);
@@ -379,5 +389,5 @@ addEventListener("drop", (event) => {
 });
 addEventListener("paste", (event) => { if (event.clipboardData.files.length) addFiles([...event.clipboardData.files]); });
 part("origin").textContent = new URL(".", location.href).href;
-part("reset").textContent = `Back to ${settings.threshold.toFixed(3)}`;
+part("reset").textContent = `Back to ${Array.isArray(settings.threshold) ? "one by class" : settings.threshold.toFixed(3)}`;
 setThreshold(threshold);

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from brs_detr.ops.nms_keep import NmsKeep
 
@@ -57,6 +57,20 @@ class Candidates(NamedTuple):
 def join(levels: list[Candidates]) -> Candidates:
     """The candidates of all levels."""
     return Candidates(*(torch.cat(parts, 1) for parts in zip(*levels, strict=True)))
+
+
+def mapped(found: Candidates, places: Tensor, score_map: nn.Module) -> tuple[Candidates, Tensor]:
+    """Detections and their places ``[B, K]`` with scores that are probabilities, best first again.
+
+    Args:
+        found: the detections of each image.
+        places: among its candidates.
+        score_map: a `brs_detr.heads.calibrated.MappedScores`.
+    """
+    is_nothing = found.scores < 0
+    probabilities = score_map(found.scores, found.labels).masked_fill(is_nothing, NOTHING)
+    order = probabilities.topk(probabilities.shape[1]).indices
+    return found._replace(scores=probabilities).at(order), places.gather(1, order)
 
 
 def within(boxes: Tensor, image_sizes: Tensor) -> Tensor:

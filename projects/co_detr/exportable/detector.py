@@ -12,7 +12,7 @@ from brs_detr.ops.nms_keep import nms_keep as plain_nms_keep
 from co_detr.codetr import CoDETR, EvalHead
 from co_detr.exportable.anchors import anchor_candidates, propose_regions
 from co_detr.exportable.attention import replace_attention
-from co_detr.exportable.candidates import Candidates, join
+from co_detr.exportable.candidates import Candidates, join, mapped
 from co_detr.exportable.positions import ExportablePositions
 from co_detr.exportable.queries import query_candidates
 from co_detr.exportable.regions import region_candidates
@@ -75,9 +75,11 @@ class ExportableCoDETR(nn.Module):
             num_labels = self.model.query_head.num_classes if len(groups) == 1 else 1
             threshold = self.settings["nms"]["iou_threshold"]
             groups = [group.suppressed(self.nms_keep, num_labels, threshold) for group in groups]
-        (boxes, scores, labels), places = join(groups).best(self.settings["max_per_img"])
+        found, places = join(groups).best(self.settings["max_per_img"])
+        if hasattr(self.model, "score_map"):
+            found, places = mapped(found, places, self.model.score_map)
         stages.add(detections=places)
-        return boxes, scores, labels, stages.joined()
+        return *found, stages.joined()
 
     def candidates(self, images: Tensor, image_sizes: Tensor, stages: Stages) -> list[Candidates]:
         """Pairs of a box and a class, in groups that do not suppress each other."""

@@ -26,7 +26,7 @@ def written(trained: TrainedRun, tmp_path: Path) -> Path:
 def test_everything_is_there(trained: TrainedRun, written: Path, shapes: Path) -> None:
     first, second = read_checkpoint(trained.best_checkpoint), read_checkpoint(written)
     assert first.class_names == second.class_names
-    assert first.score_threshold == second.score_threshold
+    assert first.thresholds() == second.thresholds()
     assert first.config.model == second.config.model
     assert first.state_dict.keys() == second.state_dict.keys()
     assert all(torch.equal(first.state_dict[name], second.state_dict[name]) for name in first.state_dict)
