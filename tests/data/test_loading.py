@@ -36,6 +36,7 @@ class Witness:
 
     class_names = ("cat",)
     score_threshold = 0.5
+    calibrated = False
 
     def __init__(self) -> None:
         self.seen: list[np.ndarray] = []

@@ -133,5 +133,5 @@ def test_a_damaged_calibration_is_refused(uncalibrated: Path) -> None:
     content = torch.load(uncalibrated, weights_only=True)
     content["meta"]["calibrations"] = {"query": {"score_map": 1}}
     torch.save(content, uncalibrated)
-    with pytest.raises(UserError, match="says of its scores what cannot be"):
+    with pytest.raises(UserError, match="what it says of its scores cannot be"):
         build_model(read_checkpoint(uncalibrated), "cpu")

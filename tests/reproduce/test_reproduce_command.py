@@ -48,7 +48,7 @@ def test_a_trial_writes_everything_into_the_ledger(uninterrupted: Path) -> None:
     assert (entry.row, entry.kind, entry.verdict, entry.seed) == ("brs-r50", "smoke", "smoke", 0)
     assert (entry.effective_batch, entry.num_processes) == (16, 1)
     assert entry.config == "brs-co-deformable-detr_r50_8xb2-12e_coco"
-    assert 0 < entry.metrics["AP"] < 1
+    assert 0 <= entry.metrics["AP"] < 1
     assert {"device", "torch", "mmdet", "python"} <= entry.environment.keys()
     for file in (entry.weights, entry.log, "smoke/brs-r50/seed0/recipe.py", "smoke/brs-r50/seed0/eval/pictures.jpg"):
         assert (uninterrupted / file).is_file(), file
