@@ -12,7 +12,6 @@ import argparse
 import json
 import statistics
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -85,7 +84,6 @@ param_scheduler = [
 def measure(detector: str, loss: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """Train one detector with one loss and measure its last checkpoint on held-out images."""
     name = f"{LOSSES[loss]}{detector}_r50_fpn_4xb4-12e_coco"
-    started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, f"{LOSSES[loss]}{detector}_r18.py")
         config.write_text(SMALL.format(name=name, base=find_config(name).as_posix(), heads=HEADS[detector]))
@@ -98,13 +96,11 @@ def measure(detector: str, loss: str, seed: int, args: argparse.Namespace) -> di
             epochs=args.epochs,
             overrides=overrides,
         )
-    seconds = time.perf_counter() - started
     evaluation = evaluate(run.best_checkpoint)
     return {
         "detector": detector,
         "loss": loss,
         "seed": seed,
-        "train_seconds": seconds,
         "split": evaluation.split.name,
         "metrics": evaluation.metrics,
         "AP_of_class": {row.name: row.AP for row in evaluation.per_class},

@@ -117,7 +117,10 @@ def serve_page(text: str) -> str:
 def scores_page(text: str) -> str:
     """``docs/scores.md``, likewise."""
     calibration_markdown = runpy.run_path(str(ROOT / "benchmarks" / "calibration.py"))["calibration_markdown"]
-    return fill(text, {"calibration": calibration_markdown(json.loads((RESULTS / "calibration_cpu.json").read_text()))})
+    result = RESULTS / "calibration_cpu.json"
+    return (
+        fill(text, {"calibration": calibration_markdown(json.loads(result.read_text()))}) if result.exists() else text
+    )
 
 
 def reliability_page(text: str) -> str:

@@ -80,9 +80,9 @@ def test_order_and_ids_of_the_categories_do_not_matter(
 
 def test_model_that_finds_nothing(trained: TrainedRun, tmp_path: Path) -> None:
     content = torch.load(trained.best_checkpoint, weights_only=True)
-    ranking = "type='RankingShared2FCBBoxHead'"
+    ranking = "'type': 'RankingShared2FCBBoxHead'"
     assert ranking in content["meta"]["cfg"]
-    content["meta"]["cfg"] = content["meta"]["cfg"].replace(ranking, f"{ranking}, lowest_score=2.0")
+    content["meta"]["cfg"] = content["meta"]["cfg"].replace(ranking, f"{ranking}, 'lowest_score': 2.0")
     torch.save(content, tmp_path / "blind.pth")
     blind = evaluate(tmp_path / "blind.pth", head="roi", device="cpu", console=QUIET)
     assert blind.predictions == []
