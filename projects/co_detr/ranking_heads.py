@@ -11,6 +11,10 @@ from co_detr.query_head import CoDeformDETRHead
 class RankingCoDeformDETRHead(RankingLossMixin, CoDeformDETRHead):
     """`CoDeformDETRHead` that ranks the predictions of all images, queries and classes of a layer together."""
 
+    def init_weights(self) -> None:
+        """Initialise as Deformable DETR does: costs of matching see how high logits are, so that these begin low."""
+        CoDeformDETRHead.init_weights(self)
+
 
 class RankingCoATSSHead(RankingDetectionMixin, CoATSSHead):
     """`CoATSSHead` that ranks the anchors of all images, levels and classes together, without centerness."""

@@ -112,3 +112,9 @@ def test_class_layers_begin_at_zero(outlined: Path) -> None:
         model = build(small_config(f"{name}_r50_fpn_4xb4-12e_coco", outlined))
         ranking = [module for module in model.modules() if isinstance(module, RankingLossMixin)]
         assert ranking and all((layer.bias == 0).all() for head in ranking for layer in head.class_layers)
+
+
+def test_logits_of_queries_begin_low(outlined: Path) -> None:
+    model = build(small_config("brs-co-deformable-detr_r50_finetune", outlined))
+    assert all((layer.bias < -4).all() for layer in model.query_head.class_layers)
+    assert (model.atss_head.atss_cls.bias == 0).all()
