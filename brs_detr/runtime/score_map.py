@@ -75,15 +75,15 @@ class ScoreMap:
 
         Each segment adds what it rises by below a logit, so that rounding never turns two scores round.
         """
-        logits, knots, slopes = logit(scores), self.knots[labels], self.slopes[labels]
+        logits, lengths, slopes = logit(scores), np.diff(self.knots), self.slopes
         mapped, last = self.values[labels, 0], slopes.shape[1] - 1
         for place in range(last + 1):
-            length = logits - knots[:, place]
+            length = logits - self.knots[labels, place]
             if place > 0:
                 length = np.maximum(length, 0)
             if place < last:
-                length = np.minimum(length, knots[:, place + 1] - knots[:, place])
-            mapped = mapped + slopes[:, place] * length
+                length = np.minimum(length, lengths[labels, place])
+            mapped = mapped + slopes[labels, place] * length
         with np.errstate(over="ignore"):
             return 1 / (1 + np.exp(-mapped))
 
