@@ -16,18 +16,14 @@ from typing import Any
 import torch
 
 from brs_detr.analysis.calibration_order import in_order_of
-from brs_detr.analysis.coco_ap import evaluate_boxes
-from brs_detr.analysis.matching import read_matching
-from brs_detr.analysis.score_measures import ScoreMeasures, measure_scores, score_detections
+from brs_detr.analysis.score_measures import measure_scores
 from brs_detr.bench.environment import describe_environment
-from brs_detr.data.annotations import read_annotations
-from brs_detr.data.cleaning import clean_annotations
+from brs_detr.engine.calibration_files import scored_detections
 from brs_detr.engine.checkpoints.checkpoint import read_checkpoint
-from brs_detr.engine.evaluate import Evaluation, evaluate
+from brs_detr.engine.evaluate import evaluate
 from brs_detr.engine.run_folder import RunFolder
 from brs_detr.engine.run_record import read_record
 from brs_detr.reproduce.cost_tables import markdown
-from brs_detr.runtime.calibration import Thresholds
 
 OUT = Path(__file__).parent / "results" / "calibration_cpu.json"
 KEPT = ("LaECE_0", "LaACE_0", "D_ECE", "D_ECE_shown", "F1", "best_F1")
@@ -41,11 +37,10 @@ def measure(data: str, run: Path, split: str) -> dict[str, Any]:
         raise SystemExit(f"{run} is not calibrated: brs-detr calibrate {run}")
     raw = evaluate(checkpoint, None, split)
     mapped = evaluate(checkpoint, None, split, raw_scores=False)
-    names = [row.name for row in raw.per_class]
-    thresholds = in_order_of(calibration, checkpoint.class_names, names).thresholds
+    thresholds = in_order_of(calibration, checkpoint.class_names, [row.name for row in raw.per_class]).thresholds
     sides = {
-        "raw": (raw, measures(raw, names, checkpoint.thresholds(raw_scores=True))),
-        "calibrated": (mapped, measures(mapped, names, thresholds)),
+        "raw": (raw, measure_scores(scored_detections(raw), checkpoint.thresholds(raw_scores=True))),
+        "calibrated": (mapped, measure_scores(scored_detections(mapped), thresholds)),
     }
     return {
         "data": data,
@@ -58,14 +53,6 @@ def measure(data: str, run: Path, split: str) -> dict[str, Any]:
             for name, (evaluation, found) in sides.items()
         },
     }
-
-
-def measures(evaluation: Evaluation, names: list[str], thresholds: Thresholds) -> ScoreMeasures:
-    """Of the scores as they are."""
-    file = evaluation.split.annotation_file
-    dataset, _ = clean_annotations(read_annotations(file), file)
-    boxes = evaluate_boxes(dataset, evaluation.predictions)
-    return measure_scores(score_detections(boxes, read_matching(boxes), names), thresholds)
 
 
 def calibration_markdown(result: Mapping[str, Any]) -> str:

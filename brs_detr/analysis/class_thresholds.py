@@ -65,14 +65,16 @@ def class_thresholds(
         goal: what they should reach.
     """
     of_all, all_reach = _threshold(scores, is_true, int(num_objects.sum()), goal)
+    by_label = np.argsort(labels, kind="stable")
+    bounds = np.searchsorted(labels[by_label], np.arange(len(num_objects) + 1))
     thresholds, missed, pooled = [], [], []
     for label, number in enumerate(num_objects):
-        is_own = labels == label
+        own = by_label[slice(*bounds[label : label + 2])]
         threshold, reaches = of_all, all_reach
         if number < LEAST_OBJECTS:
             pooled.append(label)
         else:
-            threshold, reaches = _threshold(scores[is_own], is_true[is_own], int(number), goal)
+            threshold, reaches = _threshold(scores[own], is_true[own], int(number), goal)
         thresholds.append(threshold)
         if not reaches:
             missed.append(label)

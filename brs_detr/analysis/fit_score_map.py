@@ -26,6 +26,10 @@ _PRIOR_COUNT = 4.0
 """Detections that a step is moved towards the line by."""
 _LEAST_RISE = 0.05
 """Of an isotonic map, as a share of the slope of the line."""
+_LEAST_DISTANCE = 1e-6
+"""Of two steps, as a share of their logit: those that float32 cannot tell apart are one."""
+_MOST_ROWS, _CELLS = 50_000, 32
+"""A line is fitted to more detections than that by cells, so many to a standard deviation of the logits."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,8 @@ class Labelled:
     images: NDArray[np.int64]
     num_classes: int
 
-    def at(self, rows: NDArray[np.bool_]) -> Labelled:
-        """Some of them."""
+    def at(self, rows: NDArray[Any] | slice) -> Labelled:
+        """Some of them, or all in another order."""
         return Labelled(self.logits[rows], self.labels[rows], self.is_true[rows], self.images[rows], self.num_classes)
 
 
@@ -82,6 +86,7 @@ def fit_score_map(data: Labelled) -> FittedMap | None:
     """
     if not data.is_true.any():
         return None
+    data = data.at(np.lexsort((data.logits, data.labels)))  # from here on
     fits = {"shared slope": _lines(data, own_slopes=False)}
     if len(np.unique(data.labels)) > 1:
         fits["Platt"] = _lines(data, own_slopes=True)
@@ -128,34 +133,58 @@ def _lines(data: Labelled, own_slopes: bool) -> ScoreMap:
 
     Logits are brought to mean 0 and standard deviation 1 first, so that a common shift or scale changes nothing.
     """
-    mean, std = data.logits.mean(), max(float(data.logits.std()), 1e-6)
-    scaled, signs = (data.logits - mean) / std, np.where(data.is_true, 1.0, -1.0)
-    num_classes = data.num_classes
+    mean, std = data.logits.mean(), float(data.logits.std())
+    std = std if std > _LEAST_DISTANCE else 1.0
+    num_classes, every = data.num_classes, (data.logits - mean) / std
+    is_wrong, of_wrong = data.labels[~data.is_true], every[~data.is_true]
+    num_wrong, sum_wrong = np.bincount(is_wrong, minlength=num_classes), np.bincount(is_wrong, of_wrong, num_classes)
+    scaled, labels, numbers = _cells(every, data.labels)
 
     def cost(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        log_slope, offset = parameters[:2]
-        of_class, log_factors = parameters[2 : 2 + num_classes], parameters[2 + num_classes :]
-        slopes = np.exp(log_slope + log_factors[data.labels] if own_slopes else np.full(len(scaled), log_slope))
-        margins = signs * (slopes * scaled + offset + of_class[data.labels])
-        pulls = -signs * expit(-margins)  # derivative by the logit
-        stretched = pulls * slopes * scaled
-        prior = ((of_class / _OFFSET_STD) ** 2).sum() / 2 + ((log_factors / _SLOPE_STD) ** 2).sum() / 2
+        (log_slope, offset), offsets, log_slopes = np.split(parameters * scale, [2, 2 + num_classes])
+        slopes = np.exp(log_slopes if own_slopes else np.full(num_classes, log_slope))
+        mapped = slopes[labels] * scaled + offsets[labels]
+        # log(1 - p) = log(p) - logit: the logits of those that are wrong only count as a sum
+        loss = num_wrong @ offsets + sum_wrong @ slopes - (numbers * log_expit(mapped)).sum()
+        pulls = numbers * expit(-mapped)
+        pulled = num_wrong - np.bincount(labels, pulls, num_classes)
+        stretched = (sum_wrong - np.bincount(labels, pulls * scaled, num_classes)) * slopes
+        moved, bent = (offsets - offset) / _OFFSET_STD**2, (log_slopes - log_slope) / _SLOPE_STD**2
+        prior = (moved * (offsets - offset)).sum() / 2 + (bent * (log_slopes - log_slope)).sum() / 2
         # All slopes and offsets together have a wide prior, so that data without anything wrong, or with little, end
         prior += (log_slope - np.log(2)) ** 2 / 2 + (offset / 4) ** 2 / 2
-        gradient: list[Any] = [
-            [stretched.sum() + log_slope - np.log(2), pulls.sum() + offset / 16],
-            np.bincount(data.labels, pulls, num_classes) + of_class / _OFFSET_STD**2,
-        ]
-        if own_slopes:
-            gradient.append(np.bincount(data.labels, stretched, num_classes) + log_factors / _SLOPE_STD**2)
-        return float(-log_expit(margins).sum() + prior), np.concatenate(gradient)
+        of_all = [(-bent if own_slopes else stretched).sum() + log_slope - np.log(2), offset / 16 - moved.sum()]
+        gradient = [of_all, pulled + moved, (stretched + bent) if own_slopes else []]
+        return float(loss + prior), np.concatenate(gradient) * scale
 
-    start = np.zeros(2 + num_classes * (2 if own_slopes else 1))
-    found = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=[(-6, 6)] + [(None, None)] * (len(start) - 1)).x
-    slopes = np.full(num_classes, np.exp(found[0]) / std)
-    if own_slopes:
-        slopes *= np.exp(found[2 + num_classes :])
-    return ScoreMap.lines(slopes, found[1] + found[2 : 2 + num_classes] - slopes * mean)
+    # Of about one curvature in all directions, whatever the number of detections of a class
+    curvature = [np.bincount(labels, numbers * scaled**power / 4, num_classes) for power in (0, 2)]
+    common = num_classes / _SLOPE_STD**2 if own_slopes else curvature[1].sum()
+    own: list[Any] = [curvature[0] + 1 / _OFFSET_STD**2, (curvature[1] + 1 / _SLOPE_STD**2) if own_slopes else []]
+    scale = np.concatenate([[common + 1, num_classes / _OFFSET_STD**2], *own]) ** -0.5
+    bounds = [(-6 / scale[0], 6 / scale[0])] + [(None, None)] * (len(scale) - 1)
+    found = minimize(cost, np.zeros(len(scale)), jac=True, method="L-BFGS-B", bounds=bounds).x * scale
+    slopes = np.exp(found[2 + num_classes :] if own_slopes else np.full(num_classes, found[0])) / std
+    return ScoreMap.lines(slopes, found[2 : 2 + num_classes] - slopes * mean)
+
+
+def _cells(
+    logits: NDArray[np.float64], labels: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Detections of a class that score nearly the same, taken for one: mean logit, label, number.
+
+    Few detections stay one by one.
+
+    Args:
+        logits: [D] of standard deviation 1, ascending within each class.
+        labels: [D] ascending.
+    """
+    if len(logits) <= _MOST_ROWS:
+        return logits, labels, np.ones(len(logits), np.int64)
+    cells = np.floor(logits * _CELLS)
+    begins = np.flatnonzero(np.append(True, (np.diff(cells) != 0) | (np.diff(labels) != 0)))
+    numbers = np.diff(begins, append=len(logits))
+    return np.add.reduceat(logits, begins) / numbers, labels[begins], numbers
 
 
 def _steps(data: Labelled, lines: ScoreMap) -> ScoreMap:
@@ -163,7 +192,9 @@ def _steps(data: Labelled, lines: ScoreMap) -> ScoreMap:
 
     Between its steps, which are a few groups of detections, it is straight; beyond them it goes on as the line does.
     """
-    rows = [_steps_of_class(data.at(data.labels == label), lines, label) for label in range(data.num_classes)]
+    bounds = np.searchsorted(data.labels, np.arange(data.num_classes + 1))
+    own = (data.at(slice(*bounds[label : label + 2])) for label in range(data.num_classes))
+    rows = [_steps_of_class(one, lines, label) for label, one in enumerate(own)]
     most = max(len(knots) for knots, _ in rows)
     slopes = lines.slopes[:, 0]
     padded = [_padded(*row, most, slope) for row, slope in zip(rows, slopes, strict=True)]
@@ -175,8 +206,6 @@ def _steps_of_class(data: Labelled, lines: ScoreMap, label: int) -> tuple[NDArra
     num_steps = min(_MOST_STEPS, min(int(is_true.sum()), int((~is_true).sum())) // _LEAST_OF_A_STEP)
     if num_steps < 2:
         return np.array([0.0, 1.0]), np.array([offset, offset + slope])
-    order = np.argsort(logits, kind="stable")
-    logits, is_true = logits[order], is_true[order]
     expected = expit(slope * logits + offset)
     doubt = np.cumsum(expected * (1 - expected) + 1e-9)  # most of what can be learnt lies where the line is not sure
     step = np.minimum((doubt / doubt[-1] * num_steps).astype(int), num_steps - 1)
@@ -190,7 +219,7 @@ def _steps_of_class(data: Labelled, lines: ScoreMap, label: int) -> tuple[NDArra
     knots, ascending = [means[0]], [values[0]]
     for knot, value in zip(means[1:], values[1:], strict=True):
         least = ascending[-1] + _LEAST_RISE * slope * (knot - knots[-1])
-        if knot > knots[-1]:
+        if knot - knots[-1] > _LEAST_DISTANCE * max(abs(knot), 1):
             knots.append(knot)
             ascending.append(max(value, least))
     return (

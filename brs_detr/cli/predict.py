@@ -130,7 +130,7 @@ def command(
     if result.num_objects == 0:
         console.print(f"Nothing scores {_range(detector.score_threshold)}; a lower --threshold may show something.")
     if not detector.calibrated and not raw_scores and format_of(model) is None:
-        console.print(f"These scores have no level: `brs-detr calibrate {model}` makes them probabilities.")
+        console.print(f"What these scores mean is not known: `brs-detr calibrate {model}` makes them probabilities.")
     console.print(f"{result.num_objects} objects on {result.num_frames} images. Written to {out}/ (predictions.json)")
     for message in result.unreadable:
         console.print(f"Left out: {message}")

@@ -14,6 +14,7 @@ from brs_detr.engine.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from brs_detr.engine.checkpoints.checkpoint_meta import CALIBRATIONS
 from brs_detr.engine.checkpoints.plain_file import load_plain
 from brs_detr.engine.checkpoints.safetensors_checkpoint import write_safetensors
+from brs_detr.engine.distributed import is_first
 from brs_detr.engine.evaluate import Evaluation, evaluate
 from brs_detr.engine.learn_calibration import choose_thresholds, learn_calibration, rates_by_class
 from brs_detr.errors import UserError
@@ -57,7 +58,8 @@ def calibrate(
 ) -> Calibrated:
     """Learn what scores mean from images with known objects, and write it into a checkpoint.
 
-    Weights and raw scores stay as they are; what was known of the head's scores is replaced.
+    Weights and raw scores stay as they are; what was known of the head's scores is replaced. Of several processes that
+    `torchrun` started, all of which have to call it, the first one writes.
 
     Args:
         checkpoint: folder of a run or a file, see `brs_detr.engine.checkpoints.checkpoint.read_checkpoint`.
@@ -91,7 +93,8 @@ def calibrate(
         chosen = choose_thresholds(evaluation.matching, dataset, calibration, content.class_names, goal)
         calibration = replace(calibration, thresholds=chosen.thresholds, goal=str(goal))
     used = head or content.head
-    store_calibration(content, used, calibration, path)
+    if is_first():
+        store_calibration(content, used, calibration, path)
     rows = rates_by_class(evaluation.matching, dataset, calibration, content.class_names)
     return Calibrated(path, used, calibration, held_out, evaluation, chosen, rows)
 

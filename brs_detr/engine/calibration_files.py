@@ -9,9 +9,9 @@ from typing import Any
 
 from brs_detr.analysis.calibration_order import in_order_of
 from brs_detr.analysis.coco_ap import evaluate_boxes
-from brs_detr.analysis.lvis_ap import federated, is_federated
+from brs_detr.analysis.lvis_ap import DETECTIONS, federated, is_federated
 from brs_detr.analysis.matching import read_matching
-from brs_detr.analysis.score_measures import ScoreMeasures, measure_scores, score_detections
+from brs_detr.analysis.score_measures import ScoredDetections, ScoreMeasures, measure_scores, score_detections
 from brs_detr.data.annotations import class_names_of, read_annotations
 from brs_detr.data.cleaning import clean_annotations
 from brs_detr.engine.checkpoints.checkpoint import Checkpoint
@@ -53,21 +53,25 @@ def measure_calibration(evaluation: Evaluation, checkpoint: Checkpoint, head: st
         checkpoint: what was evaluated.
         head: that was evaluated; by default the one that its config names.
     """
-    file = evaluation.split.annotation_file
-    dataset, _ = clean_annotations(read_annotations(file), file)
-    predictions: Any = evaluation.predictions
-    if is_federated(dataset):
-        dataset, predictions = federated(dataset, predictions)
-    matched = evaluate_boxes(dataset, predictions)
-    names = class_names_of(dataset, file)
-    scored = score_detections(matched, read_matching(matched), names)
+    scored = scored_detections(evaluation)
     raw = measure_scores(scored, checkpoint.thresholds(head, raw_scores=True))
     stored = checkpoint.calibration(head)
     if stored is None:
         return MeasuredScores(head or checkpoint.head, raw)
-    calibration = in_order_of(stored, checkpoint.class_names, names)
+    calibration = in_order_of(stored, checkpoint.class_names, scored.class_names)
     calibrated = measure_scores(scored.mapped(calibration.score_map), calibration.thresholds)
     return MeasuredScores(head or checkpoint.head, raw, calibration, calibrated)
+
+
+def scored_detections(evaluation: Evaluation) -> ScoredDetections:
+    """The detections of an evaluation with their scores as they are, by the protocol of its data set."""
+    file = evaluation.split.annotation_file
+    dataset, _ = clean_annotations(read_annotations(file), file)
+    if is_federated(dataset):
+        matched = evaluate_boxes(*federated(dataset, evaluation.predictions), detections=DETECTIONS)
+    else:
+        matched = evaluate_boxes(dataset, evaluation.predictions)
+    return score_detections(matched, read_matching(matched), class_names_of(dataset, file))
 
 
 def write_calibration(measured: MeasuredScores, evaluation: Evaluation, folder: Path) -> None:

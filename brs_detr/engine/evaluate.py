@@ -142,10 +142,16 @@ def open_any_split(data: str | Path, name: str | None, console: Console) -> Coco
 
 
 def _trained_split(config: Config, name: str | None) -> CocoSplit:
+    test, val = split_of(config, "test"), split_of(config, "val")
+    is_one = test.annotation_file == val.annotation_file
+    if name == "test" and is_one:
+        raise UserError(
+            f"The training had no test split beside the one it was measured on, {val.annotation_file}.",
+            "Take --split val, or name other data with --data DATA.",
+        )
     if name is not None:
         return split_of(config, name)
-    test, val = split_of(config, "test"), split_of(config, "val")
-    return val if test.annotation_file == val.annotation_file else test
+    return val if is_one else test
 
 
 def require_same_classes(split: CocoSplit, class_names: tuple[str, ...]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from brs_detr.analysis.class_thresholds import ClassThresholds, Goal, class_thresholds, rates_at
 from brs_detr.analysis.fit_score_map import Labelled, fit_score_map
 from brs_detr.analysis.matching import Matching
+from brs_detr.data.annotations import class_names_of
 from brs_detr.runtime.calibration import Calibration
 from brs_detr.runtime.score_map import logit
 
@@ -28,7 +29,7 @@ def learn_calibration(
     Returns:
         None where nothing that was found is right.
     """
-    labels = _labels(matching.detection_classes, _names(dataset), class_names)
+    labels = _labels(matching.detection_classes, dataset, class_names)
     fitted = fit_score_map(
         Labelled(logit(matching.scores), labels, matching.is_true, matching.images, len(class_names))
     )
@@ -68,21 +69,16 @@ def _mapped(
     matching: Matching, dataset: Mapping[str, Any], calibration: Calibration, class_names: tuple[str, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
     """Probabilities, labels and truth of the detections, and the number of objects of each class."""
-    names = _names(dataset)
-    labels = _labels(matching.detection_classes, names, class_names)
-    objects = _labels(matching.object_classes, names, class_names)
+    labels = _labels(matching.detection_classes, dataset, class_names)
+    objects = _labels(matching.object_classes, dataset, class_names)
     scores = calibration.score_map(matching.scores, labels)
     return scores, labels, matching.is_true, np.bincount(objects, minlength=len(class_names))
 
 
-def _names(dataset: Mapping[str, Any]) -> list[str]:
-    """Of the categories, sorted by id: a `Matching` counts them so."""
-    return [category["name"] for category in sorted(dataset["categories"], key=lambda category: category["id"])]
-
-
-def _labels(places: NDArray[np.int64], names: Sequence[str], class_names: tuple[str, ...]) -> NDArray[np.int64]:
-    """Labels of the detector for places in the sorted categories."""
+def _labels(places: NDArray[np.int64], dataset: Mapping[str, Any], class_names: tuple[str, ...]) -> NDArray[np.int64]:
+    """Labels of the detector for places in the categories sorted by id: a `Matching` counts them so."""
     label_of_name = {name: label for label, name in enumerate(class_names)}
+    names = class_names_of(dataset, "the data set")
     label_of_place = np.array([label_of_name.get(name, -1) for name in names], np.int64)
     labels: NDArray[np.int64] = label_of_place[places]
     return labels

@@ -111,7 +111,7 @@ def vote(found: InstanceData, pairs: InstanceData) -> Tensor:
     Returns:
         Boxes ``[D, 4]``.
     """
-    boxes, scores = pairs.bboxes.double(), pairs.scores.double()
+    boxes, scores = pairs.bboxes.double(), pairs.scores.double().clamp(min=torch.finfo(torch.float32).tiny)
     ious = bbox_overlaps(found.bboxes.double(), boxes)  # [D, N]
     odds = scores / (1 - scores).clamp(min=torch.finfo(torch.float32).eps)
     weights = (-((1 - ious) ** 2) / VOTING_VARIANCE).exp() * odds

@@ -55,13 +55,16 @@ class Calibration:
             ValueError: it is none, or one of another number of classes.
         """
         try:
+            kind, goal, counts = stored["kind"], stored["goal"], stored["num_detections"]
+            if not (isinstance(kind, str) and isinstance(goal, str) and isinstance(counts, (list, tuple))):
+                raise ValueError("kind and goal are text, and there is a number of detections for each class")
             calibration = cls(
                 ScoreMap.from_json(stored["score_map"]),
-                str(stored["kind"]),
+                kind,
                 int(stored["num_images"]),
-                tuple(map(int, stored["num_detections"])),
+                tuple(map(int, counts)),
                 read_thresholds(stored["thresholds"], num_classes),
-                str(stored["goal"]),
+                goal,
             )
         except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from None

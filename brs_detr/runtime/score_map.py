@@ -13,6 +13,8 @@ LARGEST = 1 - 2.0**-25
 """A score that float32 rounds to 1."""
 SMALLEST = 2.0**-126
 """The least in float32 that has all its digits."""
+MOST_KNOTS = 64
+"""Of a class, in a file: each of them takes time with every detection."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,15 +77,15 @@ class ScoreMap:
 
         Each segment adds what it rises by below a logit, so that rounding never turns two scores round.
         """
-        logits, knots, slopes = logit(scores), self.knots[labels], self.slopes[labels]
+        logits, lengths, slopes = logit(scores), np.diff(self.knots), self.slopes
         mapped, last = self.values[labels, 0], slopes.shape[1] - 1
         for place in range(last + 1):
-            length = logits - knots[:, place]
+            length = logits - self.knots[labels, place]
             if place > 0:
                 length = np.maximum(length, 0)
             if place < last:
-                length = np.minimum(length, knots[:, place + 1] - knots[:, place])
-            mapped = mapped + slopes[:, place] * length
+                length = np.minimum(length, lengths[labels, place])
+            mapped = mapped + slopes[labels, place] * length
         with np.errstate(over="ignore"):
             return 1 / (1 + np.exp(-mapped))
 
@@ -98,7 +100,17 @@ class ScoreMap:
         Raises:
             ValueError, KeyError, TypeError: it is none.
         """
-        return cls(np.array(stored["knots"], np.float64), np.array(stored["values"], np.float64))
+        return cls(_table(stored["knots"]), _table(stored["values"]))
+
+
+def _table(rows: Any) -> NDArray[np.float64]:
+    """Rows of numbers. Lists within lists, which a small file can hold any number of, are never unfolded."""
+    for row in rows:
+        if not isinstance(row, (list, tuple)) or len(row) > MOST_KNOTS:
+            raise ValueError(f"knots and values are lists of at most {MOST_KNOTS} numbers for each class")
+        if not all(isinstance(number, (int, float)) for number in row):
+            raise ValueError("knots and values are numbers")
+    return np.array(rows, np.float64)
 
 
 def logit(scores: NDArray[Any]) -> NDArray[np.float64]:

@@ -7,10 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit
 
+from brs_detr.analysis import fit_score_map as module
 from brs_detr.analysis.fit_score_map import Labelled, fit_score_map, log_loss
-from brs_detr.runtime.score_map import ScoreMap
+from brs_detr.runtime.score_map import ScoreMap, logit
 
 SLOPES, OFFSETS = np.array([0.4, 0.8, 1.6]), np.array([-2.0, -1.0, -3.0])
 
@@ -120,3 +122,55 @@ def test_the_fit_is_better_than_the_raw_scores() -> None:
     _, score_map = fitted(detections(5_000, truth))
     unseen = detections(5_000, truth, seed=1)
     assert log_loss(score_map, unseen) < 0.8 * log_loss(ScoreMap.lines([1.0] * 3, [0.0] * 3), unseen)
+
+
+@pytest.mark.parametrize("own_slopes", [False, True])
+def test_lines_are_the_most_probable_ones(own_slopes: bool) -> None:
+    """By the equations: a normal prior of classes around all of them, and a wide one of these."""
+    data = detections(600, lambda logits, labels: SLOPES[labels] * logits + OFFSETS[labels])
+    mean, std = data.logits.mean(), data.logits.std()
+    scaled, signs = (data.logits - mean) / std, np.where(data.is_true, 1, -1)
+
+    def cost(parameters: NDArray[np.float64]) -> float:
+        log_slope, offset, of_class, log_factors = np.split(parameters, [1, 2, 5])
+        slopes = np.exp(log_slope + log_factors * own_slopes)[np.zeros(3, int) if not own_slopes else np.arange(3)]
+        likelihood = log_expit(signs * (slopes[data.labels] * scaled + offset + of_class[data.labels])).sum()
+        own = (of_class**2).sum() / 2 + 2 * (log_factors**2).sum()
+        return float(own + ((log_slope - np.log(2)) ** 2 + (offset / 4) ** 2).sum() / 2 - likelihood)
+
+    (log_slope, offset), of_class, log_factors = np.split(minimize(cost, np.zeros(8), tol=1e-9).x, [2, 5])
+    slopes = np.exp(log_slope + log_factors * own_slopes) / std
+    found = module._lines(data.at(np.argsort(data.labels)), own_slopes)
+    np.testing.assert_allclose(found.slopes[:, 0], slopes, rtol=0.002)
+    np.testing.assert_allclose(found.offsets, offset + of_class - slopes * mean, atol=0.005)
+
+
+def test_cells_of_many_detections_change_next_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = detections(20_000, lambda logits, labels: SLOPES[labels] * logits + OFFSETS[labels])
+    (kind, one_by_one), (_, few) = fitted(data), fitted(data.at(np.arange(20_000) % 4 == 0))
+    monkeypatch.setattr(module, "_MOST_ROWS", 1_000)
+    cells_kind, by_cells = fitted(data)
+    assert cells_kind == kind == "Platt"
+    difference, doubt = np.abs(by_cells.values - one_by_one.values), np.abs(few.values - one_by_one.values)
+    assert difference.max() < 0.05 * doubt.max()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scores_that_float32_rounds_to_0_or_1_have_a_map(seed: int) -> None:
+    """Two steps may have the same logit but for a rounding error."""
+    rng = np.random.default_rng(seed)
+    with np.errstate(over="ignore"):
+        scores = expit(rng.normal(-150, 80, 2_000).astype(np.float32))
+    is_true = rng.random(2_000) < 0.1
+    data = Labelled(logit(scores), rng.integers(0, 2, 2_000), is_true, rng.integers(0, 50, 2_000), 2)
+    kind, score_map = fitted(data)
+    mapped = score_map(scores, data.labels)
+    assert abs(mapped.mean() - is_true.mean()) < 0.02
+
+
+def test_one_score_alone_gives_no_cliff() -> None:
+    """Of another score nothing was seen."""
+    data = Labelled(np.full(40, 2.0), np.zeros(40, int), np.arange(40) % 2 == 0, np.arange(40), 1)
+    _, score_map = fitted(data)
+    below, at = score_map(expit(np.array([1.0, 2.0])), np.zeros(2, int))
+    assert 0.02 < below < at < 0.6

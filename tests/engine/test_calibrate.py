@@ -120,6 +120,15 @@ def test_images_on_which_nothing_is_right_teach_nothing(uncalibrated: Path, own_
     assert uncalibrated.read_bytes() == before
 
 
+def test_of_several_processes_one_writes(
+    uncalibrated: Path, own_objects: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = uncalibrated.read_bytes()
+    monkeypatch.setenv("RANK", "1")
+    calibrate(uncalibrated, own_objects, device="cpu", console=QUIET)
+    assert uncalibrated.read_bytes() == before
+
+
 def test_command(uncalibrated: Path, own_objects: Path) -> None:
     arguments = ["calibrate", str(uncalibrated), "--data", str(own_objects), "--best-f1", "--device", "cpu"]
     result = CliRunner().invoke(main, arguments)

@@ -9,9 +9,11 @@ import pytest
 from rich.console import Console
 from tiny_runs import calibrate_file
 
-from brs_detr.engine.calibration_files import measure_calibration, write_calibration
+from brs_detr.analysis.lvis_ap import lvis_ap
+from brs_detr.data.formats.coco_folder import CocoSplit
+from brs_detr.engine.calibration_files import measure_calibration, scored_detections, write_calibration
 from brs_detr.engine.checkpoints.checkpoint import Checkpoint, read_checkpoint
-from brs_detr.engine.evaluate import evaluate
+from brs_detr.engine.evaluate import Evaluation, evaluate
 from brs_detr.engine.training.train import TrainedRun
 
 QUIET = Console(quiet=True)
@@ -61,3 +63,22 @@ def test_thresholds_of_classes_stand_beside_them(checkpoint: Checkpoint, shapes:
     thresholds = [record["calibrated"]["per_class"][name]["threshold"] for name in checkpoint.class_names]
     assert thresholds == pytest.approx(np.linspace(0.2, 0.7, len(thresholds)))
     assert (tmp_path / "new" / "calibration.png").stat().st_size > 1000
+
+
+def test_lvis_is_measured_by_its_protocol(tmp_path: Path) -> None:
+    """As many detections count as for its AP, and none of a class that an image was not annotated for."""
+    image = {"id": 1, "file_name": "1.jpg", "width": 64, "height": 64, "neg_category_ids": []}
+    entry = {"image_id": 1, "bbox": [0, 0, 8, 8]}
+    dataset = {
+        "images": [image],
+        "categories": [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}],
+        "annotations": [{"id": 1, "category_id": 7, "area": 64, "iscrowd": 0, **entry}],
+    }
+    file = tmp_path / "val.json"
+    file.write_text(json.dumps(dataset))
+    found = [{**entry, "category_id": category, "score": 0.5} for category in [7] * 150 + [3] * 20]
+    matching = lvis_ap(dataset, found).matching
+    evaluation = Evaluation({}, [], matching, found, CocoSplit("val", file, tmp_path), ("cat", "dog"), 1, 0.0)
+    scored = scored_detections(evaluation)
+    assert scored.class_names == ("dog", "cat")
+    assert (scored.matching.detection_classes == 1).sum() == len(scored.matching.scores) == len(matching.scores) == 150

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from brs_detr.engine.config_text import parse_config_text
 from brs_detr.engine.evaluate import Evaluation, evaluate
 from brs_detr.engine.evaluation_files import truth_and_detections, write_evaluation
 from brs_detr.engine.training.train import TrainedRun
@@ -80,9 +81,9 @@ def test_order_and_ids_of_the_categories_do_not_matter(
 
 def test_model_that_finds_nothing(trained: TrainedRun, tmp_path: Path) -> None:
     content = torch.load(trained.best_checkpoint, weights_only=True)
-    ranking = "'type': 'RankingShared2FCBBoxHead'"
-    assert ranking in content["meta"]["cfg"]
-    content["meta"]["cfg"] = content["meta"]["cfg"].replace(ranking, f"{ranking}, 'lowest_score': 2.0")
+    config = parse_config_text(content["meta"]["cfg"], "the checkpoint")
+    config.model.roi_head.bbox_head.lowest_score = 2.0
+    content["meta"]["cfg"] = config.pretty_text
     torch.save(content, tmp_path / "blind.pth")
     blind = evaluate(tmp_path / "blind.pth", head="roi", device="cpu", console=QUIET)
     assert blind.predictions == []

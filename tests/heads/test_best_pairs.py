@@ -65,3 +65,10 @@ def test_a_box_without_company_stays():
         labels=torch.tensor([0, 1, 0]),
     )
     torch.testing.assert_close(vote(pairs, pairs), pairs.bboxes)
+
+
+def test_scores_that_are_0_but_for_rounding_vote_too():
+    boxes = torch.tensor([[0.0, 0, 8, 8], [2, 0, 10, 8]])
+    pairs = InstanceData(bboxes=boxes, scores=torch.zeros(2), labels=torch.zeros(2, dtype=torch.long))
+    voted = vote(pairs, pairs)
+    assert (voted[:, 0] > 0).all() and (voted[:, 0] < 2).all()

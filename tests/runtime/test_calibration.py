@@ -32,6 +32,9 @@ def test_json_keeps_it() -> None:
         {"thresholds": [0.5, 1.5]},
         {"thresholds": float("nan")},
         {"thresholds": {}},
+        {"kind": None},
+        {"goal": ["F1"]},
+        {"num_detections": "17"},
     ],
     ids=str,
 )
@@ -62,3 +65,18 @@ def test_thresholds_that_are_none() -> None:
     for given in (1.5, float("nan"), {"cat": -0.1}):
         with pytest.raises(UserError, match=r"not in \[0, 1\]"):
             choose_thresholds(given, 0.5, NAMES)
+
+
+def test_lists_within_lists_are_never_unfolded() -> None:
+    """A pickle names one list many times: this one would have 10 ** 30 numbers, and takes a few hundred bytes."""
+    nested: list[Any] = [0.0, 1.0]
+    for _ in range(30):
+        nested = [nested] * 10
+    for change in (
+        {"score_map": {"knots": nested, "values": nested}},
+        {"kind": nested},
+        {"num_detections": nested},
+        {"thresholds": nested},
+    ):
+        with pytest.raises(ValueError):
+            Calibration.from_json({**CALIBRATION.to_json(), **change}, 2)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from brs_detr.runtime.score_map import ScoreMap, logit
+from brs_detr.runtime.score_map import MOST_KNOTS, ScoreMap, logit
 
 
 def test_a_line_is_a_line_in_the_logit() -> None:
@@ -42,6 +42,8 @@ def test_the_least_and_the_largest_score_have_a_logit() -> None:
         ([[0, 1e-300]], [[0, 1]]),
         ([[0, 1e300]], [[0, 1e300]]),
         ([[0, 1]], [[0, 1e-60]]),
+        ([["0", "1"]], [[0, 1]]),
+        ([list(range(MOST_KNOTS + 1))], [list(range(MOST_KNOTS + 1))]),
     ],
 )
 def test_what_is_no_rising_map_is_refused(knots: list, values: list) -> None:

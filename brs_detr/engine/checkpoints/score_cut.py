@@ -20,12 +20,12 @@ def leave_out_cuts(model: MutableMapping[str, Any]) -> float:
     """
     highest = 0.0
     for head, settings in _heads(model):
-        cut = settings.get(_CUT, 0.0)
+        cut = _number(settings, _CUT, 0.0)
         if str(head.get("type", "")).startswith("Ranking") and cut > 0:
             settings[_CUT] = 0.0
             if settings is not model.get("test_cfg"):  # without a cut, a second stage has a score for every pair
-                settings.setdefault(_NUM_KEPT, max(1000, 10 * settings.get("max_per_img", 100)))
-            highest = max(highest, float(cut))
+                settings.setdefault(_NUM_KEPT, max(1000, 10 * int(_number(settings, "max_per_img", 100))))
+            highest = max(highest, cut)
     return highest
 
 
@@ -36,7 +36,7 @@ def warn_of_cut(model: Mapping[str, Any], best_threshold: float) -> str | None:
         model: config of a detector.
         best_threshold: score with the best F1.
     """
-    cut = max((float(settings.get(_CUT, 0.0)) for _, settings in _heads(model)), default=0.0)
+    cut = max((_number(settings, _CUT, 0.0) for _, settings in _heads(model)), default=0.0)
     if not 0 < cut <= best_threshold <= cut + _NEAR:
         return None
     return (
@@ -46,14 +46,22 @@ def warn_of_cut(model: Mapping[str, Any], best_threshold: float) -> str | None:
 
 
 def _heads(model: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], MutableMapping[str, Any]]]:
-    """Heads that give detections, with their part of ``test_cfg``."""
-    settings = model.get("test_cfg") or {}
-    box_head = (model.get("roi_head") or {}).get("bbox_head")
+    """Heads that give detections, with their part of ``test_cfg``; whatever else a file may have there is not one."""
+    settings, box_head = model.get("test_cfg"), _part(model.get("roi_head"), "bbox_head")
     heads = (
         (model.get("bbox_head"), settings),
-        (model.get("atss_head"), settings.get("atss")),
-        (box_head[-1] if isinstance(box_head, (list, tuple)) else box_head, settings.get("rcnn")),
+        (model.get("atss_head"), _part(settings, "atss")),
+        (box_head[-1] if isinstance(box_head, (list, tuple)) and box_head else box_head, _part(settings, "rcnn")),
     )
     for head, own in heads:
         if isinstance(head, Mapping) and isinstance(own, MutableMapping):
             yield head, own
+
+
+def _part(node: Any, key: str) -> Any:
+    return node.get(key) if isinstance(node, Mapping) else None
+
+
+def _number(settings: Mapping[str, Any], key: str, default: float) -> float:
+    value = settings.get(key)
+    return float(value) if isinstance(value, (int, float)) else default

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,6 +44,29 @@ def test_a_cut_of_a_score_based_head_stays() -> None:
         model = load_config(name).model
         before = model.to_dict()
         assert leave_out_cuts(model) == 0 and model.to_dict() == before
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"test_cfg": [1]},
+        {"test_cfg": 3, "roi_head": [1]},
+        {"test_cfg": {"rcnn": {"score_thr": 0.4}}, "roi_head": {"bbox_head": []}},
+        {"test_cfg": {"score_thr": None}, "bbox_head": {"type": "RankingATSSHead"}},
+        {"test_cfg": {"score_thr": [1]}, "bbox_head": {"type": "RankingATSSHead"}},
+    ],
+    ids=str,
+)
+def test_what_else_a_file_may_say_there_is_no_cut(model: dict[str, Any]) -> None:
+    assert leave_out_cuts(model) == 0
+    assert warn_of_cut(model, 0.4) is None
+
+
+def test_a_number_of_detections_that_is_none_is_the_usual_one() -> None:
+    settings = {"score_thr": 0.4, "max_per_img": None}
+    model = {"test_cfg": {"rcnn": settings}, "roi_head": {"bbox_head": {"type": "RankingShared2FCBBoxHead"}}}
+    assert leave_out_cuts(model) == 0.4
+    assert settings["nms_pre"] == 1000
 
 
 def test_a_best_threshold_at_the_cut_is_told() -> None:
