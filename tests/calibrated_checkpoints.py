@@ -54,5 +54,8 @@ def write_calibrated(
     }
     if calibrations is not None:
         meta[CALIBRATIONS] = {name: calibration.to_json() for name, calibration in calibrations.items()}
-    torch.save({"state_dict": enliven(build(config, len(CLASSES))).state_dict(), "meta": meta}, path)
+    model: Any = enliven(build(config, len(CLASSES)))
+    for branch in model.query_head.cls_branches:
+        torch.nn.init.zeros_(branch.bias)  # scores on both sides of the thresholds
+    torch.save({"state_dict": model.state_dict(), "meta": meta}, path)
     return path
