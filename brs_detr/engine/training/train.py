@@ -237,8 +237,11 @@ def _fit(runner: QuietRunner, run: RunFolder, record: dict[str, Any], console: C
     except KeyboardInterrupt:
         status = "interrupted"
         raise
-    except RuntimeError as error:
-        raise (_explain_worker(error) or error) from None
+    except Exception as error:
+        explained = _explain_worker(error)
+        if explained is None:
+            raise
+        raise explained from None
     finally:
         best_ap = max(keeper.best, -1.0)
         results = {"best_ap": best_ap, "best_epoch": keeper.best_epoch, "epochs": runner.epoch}
@@ -250,9 +253,14 @@ def _fit(runner: QuietRunner, run: RunFolder, record: dict[str, Any], console: C
     return best_ap
 
 
-def _explain_worker(error: RuntimeError) -> UserError | None:
-    """What it means that a process that loads data is gone; None if it is about something else."""
-    if not re.search(r"DataLoader worker \(pid.*\) (exited|is killed)", str(error)):
+def _explain_worker(error: BaseException | None) -> UserError | None:
+    """What it means that a process that loads data is gone; None if it is about something else.
+
+    PyTorch raises it from a signal handler, in whatever is running, which may make another error of it.
+    """
+    while error is not None and not re.search(r"DataLoader worker \(pid.*\) (exited|is killed)", str(error)):
+        error = error.__cause__ or error.__context__
+    if error is None:
         return None
     return UserError(
         "A process that loads images was ended from outside, which is what Linux does when the memory is full.",

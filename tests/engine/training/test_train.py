@@ -194,3 +194,21 @@ def test_without_data_the_config_says_which(tiny_config: Path, tmp_path: Path, m
     ):
         train(tiny_config, console=QUIET)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_end_of_a_loading_process_is_told_wherever_it_is_noticed(
+    tiny_config: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's signal handler interrupts anything, here what takes any error for one of its own."""
+    from co_detr.codetr import CoDETR
+
+    def interrupted(*_: object) -> None:
+        try:
+            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+        except RuntimeError as error:
+            raise TypeError("unsupported callable") from error
+
+    monkeypatch.setattr(CoDETR, "extract_feat", interrupted)
+    with pytest.raises(UserError, match="A process that loads images was ended from outside"):
+        train(tiny_config, shapes, tmp_path / "run", epochs=1, console=QUIET)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"
