@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,6 @@ from scipy.optimize import isotonic_regression, minimize
 from scipy.special import expit, log_expit
 
 from brs_detr.runtime.score_map import ScoreMap, logit
-
-KINDS = ("shared slope", "Platt", "isotonic")
-"""Simplest first."""
 
 NUM_FOLDS = 5
 _OFFSET_STD, _SLOPE_STD = 1.0, 0.5
@@ -60,7 +58,7 @@ class FittedMap:
     """A map, and how it was chosen.
 
     Args:
-        kind: of `KINDS`.
+        kind: `shared slope`, `Platt` or `isotonic`.
         score_map: from scores to probabilities.
         held_out: log loss of a detection on images that were not learnt from, by kind.
     """
@@ -87,17 +85,14 @@ def fit_score_map(data: Labelled) -> FittedMap | None:
     if not data.is_true.any():
         return None
     data = data.at(np.lexsort((data.logits, data.labels)))  # from here on
-    fits = {"shared slope": _lines(data, own_slopes=False)}
-    if len(np.unique(data.labels)) > 1:
-        fits["Platt"] = _lines(data, own_slopes=True)
-    fits["isotonic"] = _steps(data, next(reversed(fits.values())))
-    losses = _held_out_losses(data, tuple(fits))
+    has_classes = len(np.unique(data.labels)) > 1
+    fits, losses = _fits(data, has_classes), _held_out_losses(data, has_classes)
     best = "shared slope"
     for kind in fits:
-        gain = losses[best] - losses[kind]  # [folds]
+        gain = losses[best] - losses[kind] if losses else np.zeros(0)  # [folds]
         if len(gain) > 1 and gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)):
             best = kind
-    return FittedMap(best, fits[best], {kind: float(loss.mean()) for kind, loss in losses.items() if len(loss)})
+    return FittedMap(best, fits[best], {kind: float(loss.mean()) for kind, loss in losses.items()})
 
 
 def log_loss(score_map: ScoreMap, data: Labelled) -> float:
@@ -107,14 +102,20 @@ def log_loss(score_map: ScoreMap, data: Labelled) -> float:
     return float(-log_expit(signs * logit(probabilities)).mean())
 
 
-def _held_out_losses(data: Labelled, kinds: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:
+def _fits(data: Labelled, has_classes: bool) -> dict[str, ScoreMap]:
+    """A map of each kind, simplest first; of one class alone, no slope is its own."""
+    fits = {"shared slope": _lines(data, own_slopes=False)}
+    if has_classes:
+        fits["Platt"] = _lines(data, own_slopes=True)
+    return {**fits, "isotonic": _steps(data, next(reversed(fits.values())))}
+
+
+def _held_out_losses(data: Labelled, has_classes: bool) -> dict[str, NDArray[np.float64]]:
     """Log loss of each kind on each fold that has something right to learn from."""
-    losses: dict[str, list[float]] = {kind: [] for kind in kinds}
+    losses = defaultdict(list)
     for learnt, held_out in _folds(data):
-        lines = {kind: _lines(learnt, own_slopes=kind == "Platt") for kind in kinds if kind != "isotonic"}
-        fits = {**lines, "isotonic": _steps(learnt, next(reversed(lines.values())))}
-        for kind in kinds:
-            losses[kind].append(log_loss(fits[kind], held_out))
+        for kind, score_map in _fits(learnt, has_classes).items():
+            losses[kind].append(log_loss(score_map, held_out))
     return {kind: np.array(of_folds) for kind, of_folds in losses.items()}
 
 

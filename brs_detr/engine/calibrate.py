@@ -27,7 +27,6 @@ class Calibrated:
 
     Args:
         path: the checkpoint that was written.
-        head: whose scores were learnt about.
         calibration: what was stored.
         held_out: log loss of a detection on images that were not learnt from, by kind of map.
         evaluation: what it was learnt from, with raw scores.
@@ -36,7 +35,6 @@ class Calibrated:
     """
 
     path: Path
-    head: str
     calibration: Calibration
     held_out: dict[str, float]
     evaluation: Evaluation
@@ -92,11 +90,10 @@ def calibrate(
     if goal is not None:
         chosen = choose_thresholds(evaluation.matching, dataset, calibration, content.class_names, goal)
         calibration = replace(calibration, thresholds=chosen.thresholds, goal=str(goal))
-    used = head or content.head
     if is_first():
-        store_calibration(content, used, calibration, path)
+        store_calibration(content, head or content.head, calibration, path)
     rows = rates_by_class(evaluation.matching, dataset, calibration, content.class_names)
-    return Calibrated(path, used, calibration, held_out, evaluation, chosen, rows)
+    return Calibrated(path, calibration, held_out, evaluation, chosen, rows)
 
 
 def store_calibration(checkpoint: Checkpoint, head: str, calibration: Calibration, path: Path) -> None:

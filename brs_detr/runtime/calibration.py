@@ -22,7 +22,7 @@ class Calibration:
 
     Args:
         score_map: from raw scores to the share of detections that find an object of their class at IoU 0.5.
-        kind: of map, one of `brs_detr.analysis.fit_score_map.KINDS`.
+        kind: of map, see `brs_detr.analysis.fit_score_map`.
         num_images: that were learnt from.
         num_detections: of each class on them.
         thresholds: lowest score, once mapped, to keep; `DEFAULT_THRESHOLD`, or one for each class.
