@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,3 +130,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(int(os.environ.get("BRS_DETR_TEST_THREADS", "1")))
     yield
     torch.set_num_threads(before)
+
+
+def with_other_category_ids(shapes: Path, folder: Path) -> Path:
+    """A copy of a data set whose validation categories have other ids, in the opposite order."""
+    data = Path(shutil.copytree(shapes, folder))
+    file = data / "annotations" / "val.json"
+    content = json.loads(file.read_text())
+    content["categories"] = [{**entry, "id": 100 - 7 * entry["id"]} for entry in content["categories"]]
+    for entry in content["annotations"]:
+        entry["category_id"] = 100 - 7 * entry["category_id"]
+    file.write_text(json.dumps(content))
+    return data

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
-from tiny_runs import calibrate_file
+from tiny_runs import calibrate_file, with_other_category_ids
 
 from brs_detr.analysis.lvis_ap import lvis_ap
 from brs_detr.data.formats.coco_folder import CocoSplit
@@ -38,12 +38,7 @@ def test_calibrated_scores_are_those_that_the_model_gives(checkpoint: Checkpoint
 
 
 def test_order_and_ids_of_the_categories_do_not_matter(checkpoint: Checkpoint, shapes: Path, tmp_path: Path) -> None:
-    data = Path(shutil.copytree(shapes, tmp_path / "data"))
-    content = json.loads((data / "annotations" / "val.json").read_text())
-    content["categories"] = [{**entry, "id": 100 - 7 * entry["id"]} for entry in content["categories"]]
-    for entry in content["annotations"]:
-        entry["category_id"] = 100 - 7 * entry["category_id"]
-    (data / "annotations" / "val.json").write_text(json.dumps(content))
+    data = with_other_category_ids(shapes, tmp_path / "data")
     one, other = (
         measure_calibration(evaluate(checkpoint, place, "val", device="cpu", console=QUIET), checkpoint)
         for place in (shapes, data)

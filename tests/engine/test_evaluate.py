@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
+from tiny_runs import with_other_category_ids
 
 from brs_detr.engine.config_text import parse_config_text
 from brs_detr.engine.evaluate import Evaluation, evaluate
@@ -69,12 +70,7 @@ def test_data_with_other_classes(trained: TrainedRun, shapes: Path, tmp_path: Pa
 def test_order_and_ids_of_the_categories_do_not_matter(
     evaluation: Evaluation, trained: TrainedRun, shapes: Path, tmp_path: Path
 ) -> None:
-    data = Path(shutil.copytree(shapes, tmp_path / "data"))
-    content = json.loads((data / "annotations" / "val.json").read_text())
-    content["categories"] = [{**entry, "id": 100 - 7 * entry["id"]} for entry in content["categories"]]
-    for entry in content["annotations"]:
-        entry["category_id"] = 100 - 7 * entry["category_id"]
-    (data / "annotations" / "val.json").write_text(json.dumps(content))
+    data = with_other_category_ids(shapes, tmp_path / "data")
     other = evaluate(trained.best_checkpoint, data, "val", device="cpu", console=QUIET)
     assert other.metrics == pytest.approx(evaluation.metrics, abs=1e-12)
 
