@@ -21,6 +21,7 @@ import torch
 from brs_detr.bench.environment import describe_environment
 from brs_detr.engine.config import find_config
 from brs_detr.engine.evaluate import evaluate
+from brs_detr.engine.run_folder import RunFolder
 from brs_detr.engine.training.train import train
 from brs_detr.reproduce.cost_tables import markdown
 
@@ -88,15 +89,17 @@ def measure(detector: str, loss: str, seed: int, args: argparse.Namespace) -> di
         config = Path(folder, f"{LOSSES[loss]}{detector}_r18.py")
         config.write_text(SMALL.format(name=name, base=find_config(name).as_posix(), heads=HEADS[detector]))
         overrides = [f"train_cfg.val_interval={args.epochs}"]
-        run = train(
+        run = RunFolder(args.runs / f"{detector}-{loss}-{seed}")
+        train(
             config,
             args.data,
-            args.runs / f"{detector}-{loss}-{seed}",
+            run.path,
+            resume=run.can_resume,
             seed=seed,
             epochs=args.epochs,
             overrides=overrides,
         )
-    evaluation = evaluate(run.best_checkpoint)
+    evaluation = evaluate(run.best)
     return {
         "detector": detector,
         "loss": loss,

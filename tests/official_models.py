@@ -208,6 +208,29 @@ def build_model(name: str, folder: Path) -> torch.nn.Module:
     return model
 
 
+DATALOADER = """dict(dataset=dict(type='CocoFolderDataset', ann_file='', data_prefix=dict(img=''), pipeline=[
+    dict(type='LoadImage'),
+    dict(type='Resize', scale_factor=1.0, keep_ratio=True),
+    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+]))
+"""
+
+
+def save_official(golden: Path, name: str, folder: Path) -> tuple[Path, Path]:
+    """An official reduced model as mmdet 2 would save it, in float64, and a config for it that keeps image sizes."""
+    path, config = folder / f"{name}.pth", folder / f"{name}.py"
+    meta = {"CLASSES": tuple("abcde"), "mmdet_version": "2.25.3"}
+    torch.save({"meta": meta, "state_dict": read_weights(golden / name)}, path)
+    preprocessor = dict(type="DetDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+    model = model_config(name).to_dict() | {"data_preprocessor": preprocessor}
+    config.write_text(
+        f"_base_ = 'mmdet::_base_/default_runtime.py'\nmodel = {model!r}\n"
+        f"train_dataloader = val_dataloader = test_dataloader = {DATALOADER}"
+        "optim_wrapper = dict()\ntrain_cfg = dict()\n"
+    )
+    return path, config
+
+
 def read_tensors(folder: Path, stem: str) -> dict[str, torch.Tensor]:
     """A safetensors file, compressed in the repository and plain in the full reference folder."""
     compressed = folder / f"{stem}.safetensors.xz"

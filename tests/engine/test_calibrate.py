@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import official_models
 import pytest
 import torch
 from click.testing import CliRunner
@@ -12,11 +13,13 @@ from brs_detr.analysis.class_thresholds import Goal
 from brs_detr.cli import main
 from brs_detr.engine.calibrate import calibrate
 from brs_detr.engine.checkpoints.checkpoint import build_model, read_checkpoint
+from brs_detr.engine.checkpoints.convert_checkpoint import convert_checkpoint
 from brs_detr.engine.detector import Detector
 from brs_detr.engine.evaluate import evaluate
 from brs_detr.engine.training.train import TrainedRun
 from brs_detr.errors import UserError
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "models"
 QUIET = Console(quiet=True)
 
 
@@ -32,11 +35,14 @@ def uncalibrated(trained: TrainedRun, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def own_objects(trained: TrainedRun, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures whose objects are what the detector finds: of all it finds, more of what it is sure of."""
-    folder = tmp_path_factory.mktemp("data") / "own"
+    return plant_objects(trained.best_checkpoint, shapes, tmp_path_factory.mktemp("data") / "own")
+
+
+def plant_objects(checkpoint: Path, data: Path, folder: Path) -> Path:
     (folder / "annotations").mkdir(parents=True)
-    (folder / "val").symlink_to(shapes / "val")
-    dataset = json.loads((shapes / "annotations" / "val.json").read_text())
-    found = evaluate(trained.best_checkpoint, shapes, "val", device="cpu", console=QUIET).predictions
+    (folder / "val").symlink_to(data / "val")
+    dataset = json.loads((data / "annotations" / "val.json").read_text())
+    found = evaluate(checkpoint, data, "val", device="cpu", console=QUIET).predictions
     ranked = [
         sorted((e for e in found if e["image_id"] == image["id"]), key=lambda e: -e["score"])
         for image in dataset["images"]
@@ -58,6 +64,32 @@ def test_a_score_is_the_share_that_is_right(uncalibrated: Path, own_objects: Pat
     assert checkpoint.thresholds(raw_scores=True) == checkpoint.meta["metrics"]["coco/F1_threshold"]
     found = evaluate(checkpoint, own_objects, "val", raw_scores=False, device="cpu", console=QUIET)
     assert found.matching.scores.mean() == pytest.approx(found.matching.is_true.mean(), abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["brs", "codetr"])
+def test_an_official_checkpoint_needs_nothing_but_images(name: str, shapes: Path, tmp_path: Path) -> None:
+    source, config = official_models.save_official(GOLDEN, name, tmp_path)
+    converted = tmp_path / "converted.safetensors"
+    convert_checkpoint(source, converted, config=config)
+    dataset = json.loads((shapes / "annotations" / "val.json").read_text())
+    dataset["categories"] = [{"id": place, "name": word} for place, word in enumerate("abcde", start=1)]
+    dataset["annotations"] = [{**entry, "category_id": 1} for entry in dataset["annotations"]]
+    pictures = tmp_path / "pictures"
+    (pictures / "annotations").mkdir(parents=True)
+    (pictures / "val").symlink_to(shapes / "val")
+    (pictures / "annotations" / "val.json").write_text(json.dumps(dataset))
+    data = plant_objects(converted, pictures, tmp_path / "own")
+    before = read_checkpoint(converted)
+    arguments = ["calibrate", str(converted), "--data", str(data), "--split", "val", "--device", "cpu"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    after = read_checkpoint(converted)
+    assert all(value.equal(after.state_dict[key]) for key, value in before.state_dict.items())
+    raw, mapped = (
+        evaluate(after, data, "val", raw_scores=raw_scores, device="cpu", console=QUIET) for raw_scores in (True, False)
+    )
+    assert mapped.matching.scores.mean() == pytest.approx(mapped.matching.is_true.mean(), abs=0.05)
+    assert abs(raw.matching.scores.mean() - raw.matching.is_true.mean()) > 0.05
 
 
 def test_weights_and_ap_stay(uncalibrated: Path, own_objects: Path) -> None:

@@ -116,30 +116,17 @@ def test_what_is_not_recognised() -> None:
             recognise(keys)
 
 
-def save_official(name: str, folder: Path) -> tuple[Path, Path]:
-    """An official reduced model as mmdet 2 would save it, in float64, and a config for it."""
-    path, config = folder / f"{name}.pth", folder / f"{name}.py"
-    meta = {"CLASSES": ("a", "b", "c", "d", "e"), "mmdet_version": "2.25.3"}
-    torch.save({"meta": meta, "state_dict": official_models.read_weights(GOLDEN / name)}, path)
-    loader = "dict(dataset=dict(type='CocoFolderDataset', ann_file='', data_prefix=dict(img=''), pipeline=[]))"
-    config.write_text(
-        f"_base_ = 'mmdet::_base_/default_runtime.py'\nmodel = {official_models.model_config(name).to_dict()!r}\n"
-        f"train_dataloader = {loader}\noptim_wrapper = dict()\ntrain_cfg = dict()\n"
-    )
-    return path, config
-
-
 @pytest.fixture(scope="module")
 def official_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The official reduced BRS-DETR."""
-    return save_official("brs", tmp_path_factory.mktemp("official"))
+    return official_models.save_official(GOLDEN, "brs", tmp_path_factory.mktemp("official"))
 
 
 @pytest.mark.parametrize("name", ["brs", "codetr"])
 def test_the_reduced_models_compute_what_the_official_code_computes(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source, config = save_official(name, tmp_path)
+    source, config = official_models.save_official(GOLDEN, name, tmp_path)
     conversion = convert_checkpoint(source, tmp_path / "out.safetensors", config=config)
     assert conversion.class_names == ("a", "b", "c", "d", "e")
     official_models.promote_to_float64(monkeypatch)
