@@ -27,6 +27,7 @@ _NEEDED = ("starlette", "uvicorn", "python_multipart", "jinja2", "psutil")
     type=NumberRange(0, 1),
     help="Lowest score to show at first. [default: 0.5, or what `brs-detr calibrate` chose for each class]",
 )
+@click.option("--raw-scores", is_flag=True, help="Scores as they were trained, which are no probabilities.")
 @click.option("--max-upload-mb", type=NumberRange(0.1, 2000), default=20, show_default=True, help="Of a request.")
 @click.option("--max-images", type=click.IntRange(1, 1000), default=16, show_default=True, help="In a request.")
 @click.option("--max-pixels", type=NumberRange(1), help="Of an image. [default: as memory and time allow, at most 5e7]")
@@ -40,6 +41,7 @@ def command(
     port: int,
     device: str | None,
     threshold: float | None,
+    raw_scores: bool,
     max_upload_mb: float,
     max_images: int,
     max_pixels: float | None,
@@ -79,7 +81,7 @@ def command(
         )
     console = make_console()
     with listen(host, port) as listener:
-        opened = partial(open_detector, model, device, None, trust_file, keep_memory=False)
+        opened = partial(open_detector, model, device, None, trust_file, keep_memory=False, raw_scores=raw_scores)
         with closing(DetectorProcess(opened)) as process:
             capacity = measure_capacity(process)
             memory = max_memory_gb * GIGABYTE if max_memory_gb else free_memory() / 2

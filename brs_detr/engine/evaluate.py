@@ -149,9 +149,12 @@ def _trained_split(config: Config, name: str | None) -> CocoSplit:
             f"The training had no test split beside the one it was measured on, {val.annotation_file}.",
             "Take --split val, or name other data with --data DATA.",
         )
-    if name is not None:
-        return split_of(config, name)
-    return val if is_one else test
+    chosen = split_of(config, name) if name is not None else val if is_one else test
+    file = chosen.annotation_file
+    if not file.is_file():
+        told = f"has its images in {file}, which is not there" if file.name else "names no images to measure it on"
+        raise UserError(f"The checkpoint {told}.", "Name a data set with --data DATA.")
+    return chosen
 
 
 def require_same_classes(split: CocoSplit, class_names: tuple[str, ...]) -> None:

@@ -48,9 +48,11 @@ def test_an_unknown_host(opened: list[tuple]) -> None:
 
 
 def test_what_is_opened(opened: list[tuple]) -> None:
-    result = invoke("runs/best.onnx", "--port", 0, "--device", "cpu")
-    assert result.exit_code == 2 and "This is no detector." in result.stderr
-    assert opened == [(Path("runs/best.onnx"), "cpu", None, False, {"keep_memory": False})]
+    for raw_scores in (False, True):
+        result = invoke("runs/best.onnx", "--port", 0, "--device", "cpu", *(["--raw-scores"] if raw_scores else []))
+        assert result.exit_code == 2 and "This is no detector." in result.stderr
+        options = {"keep_memory": False, "raw_scores": raw_scores}
+        assert opened.pop() == (Path("runs/best.onnx"), "cpu", None, False, options)
 
 
 @pytest.mark.parametrize("package", ["starlette", "uvicorn", "python_multipart", "jinja2", "psutil"])

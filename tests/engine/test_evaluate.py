@@ -10,6 +10,7 @@ from PIL import Image
 from rich.console import Console
 from tiny_runs import with_other_category_ids
 
+from brs_detr.engine.checkpoints.checkpoint import read_checkpoint
 from brs_detr.engine.config_text import parse_config_text
 from brs_detr.engine.evaluate import Evaluation, evaluate
 from brs_detr.engine.evaluation_files import truth_and_detections, write_evaluation
@@ -52,6 +53,21 @@ def test_one_gpu_for_several_processes(trained: TrainedRun, monkeypatch: pytest.
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match=r"Each of several processes has a GPU of its own.*\s+Leave out --device"):
         evaluate(trained.best_checkpoint, device="cuda:1", console=QUIET)
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("/data/gone/val.json", "images in /data/gone/val.json, which is not there"),
+        ("", "names no images to measure it on"),
+    ],
+)
+def test_data_of_the_training_that_are_gone(trained: TrainedRun, file: str, message: str) -> None:
+    checkpoint = read_checkpoint(trained.best_checkpoint)
+    for phase in ("val", "test"):
+        checkpoint.config[f"{phase}_dataloader"].dataset.update(data_root="", ann_file=file)
+    with pytest.raises(UserError, match=rf"{message}\.\s+Name a data set with --data DATA"):
+        evaluate(checkpoint, device="cpu", console=QUIET)
 
 
 def test_missing_split(trained: TrainedRun, shapes: Path) -> None:

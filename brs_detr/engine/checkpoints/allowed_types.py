@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Mapping
 from typing import Any
 
 SCOPE = "mmdet"
@@ -70,6 +71,13 @@ _LARGEST = {
 LARGEST = 100_000
 """Of any other number: more than every size, count and temperature of a detector."""
 
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("max_per_img", "nms_pre"), int),
+    **dict.fromkeys(("iou_threshold", "min_bbox_size", "score_thr"), (int, float)),
+    "nms": Mapping,
+}
+"""Of settings for detections, which no initialiser looks at: mmdet would trip over another kind in the first image."""
+
 _KNOWN_PACKAGES = {"brs_detr", "co_detr", "mmcv", "mmdet", "mmengine", "timm", "torch", "torchvision"}
 
 
@@ -83,6 +91,11 @@ def is_word_allowed(text: str, kind: str | None, argument: str) -> bool:
 def is_number_allowed(number: float, argument: str) -> bool:
     """Whether a number is of the size that the argument may have; NaN is not."""
     return abs(number) <= _LARGEST.get(argument, LARGEST)
+
+
+def is_kind_allowed(value: Any, argument: str) -> bool:
+    """Whether a setting is one number, or several, or settings of its own, as its readers believe; None is unset."""
+    return value is None or isinstance(value, _KINDS.get(argument, object))
 
 
 def takes_argument(kind: str, argument: str) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from brs_detr.engine.checkpoints.allowed_types import (
     ALLOWED_TYPES,
     SCOPE,
+    is_kind_allowed,
     is_number_allowed,
     is_of_this_program,
     is_word_allowed,
@@ -223,6 +224,8 @@ def _scope(value: Any, key: str) -> Iterator[Refusal]:
 
 def _value(value: Any, key: str, kind: str | None, argument: str) -> Iterator[Refusal]:
     """Refusals of what one argument of a type is given; ``kind`` is None in a dictionary without a type."""
+    if not is_kind_allowed(value, argument):
+        yield Refusal(key, value, "is not of the kind that belongs there", can_act=False)
     if isinstance(value, Mapping):
         yield from _dictionary(value, key)
     elif isinstance(value, (list, tuple)):

@@ -175,6 +175,14 @@ def test_what_is_refused(change: dict[Any, Any], key: str, config: dict[str, Any
     assert key in raised.value.message
 
 
+@pytest.mark.parametrize("setting", [{"score_thr": [0.1]}, {"max_per_img": 1.5}, {"nms": ["nms"]}])
+def test_settings_of_detections_are_of_their_kind(setting: dict[str, Any], config: dict[str, Any]) -> None:
+    rcnn = {**config["model"]["test_cfg"]["rcnn"], **setting}
+    model = {**config["model"], "test_cfg": {**config["model"]["test_cfg"], "rcnn": rcnn}}
+    with pytest.raises(UserError, match=rf"model\.test_cfg\.rcnn\.{next(iter(setting))} = .* is not of the kind"):
+        read_stored_config(PlainConfig({**config, "model": model}).pretty_text, "a.pth")
+
+
 def test_the_origin_of_weights_is_left_out_unread(config: dict[str, Any]) -> None:
     backbone = {**config["model"]["backbone"], "init_cfg": {"type": "Pretrained", "checkpoint": "http://evil/a.pth"}}
     read = read_stored_config(
