@@ -44,6 +44,7 @@ def measure(data: str, run: Path, split: str) -> dict[str, Any]:
     }
     return {
         "data": data,
+        "model": checkpoint.config.model.type,
         "seed": read_record(RunFolder(run))["seed"],
         "split": split,
         "images": raw.num_images,
@@ -57,14 +58,14 @@ def measure(data: str, run: Path, split: str) -> dict[str, Any]:
 
 def calibration_markdown(result: Mapping[str, Any]) -> str:
     """The table of docs/scores.md."""
-    head = ("data", "seed", "images", "map", "AP", "LaECE_0", "D-ECE", "D-ECE, those shown", "F1 from 0.5", "best F1")
+    head = ("data", "model", "seed", "images", "map", "AP", "LaECE_0", "D-ECE", "D-ECE, those shown", "F1 from 0.5", "best F1")
     rows = []
-    for one in sorted(result["records"], key=lambda record: (record["data"], record["seed"])):
+    for one in sorted(result["records"], key=lambda record: (record["data"], record["model"], record["seed"])):
         before, after = one["raw"], one["calibrated"]
         both = [f"{before[key]:.3f} to {after[key]:.3f}" for key in ("LaECE_0", "D_ECE", "D_ECE_shown")]
         aps = f"{before['AP']:.4f} to {after['AP']:.4f}"
         rows.append(
-            (one["data"], str(one["seed"]), str(one["images"]), one["kind"], aps, *both)
+            (one["data"], one["model"], str(one["seed"]), str(one["images"]), one["kind"], aps, *both)
             + (f"{after['F1']:.3f}", f"{after['best_F1']:.3f}")
         )
     return markdown(head, rows)
