@@ -58,7 +58,8 @@ def measure(data: str, run: Path, split: str) -> dict[str, Any]:
 
 def calibration_markdown(result: Mapping[str, Any]) -> str:
     """The table of docs/scores.md."""
-    head = ("data", "model", "seed", "images", "map", "AP", "LaECE_0", "D-ECE", "D-ECE, those shown", "F1 from 0.5", "best F1")
+    measures = ("AP", "LaECE_0", "D-ECE", "D-ECE, those shown", "F1 from 0.5", "best F1")
+    head = ("data", "model", "seed", "images", "map", *measures)
     rows = []
     for one in sorted(result["records"], key=lambda record: (record["data"], record["model"], record["seed"])):
         before, after = one["raw"], one["calibrated"]
