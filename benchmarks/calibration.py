@@ -26,7 +26,8 @@ from brs_detr.engine.run_record import read_record
 from brs_detr.reproduce.cost_tables import markdown
 
 OUT = Path(__file__).parent / "results" / "calibration_cpu.json"
-KEPT = ("LaECE_0", "LaACE_0", "D_ECE", "D_ECE_shown", "F1", "best_F1")
+SHOWN = ("LaECE_0", "LaECE_0_shown", "D_ECE", "D_ECE_shown")
+KEPT = (*SHOWN, "LaACE_0", "F1", "best_F1")
 
 
 def measure(data: str, run: Path, split: str) -> dict[str, Any]:
@@ -58,12 +59,12 @@ def measure(data: str, run: Path, split: str) -> dict[str, Any]:
 
 def calibration_markdown(result: Mapping[str, Any]) -> str:
     """The table of docs/scores.md."""
-    measures = ("AP", "LaECE_0", "D-ECE", "D-ECE, those shown", "F1 from 0.5", "best F1")
+    measures = ("AP", "LaECE_0", "LaECE_0, those shown", "D-ECE", "D-ECE, those shown", "F1 from 0.5", "best F1")
     head = ("data", "model", "seed", "images", "map", *measures)
     rows = []
     for one in sorted(result["records"], key=lambda record: (record["data"], record["model"], record["seed"])):
         before, after = one["raw"], one["calibrated"]
-        both = [f"{before[key]:.3f} to {after[key]:.3f}" for key in ("LaECE_0", "D_ECE", "D_ECE_shown")]
+        both = [f"{before[key]:.3f} to {after[key]:.3f}" for key in SHOWN]
         aps = f"{before['AP']:.4f} to {after['AP']:.4f}"
         rows.append(
             (one["data"], one["model"], str(one["seed"]), str(one["images"]), one["kind"], aps, *both)

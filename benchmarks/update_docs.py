@@ -117,10 +117,8 @@ def serve_page(text: str) -> str:
 def scores_page(text: str) -> str:
     """``docs/scores.md``, likewise."""
     calibration_markdown = runpy.run_path(str(ROOT / "benchmarks" / "calibration.py"))["calibration_markdown"]
-    result = RESULTS / "calibration_cpu.json"
-    return (
-        fill(text, {"calibration": calibration_markdown(json.loads(result.read_text()))}) if result.exists() else text
-    )
+    result = json.loads((RESULTS / "calibration_cpu.json").read_text())
+    return fill(text, {"calibration": calibration_markdown(result)})
 
 
 def reliability_page(text: str) -> str:
