@@ -2,7 +2,8 @@
 
 `python benchmarks/calibration.py bccd=work_dirs/bccd_0 bccd=work_dirs/bccd_1 ...` evaluates runs of
 `brs-detr finetune DATA --seed N` on their test split twice: with raw scores, and as a calibrated checkpoint scores. The
-result goes to `benchmarks/results/calibration_cpu.json`, from which `update_docs.py` writes a table of docs/scores.md.
+result goes to `benchmarks/results/calibration_cpu.json`, beside what that holds of other runs, and by `update_docs.py`
+into a table of docs/scores.md.
 """
 
 from __future__ import annotations
@@ -79,10 +80,13 @@ def main() -> None:
     parser.add_argument("--split", default="test")
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
-    named = [run.partition("=")[::2] for run in args.runs]
-    records = [measure(name, Path(run), args.split) for name, run in named]
+    known = json.loads(args.out.read_text())["records"] if args.out.exists() else []
+    records = {(one["data"], one["model"], one["seed"]): one for one in known}
+    for name, run in (run.partition("=")[::2] for run in args.runs):
+        one = measure(name, Path(run), args.split)
+        records[one["data"], one["model"], one["seed"]] = one
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    result = {"environment": describe_environment(device), "records": records}
+    result = {"environment": describe_environment(device), "records": list(records.values())}
     args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(calibration_markdown(result))
 
