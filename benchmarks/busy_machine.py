@@ -84,8 +84,8 @@ def training_step(size: tuple[int, int]) -> Any:
     """The model, its optimizer and a random batch; calling it trains a step."""
     import torch
 
-    from brs_detr.engine.registry import register
     from brs_detr.reproduce.train_step import Setting, TrainStep
+    from brs_detr.training.registry import register
 
     register()
     return TrainStep(Setting(CONFIG, torch.device("cpu"), NUM_IMAGES, size), "bucketed")
@@ -96,8 +96,8 @@ def loader_of(data: Path, size: tuple[int, int]) -> Any:
     from mmengine.runner import Runner
     from rich.console import Console
 
-    from brs_detr.engine.config import load_config
-    from brs_detr.engine.folder_data import use_folder
+    from brs_detr.config.config import load_config
+    from brs_detr.config.folder_data import use_folder
 
     config = load_config(CONFIG)
     use_folder(config, data, data / "placed", Console(quiet=True))
@@ -178,7 +178,7 @@ def main() -> None:
 
     from brs_detr.bench.environment import describe_environment
     from brs_detr.data.synthetic.shapes import make_shapes
-    from brs_detr.engine.run_folder import write_whole
+    from brs_detr.run.run_folder import write_whole
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which ends the other processes as well
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:NUM_CORES])

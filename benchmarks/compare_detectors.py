@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from brs_detr.bench.environment import describe_environment
-from brs_detr.engine.evaluate import evaluate
-from brs_detr.engine.training.train import train
+from brs_detr.evaluation.evaluate import evaluate
+from brs_detr.training.train import train
 
 DETECTORS = ("brs-co-deformable-detr", "co-deformable-detr", "deformable-detr")
 

@@ -35,8 +35,8 @@ SIZES = ((120, 160), (90, 60), (47, 131))
 
 def checkpoint_of(seed: int, folder: Path) -> Path:
     """The tests' small model with random weights, as a checkpoint."""
-    from brs_detr.engine.config import configs_dir
-    from brs_detr.engine.registry import register
+    from brs_detr.config.config import configs_dir
+    from brs_detr.training.registry import register
 
     register()
     sys.path.insert(0, str(ROOT / "tests"))
@@ -55,7 +55,7 @@ def judge(seed: int, files: Path) -> list[dict[str, Any]]:
     import torch
     from rich.console import Console
 
-    from brs_detr.engine.checkpoints.checkpoint import read_checkpoint
+    from brs_detr.checkpoints.checkpoint import read_checkpoint
     from brs_detr.errors import UserError
     from brs_detr.export.export import ExportOptions, Subject, artefact_name, staged_session, write
     from brs_detr.export.parity import require_parity
@@ -138,7 +138,7 @@ def main() -> None:
     import torch
 
     from brs_detr.bench.environment import describe_environment
-    from brs_detr.engine.run_folder import write_whole
+    from brs_detr.run.run_folder import write_whole
 
     as_it_is = {"OMP_NUM_THREADS": "1"}
     tasks = [(seed, as_it_is) for seed in range(arguments.seeds)]

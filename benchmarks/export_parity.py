@@ -21,15 +21,15 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 
 from brs_detr.bench.environment import describe_environment
-from brs_detr.engine.checkpoints.checkpoint import read_checkpoint
-from brs_detr.engine.config import load_config
-from brs_detr.engine.console import make_console
-from brs_detr.engine.registry import register
-from brs_detr.engine.run_folder import write_whole
+from brs_detr.checkpoints.checkpoint import read_checkpoint
+from brs_detr.config.config import load_config
 from brs_detr.errors import UserError
 from brs_detr.export.export import ExportOptions, artefact_name, export
 from brs_detr.export.held_out import HeldOut
 from brs_detr.export.parity_images import synthetic_pictures
+from brs_detr.run.console import make_console
+from brs_detr.run.run_folder import write_whole
+from brs_detr.training.registry import register
 
 HEADS = ("query", "roi", "atss")
 SHORT_NAMES = {

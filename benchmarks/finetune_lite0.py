@@ -20,9 +20,9 @@ import timm
 import torch
 from PIL import Image
 
-from brs_detr.engine.config import find_config
-from brs_detr.engine.finetune.fine_tuning import finetune
-from brs_detr.engine.run_folder import RunFolder
+from brs_detr.config.config import find_config
+from brs_detr.finetune.fine_tuning import finetune
+from brs_detr.run.run_folder import RunFolder
 
 BACKBONE = "tf_efficientnet_lite0"
 MODELS = {

@@ -12,8 +12,8 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from brs_detr.engine.registry import register
 from brs_detr.reproduce.train_step import LOSSES, Setting, TrainStep
+from brs_detr.training.registry import register
 
 STEP = "training step"
 OPERATORS = ("brs_detr::ranking_terms", "_IdentityUpdate", "_IdentityUpdateBackward")

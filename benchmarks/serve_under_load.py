@@ -45,9 +45,8 @@ def write_model(folder: Path) -> Path:
     """A checkpoint of the demo's model with random weights."""
     import torch
 
-    from brs_detr.engine.config import load_config
-    from brs_detr.engine.random_model import random_model
-    from brs_detr.engine.registry import import_modules
+    from brs_detr.checkpoints.random_model import random_model
+    from brs_detr.config.config import import_modules, load_config
 
     config = load_config(CONFIG)
     import_modules(config)

@@ -29,10 +29,10 @@ import torch
 from PIL import Image
 
 from brs_detr.bench.environment import describe_environment
+from brs_detr.checkpoints.plain_file import load_plain
 from brs_detr.data.synthetic.shapes import make_shapes
-from brs_detr.engine.checkpoints.plain_file import load_plain
-from brs_detr.engine.run_folder import RunFolder, write_whole
 from brs_detr.report.history import read_scalars
+from brs_detr.run.run_folder import RunFolder, write_whole
 
 SIZE = (96, 96)
 NUM_IMAGES = 96

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from brs_detr.engine.detector import Detector
+    from brs_detr.predict.detector import Detector
     from brs_detr.runtime.detections import Detections
 
 __version__ = "0.1.0.dev0"
@@ -21,7 +21,7 @@ __all__ = ["Detections", "Detector", "__version__"]
 
 def __getattr__(name: str) -> Any:
     if name == "Detector":
-        from brs_detr.engine.detector import Detector
+        from brs_detr.predict.detector import Detector
 
         return Detector
     if name == "Detections":

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from tiny_models import build, enliven
 
-from brs_detr.engine.checkpoints.checkpoint_meta import CALIBRATIONS
-from brs_detr.engine.config import load_config
-from brs_detr.engine.folder_data import set_num_classes
+from brs_detr.checkpoints.checkpoint_meta import CALIBRATIONS
+from brs_detr.config.config import load_config
+from brs_detr.config.folder_data import set_num_classes
 from brs_detr.runtime.calibration import Calibration, Thresholds
 from brs_detr.runtime.score_map import ScoreMap
 

@@ -10,8 +10,8 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
-from brs_detr.engine.config import load_config
-from brs_detr.engine.folder_data import set_num_classes
+from brs_detr.config.config import load_config
+from brs_detr.config.folder_data import set_num_classes
 
 _OFFICIAL = (
     (r"^roi_head\.", "roi_head.0."),

@@ -12,11 +12,11 @@ import pytest
 import torch
 from rich.console import Console
 
+from brs_detr.config.config import configs_dir
 from brs_detr.data.synthetic.shapes import make_shapes
-from brs_detr.engine.config import configs_dir
-from brs_detr.engine.training.train import TrainedRun, train
 from brs_detr.runtime.calibration import Calibration, Thresholds
 from brs_detr.runtime.score_map import ScoreMap
+from brs_detr.training.train import TrainedRun, train
 
 TINY_CONFIG = """\
 '''A detector for tests.'''

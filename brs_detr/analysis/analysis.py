@@ -60,7 +60,7 @@ def analyse(
     """Analyse detections.
 
     Args:
-        dataset: COCO object that went through `brs_detr.data.cleaning.clean_annotations`.
+        dataset: COCO object that went through `brs_detr.data.checks.cleaning.clean_annotations`.
         predictions: COCO results on it with raw scores; may be empty.
         threshold: lowest score for the confusion matrix and the worst images. By default that of the calibration, or
             the one with the best F1 of raw scores.

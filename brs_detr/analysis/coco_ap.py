@@ -60,7 +60,7 @@ def coco_ap(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]
     """Measure detections against a COCO data set.
 
     Args:
-        dataset: COCO object that went through `brs_detr.data.cleaning.clean_annotations`.
+        dataset: COCO object that went through `brs_detr.data.checks.cleaning.clean_annotations`.
         predictions: entries `image_id`, `category_id`, `bbox` (x, y, w, h in pixels) and `score`; may be empty.
         masks: measure `segmentation` (run lengths) as well, as `mask_AP`, `mask_AP50`, ...
 

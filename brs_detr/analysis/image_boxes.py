@@ -41,7 +41,7 @@ def boxes_by_image(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str
     """Every image of a data set.
 
     Args:
-        dataset: COCO object that went through `brs_detr.data.cleaning.clean_annotations`.
+        dataset: COCO object that went through `brs_detr.data.checks.cleaning.clean_annotations`.
         predictions: COCO results; those of unknown images or categories are left out.
     """
     place_of = places_of_categories(dataset)

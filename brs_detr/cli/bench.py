@@ -91,7 +91,7 @@ def losses(
     from brs_detr.bench.grid import select_cells
     from brs_detr.bench.losses import Settings
     from brs_detr.bench.results import default_path, require_writable, write_result
-    from brs_detr.engine.console import make_console
+    from brs_detr.run.console import make_console
 
     place = find_device(device)
     cells = select_cells(suite, max_logits)
@@ -117,7 +117,7 @@ def losses(
 def plot(result_file: Path, out: Path | None) -> None:
     """Draw time and operations of the paper's grid against the number of logits, after Fig. S.2 of the paper."""
     from brs_detr.bench.results import read_result
-    from brs_detr.engine.console import make_console
+    from brs_detr.run.console import make_console
 
     _draw(read_result(result_file), out or result_file.with_suffix(".png"), make_console())
 
@@ -129,7 +129,7 @@ def table(result_file: Path, show: str) -> None:
     """Print a result as a table in Markdown, as the documentation holds it."""
     from brs_detr.bench.results import read_result
     from brs_detr.bench.table import markdown_table
-    from brs_detr.engine.console import make_console
+    from brs_detr.run.console import make_console
 
     make_console().print(markdown_table(read_result(result_file), show))
 
@@ -162,11 +162,11 @@ def inference(
 
     from brs_detr.bench.environment import describe_environment, find_device
     from brs_detr.bench.results import default_path, require_writable
-    from brs_detr.engine.bars import track
-    from brs_detr.engine.console import make_console
-    from brs_detr.engine.run_folder import write_whole
     from brs_detr.export.latency import Workload, measure_in_process
     from brs_detr.export.latency_table import latency_table
+    from brs_detr.run.bars import track
+    from brs_detr.run.console import make_console
+    from brs_detr.run.run_folder import write_whole
 
     console = make_console()
     versions = {"brs_detr": brs_detr.__version__, "onnxruntime": onnxruntime.__version__}
@@ -194,7 +194,7 @@ def _measure(cells: Sequence[Cell], settings: Settings, console: Console) -> Ben
     from brs_detr.bench.implementations import DELTA
     from brs_detr.bench.losses import bench_losses
     from brs_detr.bench.results import BenchResult
-    from brs_detr.engine.bars import counter
+    from brs_detr.run.bars import counter
 
     environment = {
         **describe_environment(settings.device),

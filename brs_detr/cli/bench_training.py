@@ -28,13 +28,13 @@ def cost(configs: tuple[str, ...], size: tuple[int, int], images: int, out: Path
     By default the six models of Table 5. Hours are predicted from the paper's 0.69 s an iteration for BRS-DETR with
     ResNet-50 on 8 A100, scaled by the operations of a step: an estimate.
     """
-    from brs_detr.engine.bars import track
-    from brs_detr.engine.config import load_config
-    from brs_detr.engine.console import make_console
-    from brs_detr.engine.run_folder import write_whole
+    from brs_detr.config.config import load_config
     from brs_detr.reproduce.cost import REFERENCE, predicted_hours, training_cost
     from brs_detr.reproduce.cost_tables import COST_HEAD, cost_rows
     from brs_detr.reproduce.tables import trained_configs
+    from brs_detr.run.bars import track
+    from brs_detr.run.console import make_console
+    from brs_detr.run.run_folder import write_whole
 
     console = make_console()
     reference = training_cost(load_config(REFERENCE))
@@ -98,12 +98,12 @@ def train_step(
     """
     from brs_detr.bench.environment import describe_environment, find_device
     from brs_detr.bench.results import default_path, require_writable
-    from brs_detr.engine.console import make_console
-    from brs_detr.engine.registry import register
-    from brs_detr.engine.run_folder import write_whole
     from brs_detr.reproduce import tables
     from brs_detr.reproduce.cost_tables import OPTIONS, STEP_HEAD, SUITE_HEAD, step_rows, suite_rows
     from brs_detr.reproduce.train_step import LOSSES, Setting, bench_train_step
+    from brs_detr.run.console import make_console
+    from brs_detr.run.run_folder import write_whole
+    from brs_detr.training.registry import register
 
     place = find_device(device)
     switches = [_switches(text, OPTIONS) for text in ("", *options)]

@@ -15,8 +15,8 @@ def command(show_path: bool) -> None:
       brs-detr configs
       brs-detr configs --path    to copy one and change it
     """
-    from brs_detr.engine.config import list_configs
-    from brs_detr.engine.console import make_console
+    from brs_detr.config.config import list_configs
+    from brs_detr.run.console import make_console
 
     entries, console = list_configs(), make_console()
     width = max(len(entry.name) for entry in entries)

@@ -28,8 +28,8 @@ def command(source: Path, folder: Path, link: bool, overwrite: bool, allow_outsi
     """
     from rich.progress import MofNCompleteColumn, Progress
 
-    from brs_detr.data.convert import convert
-    from brs_detr.engine.console import make_console
+    from brs_detr.data.writing.convert import convert
+    from brs_detr.run.console import make_console
 
     console = make_console()
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as bar:

@@ -45,9 +45,9 @@ def command(
       brs-detr convert-checkpoint mine.pth mine.safetensors --class-names cat,dog
       brs-detr convert-checkpoint swin_tiny_patch4_window7_224.pth swin-t.safetensors --dry-run
     """
-    from brs_detr.engine.checkpoints.convert_checkpoint import convert_checkpoint
-    from brs_detr.engine.console import make_console
-    from brs_detr.engine.finetune.load_table import load_table
+    from brs_detr.checkpoints.convert_checkpoint import convert_checkpoint
+    from brs_detr.checkpoints.load_table import load_table
+    from brs_detr.run.console import make_console
 
     if data_only and config is not None:
         require_shipped(config)

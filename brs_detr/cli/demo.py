@@ -15,8 +15,8 @@ from brs_detr.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from brs_detr.engine.evaluate import Evaluation
-    from brs_detr.engine.training.train import TrainedRun
+    from brs_detr.evaluation.evaluate import Evaluation
+    from brs_detr.training.train import TrainedRun
 
 CONFIG = "brs-co-deformable-detr_r18_1xb4-4e_shapes"
 CONFIG_FOR_USERS = "brs-co-deformable-detr_r18_1xb4-12e_coco"
@@ -42,10 +42,10 @@ def command(out: Path, seed: int, epochs: int | None, train_images: int, val_ima
       brs-detr demo --out quick --epochs 2 --train-images 200
     """
     from brs_detr.data.synthetic.shapes import make_shapes
-    from brs_detr.engine.bars import counter
-    from brs_detr.engine.console import make_console
-    from brs_detr.engine.evaluate import evaluate
-    from brs_detr.engine.training.train import train
+    from brs_detr.evaluation.evaluate import evaluate
+    from brs_detr.run.bars import counter
+    from brs_detr.run.console import make_console
+    from brs_detr.training.train import train
 
     console = make_console()
     _claim(out)
@@ -68,7 +68,7 @@ def command(out: Path, seed: int, epochs: int | None, train_images: int, val_ima
 
 def _claim(out: Path) -> None:
     """Empty the output folder of an earlier demo, and nothing else; until the command ends, it is nobody else's."""
-    from brs_detr.engine.file_lock import Held, hold
+    from brs_detr.run.file_lock import Held, hold
 
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file.", "Choose another folder with --out DIR.")
@@ -85,7 +85,7 @@ def _claim(out: Path) -> None:
 
 
 def _draw(out: Path, run: TrainedRun, evaluation: Evaluation) -> None:
-    from brs_detr.engine.evaluation_files import write_evaluation
+    from brs_detr.evaluation.evaluation_files import write_evaluation
     from brs_detr.report.curves import plot_curves
     from brs_detr.report.history import read_scalars
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from brs_detr.ops.installation import Check
+    from brs_detr.mm.ops.installation import Check
 
 CONFIG = "brs-co-deformable-detr_r18_1xb4-4e_shapes"
 _COLOURS = {"ok": "green", "note": "yellow", "fault": "bold red"}
@@ -34,8 +34,8 @@ def command() -> None:
     """
     from rich.text import Text
 
-    from brs_detr.engine.console import make_console
-    from brs_detr.ops.installation import can_train, check_installation, installed_versions
+    from brs_detr.mm.ops.installation import can_train, check_installation, installed_versions
+    from brs_detr.run.console import make_console
 
     console = make_console()
     _print_table(console, "Versions", [("Python", sys.version.split()[0]), *installed_versions().items()])
@@ -43,7 +43,7 @@ def command() -> None:
     checks = check_installation()
     _print_checks(console, "Installation", checks)
     if can_train() and not _faults(checks):
-        from brs_detr.ops import implementations
+        from brs_detr.mm.ops import implementations
 
         _print_table(console, "Operators", implementations())
         tests = [*(check for device in _devices() for check in check_operators(device)), check_training()]
@@ -58,9 +58,9 @@ def command() -> None:
 
 def check_operators(device: str) -> list[Check]:
     """Run every operator on ``cpu`` or ``cuda``."""
-    from brs_detr.ops.installation import Check
-    from brs_detr.ops.selftest import run_self_tests
-    from brs_detr.platform import prepare
+    from brs_detr.mm.ops.installation import Check
+    from brs_detr.mm.ops.selftest import run_self_tests
+    from brs_detr.mm.platform import prepare
 
     prepare()
     checks = []
@@ -72,7 +72,7 @@ def check_operators(device: str) -> list[Check]:
 
 def check_training() -> Check:
     """Train for one step."""
-    from brs_detr.ops.installation import Check
+    from brs_detr.mm.ops.installation import Check
 
     name, start = f"training step ({_devices()[-1]})", time.perf_counter()
     try:
@@ -89,14 +89,14 @@ def train_one_step(config: str | Path) -> None:
 
     Raises:
         ValueError: the loss or a gradient is not finite.
-        UserError: as `brs_detr.engine.training.train.train`.
+        UserError: as `brs_detr.training.train.train`.
     """
     from rich.console import Console
 
     from brs_detr.data.synthetic.shapes import make_shapes
-    from brs_detr.engine.run_folder import RunFolder
-    from brs_detr.engine.run_record import read_record
-    from brs_detr.engine.training.train import train
+    from brs_detr.run.run_folder import RunFolder
+    from brs_detr.run.run_record import read_record
+    from brs_detr.training.train import train
 
     with TemporaryDirectory(prefix="brs-detr-") as folder:
         data, run = Path(folder, "data"), Path(folder, "run")

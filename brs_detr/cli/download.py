@@ -39,8 +39,8 @@ def command(
       brs-detr download brs-co-deformable-detr_r50_8xb2-12e_coco_official
       brs-detr download co-deformable-detr_r50_8xb2-12e_coco_official --to weights --mirror https://mirror.example/brs
     """
-    from brs_detr.engine.checkpoints.checkpoint_index import fetch, find_entry, read_index
-    from brs_detr.engine.console import make_console
+    from brs_detr.checkpoints.checkpoint_index import fetch, find_entry, read_index
+    from brs_detr.run.console import make_console
 
     console = make_console()
     if show or not names:

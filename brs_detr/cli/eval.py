@@ -12,8 +12,8 @@ from brs_detr.cli.trust import trust_option
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from brs_detr.engine.checkpoints.checkpoint import Checkpoint
-    from brs_detr.engine.evaluate import Evaluation
+    from brs_detr.checkpoints.checkpoint import Checkpoint
+    from brs_detr.evaluation.evaluate import Evaluation
 
 
 @click.command("eval", short_help="Measure the AP of a checkpoint.")
@@ -50,13 +50,13 @@ def command(
       brs-detr eval best.pth --data traffic --split test --head atss
       brs-detr eval work_dirs/traffic --calibration
     """
-    from brs_detr.engine.checkpoints.checkpoint import read_checkpoint
-    from brs_detr.engine.console import make_console
-    from brs_detr.engine.distributed import is_first
-    from brs_detr.engine.evaluate import evaluate
-    from brs_detr.engine.evaluation_files import class_rows, write_evaluation
-    from brs_detr.engine.run_folder import checkpoint_file, folder_of
+    from brs_detr.checkpoints.checkpoint import read_checkpoint
+    from brs_detr.evaluation.evaluate import evaluate
+    from brs_detr.evaluation.evaluation_files import class_rows, write_evaluation
     from brs_detr.report.table import ap_table
+    from brs_detr.run.console import make_console
+    from brs_detr.run.distributed import is_first
+    from brs_detr.run.run_folder import checkpoint_file, folder_of
 
     console = make_console()
     content = read_checkpoint(checkpoint, trust_file)
@@ -78,7 +78,7 @@ def command(
 def _measure_scores(
     evaluation: Evaluation, checkpoint: Checkpoint, head: str | None, out: Path, console: Console
 ) -> None:
-    from brs_detr.engine.calibration_files import measure_calibration, write_calibration
+    from brs_detr.evaluation.calibration_files import measure_calibration, write_calibration
     from brs_detr.report.calibration_table import calibration_table
 
     measured = measure_calibration(evaluation, checkpoint, head)

@@ -79,13 +79,13 @@ def command(
       brs-detr export best.pth --static --size 480x640 --batch 4 --preprocess beside
       brs-detr export best.pth --format torch-export
     """
-    from brs_detr.engine.checkpoints.checkpoint import read_checkpoint
-    from brs_detr.engine.console import make_console
-    from brs_detr.engine.run_folder import folder_of
+    from brs_detr.checkpoints.checkpoint import read_checkpoint
     from brs_detr.export.describe import size_in_testing
     from brs_detr.export.export import ExportOptions, artefact_name, export
     from brs_detr.export.held_out import HeldOut
     from brs_detr.export.parity_images import synthetic_pictures
+    from brs_detr.run.console import make_console
+    from brs_detr.run.run_folder import folder_of
 
     if dynamic and (size or batch):
         raise click.UsageError("--size and --batch fix what --dynamic leaves open: give one or the other.")

@@ -92,8 +92,8 @@ def command(
       brs-detr finetune my_data --weights work_dirs/traffic_r18 --epochs 20 --freeze 2
       brs-detr finetune my_data --set colour=False --set model.query_head.max_auxiliary_queries=100
     """
-    from brs_detr.engine.finetune.fine_tuning import default_tuning_dir, finetune
-    from brs_detr.engine.finetune.model_names import find_model
+    from brs_detr.config.model_names import find_model
+    from brs_detr.finetune.fine_tuning import default_tuning_dir, finetune
 
     if data_only and model is not None:
         require_shipped(find_model(model))

@@ -26,8 +26,8 @@ def command(file: Path, as_json: bool) -> None:
       brs-detr info model.onnx
       brs-detr info downloaded.pth --json
     """
-    from brs_detr.engine.checkpoints.file_info import describe_file
-    from brs_detr.engine.console import make_console
+    from brs_detr.checkpoints.file_info import describe_file
+    from brs_detr.run.console import make_console
 
     info = describe_file(file)
     if as_json:

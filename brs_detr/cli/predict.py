@@ -93,11 +93,11 @@ def command(
       brs-detr predict best.pth val --format coco --annotations val.json --no-pictures
       brs-detr predict model.onnx webcam --max-frames 500
     """
-    from brs_detr.engine.console import make_console
-    from brs_detr.export.open_detector import open_detector
     from brs_detr.export.open_session import format_of
-    from brs_detr.prediction.run import PredictOptions, predict, require_readable, require_room
-    from brs_detr.prediction.sources import find_sources, left_out
+    from brs_detr.predict.open_detector import open_detector
+    from brs_detr.predict.run import PredictOptions, predict, require_readable, require_room
+    from brs_detr.predict.sources import find_sources, left_out
+    from brs_detr.run.console import make_console
 
     console = make_console()
     if annotations is not None and "coco" not in formats:
@@ -122,7 +122,7 @@ def command(
         detector.batch_size = batch
         options = replace(options, batch_size=detector.batch_size)
         if tile is not None:
-            from brs_detr.prediction.tiles import TiledDetector
+            from brs_detr.predict.tiles import TiledDetector
 
             detector = TiledDetector(detector, tile, overlap)
         require_room(found, out, overwrite, pictures=not no_pictures)

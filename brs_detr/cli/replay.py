@@ -24,9 +24,9 @@ def command(file: Path, device: str, trust_file: bool) -> None:
       brs-detr replay work_dirs/my_run/failed_step.pth
     """
     from brs_detr.bench.environment import find_device
-    from brs_detr.engine.console import make_console
-    from brs_detr.engine.training.replay import replay
     from brs_detr.errors import shortened
+    from brs_detr.run.console import make_console
+    from brs_detr.training.replay import replay
 
     find_device(device)
     result = replay(file, device, trust_file=trust_file)

@@ -27,8 +27,8 @@ def command(run: Path, split: str, device: str | None, trust_file: bool) -> None
       brs-detr report work_dirs/traffic
       brs-detr report work_dirs/traffic --split test
     """
-    from brs_detr.engine.console import make_console
-    from brs_detr.engine.report import write_report
+    from brs_detr.evaluation.report import write_report
+    from brs_detr.run.console import make_console
 
     page = write_report(run, split=split, device=device, trust_file=trust_file)
     make_console().print(f"Report: {page}")

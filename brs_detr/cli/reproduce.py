@@ -89,9 +89,9 @@ def command(
       brs-detr reproduce table5 --row brs-r50 --eval-only
       brs-detr reproduce table5 --row brs-swin-l --gpus 8 --slurm swin-l.sh
     """
-    from brs_detr.engine.console import make_console
     from brs_detr.reproduce.launch import Machines
     from brs_detr.reproduce.reproduce import DEMO, Places
+    from brs_detr.run.console import make_console
 
     console = make_console()
     ledger = ledger or out / "ledger.json"
@@ -202,10 +202,10 @@ def _write_slurm(
 
 
 def _train(rows: Sequence[Row], places: Places, machines: Machines, seed: int, smoke: bool, console: Console) -> None:
-    from brs_detr.engine.console import make_console
     from brs_detr.reproduce.data_sets import check_data_set
     from brs_detr.reproduce.reproduce import train_row, trial_data
     from brs_detr.reproduce.show import entry_line
+    from brs_detr.run.console import make_console
 
     if machines.count > 1 and len(rows) > 1:
         raise click.UsageError("Several machines train one row at a time: name it with --row.")

@@ -64,8 +64,8 @@ def command(
     import webbrowser
     from functools import partial
 
-    from brs_detr.engine.console import make_console
-    from brs_detr.export.open_detector import open_detector
+    from brs_detr.predict.open_detector import open_detector
+    from brs_detr.run.console import make_console
     from brs_detr.runtime.images import PIXEL_LIMIT_VARIABLE, most_pixels
     from brs_detr.serve.app import make_app
     from brs_detr.serve.capacity import free_memory, measure_capacity

@@ -60,7 +60,7 @@ def command(
       torchrun --nproc-per-node 8 -m brs_detr.cli train brs-co-deformable-detr_r50_8xb2-12e_coco
       torchrun --nproc-per-node 8 --max-restarts 3 -m brs_detr.cli train my_config.py --resume auto
     """
-    from brs_detr.engine.training.train import default_work_dir, train
+    from brs_detr.training.train import default_work_dir, train
 
     if data_only:
         require_shipped(config)

@@ -15,7 +15,7 @@ import click
 from brs_detr.cli import INTERRUPTED
 
 if TYPE_CHECKING:
-    from brs_detr.engine.training.train import TrainedRun
+    from brs_detr.training.train import TrainedRun
 
 
 class TrainingCommand(click.Command):
@@ -38,7 +38,7 @@ resume_option = click.option(
 
 def wants_to_resume(resume: Literal["last", "auto"] | None, work_dir: Path) -> bool:
     """Whether a run is to go on with what is in its folder."""
-    from brs_detr.engine.run_folder import RunFolder
+    from brs_detr.run.run_folder import RunFolder
 
     return RunFolder(work_dir).can_resume if resume == "auto" else resume is not None
 
@@ -55,10 +55,10 @@ def resumable(work_dir: Path) -> Iterator[None]:
 
 def conclude(run: TrainedRun, with_report: bool) -> None:
     """Make the report and say what is where, in the first process of several."""
-    from brs_detr.engine.console import make_console
-    from brs_detr.engine.distributed import is_first
-    from brs_detr.engine.report import report_after_training
-    from brs_detr.engine.run_folder import RunFolder
+    from brs_detr.evaluation.report import report_after_training
+    from brs_detr.run.console import make_console
+    from brs_detr.run.distributed import is_first
+    from brs_detr.run.run_folder import RunFolder
 
     if not is_first():
         return
@@ -73,8 +73,8 @@ def conclude(run: TrainedRun, with_report: bool) -> None:
 
 
 def _say_how_to_resume(work_dir: Path) -> None:
-    from brs_detr.engine.console import make_console
-    from brs_detr.engine.run_folder import RunFolder
+    from brs_detr.run.console import make_console
+    from brs_detr.run.run_folder import RunFolder
 
     console = make_console(stderr=True)
     last = RunFolder(work_dir).last

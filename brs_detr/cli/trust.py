@@ -24,7 +24,7 @@ def require_shipped(config: str) -> None:
     Raises:
         UserError: there is no such config, or it is a file of somebody else.
     """
-    from brs_detr.engine.config import configs_dir, find_config
+    from brs_detr.config.config import configs_dir, find_config
 
     path = find_config(config)
     if not path.resolve().is_relative_to(configs_dir().resolve()):

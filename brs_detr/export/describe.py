@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import brs_detr
-from brs_detr.engine.checkpoints.checkpoint import Checkpoint
+from brs_detr.checkpoints.checkpoint import Checkpoint
 from brs_detr.errors import UserError
 from brs_detr.runtime.artefact_info import ArtefactInfo, Postprocessing, Preprocessing
 

@@ -13,10 +13,8 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from brs_detr.engine.bars import stage, track
-from brs_detr.engine.checkpoints.checkpoint import Checkpoint, build_model, read_checkpoint
-from brs_detr.engine.checkpoints.safetensors_checkpoint import write_safetensors
-from brs_detr.engine.console import make_console
+from brs_detr.checkpoints.checkpoint import Checkpoint, build_model, read_checkpoint
+from brs_detr.checkpoints.safetensors_checkpoint import write_safetensors
 from brs_detr.errors import UserError
 from brs_detr.export.comparison import TOLERANCES, Comparison, compare
 from brs_detr.export.describe import describe
@@ -28,7 +26,9 @@ from brs_detr.export.preparation import PreparedModel
 from brs_detr.export.program import export_program
 from brs_detr.export.sessions import ModelSession, StagedSession, TorchSession
 from brs_detr.export.torch_files import describe_archive, write_compiled, write_program, write_torchscript
-from brs_detr.ops.nms_keep import nms_keep_op
+from brs_detr.mm.ops.nms_keep import nms_keep_op
+from brs_detr.run.bars import stage, track
+from brs_detr.run.console import make_console
 from brs_detr.runtime.artefact_info import ArtefactInfo
 from brs_detr.runtime.detector import Detector
 from brs_detr.runtime.session import OnnxSession

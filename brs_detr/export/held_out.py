@@ -10,11 +10,11 @@ from rich.console import Console
 
 from brs_detr.analysis.coco_ap import coco_ap
 from brs_detr.data.annotations import read_annotations
-from brs_detr.data.cleaning import clean_annotations
+from brs_detr.data.checks.cleaning import clean_annotations
 from brs_detr.data.formats.coco_folder import CocoSplit
-from brs_detr.engine.bars import track
-from brs_detr.engine.evaluate import open_any_split, require_same_classes
+from brs_detr.evaluation.evaluate import open_any_split, require_same_classes
 from brs_detr.export.parity_images import Picture, read_pictures
+from brs_detr.run.bars import track
 from brs_detr.runtime.detector import Detector
 
 NUM_PICTURES = 8

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from brs_detr.engine.memory import peak_memory_mb, peak_process_memory_mb
 from brs_detr.errors import UserError
+from brs_detr.run.memory import peak_memory_mb, peak_process_memory_mb
 from brs_detr.runtime.artefact_info import ArtefactInfo
 from brs_detr.runtime.images import ImageLike
 from brs_detr.runtime.session import Outputs, Session

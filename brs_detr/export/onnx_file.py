@@ -82,7 +82,7 @@ op: Any = opset18  # its operators also take numbers, which their types do not s
 
 
 def _suppress(boxes: Any, scores: Any, labels: Any, num_labels: int, iou_threshold: float) -> Any:
-    """`brs_detr.ops.nms_keep.nms_keep` by ONNX's own suppression, which compares within an image and a class."""
+    """`brs_detr.mm.ops.nms_keep.nms_keep` by ONNX's own suppression, which compares within an image and a class."""
     by_label = op.Unsqueeze(scores, [1])  # [B, 1, N]
     if num_labels > 1:
         every_label = op.Constant(value_ints=list(range(num_labels)))

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from brs_detr.engine.bars import track
 from brs_detr.errors import UserError
 from brs_detr.export.choices import Choice
 from brs_detr.export.comparison import TOLERANCES, Comparison, compare
 from brs_detr.export.parity_images import Picture
 from brs_detr.export.sessions import ModelSession, StagedSession
+from brs_detr.run.bars import track
 from brs_detr.runtime.detections import Detections
 from brs_detr.runtime.detector import Detector
 from brs_detr.runtime.postprocess import best_candidates

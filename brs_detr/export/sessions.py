@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from brs_detr.engine.checkpoints.archived_info import read_archived_info
-from brs_detr.engine.checkpoints.checkpoint import build_model, find_device, read_checkpoint
+from brs_detr.checkpoints.archived_info import read_archived_info
+from brs_detr.checkpoints.checkpoint import build_model, find_device, read_checkpoint
 from brs_detr.errors import UserError
 from brs_detr.export.describe import describe
 from brs_detr.export.formats import FORMATS

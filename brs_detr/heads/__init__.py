@@ -8,7 +8,7 @@ from __future__ import annotations
 
 def register() -> None:
     """Make every class of this package known to mmdet's configs; calling it again changes nothing."""
-    from brs_detr.platform import prepare
+    from brs_detr.mm.platform import prepare
 
     prepare()
     from mmdet.registry import MODELS

@@ -105,7 +105,7 @@ class _Kept:
 def _build(config: Config) -> nn.Module:
     from mmengine.registry import MODELS, init_default_scope
 
-    from brs_detr.engine.registry import import_modules
+    from brs_detr.config.config import import_modules
 
     import_modules(config)
     init_default_scope(config.get("default_scope", "mmdet"))

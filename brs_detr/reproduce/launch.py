@@ -14,11 +14,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from brs_detr.engine.console import make_console
-from brs_detr.engine.file_lock import Held, hold
-from brs_detr.engine.run_folder import RunFolder, write_whole
-from brs_detr.engine.run_lock import read_holder
 from brs_detr.errors import UserError
+from brs_detr.run.console import make_console
+from brs_detr.run.file_lock import Held, hold
+from brs_detr.run.run_folder import RunFolder, write_whole
+from brs_detr.run.run_lock import read_holder
 
 INTERRUPTED = 130  # exit code
 _MAX_RESTARTS = 3
@@ -104,7 +104,7 @@ def _run(command: Sequence[str], claim: int | None) -> int:
     Raises:
         Stopped: a signal came.
     """
-    from brs_detr.engine.training.stop_signals import STOPPING, Stopped
+    from brs_detr.training.stop_signals import STOPPING, Stopped
 
     received, waiting = list[int](), make_console(stderr=True)
 
@@ -129,7 +129,7 @@ def _run(command: Sequence[str], claim: int | None) -> int:
 
 
 def _train_here(training: Training, console: Console) -> None:
-    from brs_detr.engine.training.train import train
+    from brs_detr.training.train import train
 
     train(
         training.recipe,

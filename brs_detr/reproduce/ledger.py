@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from brs_detr.analysis.lvis_ap import FREQUENCIES
-from brs_detr.engine.run_folder import write_whole
 from brs_detr.errors import UserError
 from brs_detr.reproduce.tables import NOISE
+from brs_detr.run.run_folder import write_whole
 
 Kind = Literal["trained", "released weights", "smoke"]
 Verdict = Literal["reproduced", "above", "below", "smoke", "not published"]
@@ -35,7 +35,7 @@ class LedgerEntry:
         seed: of the training.
         config: by name.
         config_hash: SHA-256 of the resolved config without paths; of released weights, that of their file.
-        data_hash: SHA-256 of what was trained and evaluated on, see `brs_detr.engine.run_record.data_hash`.
+        data_hash: SHA-256 of what was trained and evaluated on, see `brs_detr.run.run_record.data_hash`.
         effective_batch: images a step.
         num_processes: that shared them.
         weights: file that was evaluated, from the folder of the ledger.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from brs_detr.engine.config import load_config
+from brs_detr.config.config import load_config
 from brs_detr.reproduce.batch import Batch, share_out
 from brs_detr.reproduce.data_sets import DATA_SETS
 from brs_detr.reproduce.tables import Row

@@ -7,9 +7,9 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from brs_detr.config.config import load_config
+from brs_detr.config.folder_data import inner_dataset
 from brs_detr.data.formats.coco_folder import CocoSplit
-from brs_detr.engine.config import load_config
-from brs_detr.engine.folder_data import inner_dataset
 from brs_detr.reproduce.batch import Batch
 from brs_detr.reproduce.shrink import shrink
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from brs_detr.engine.checkpoints.checkpoint import Checkpoint, read_checkpoint
-from brs_detr.engine.checkpoints.checkpoint_index import fetch
-from brs_detr.engine.checkpoints.convert_checkpoint import coco_classes, convert_weights
-from brs_detr.engine.checkpoints.file_info import describe_file
-from brs_detr.engine.config import load_config
-from brs_detr.engine.finetune.weights_file import cached_file, read_weights
-from brs_detr.engine.folder_data import set_num_classes
+from brs_detr.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from brs_detr.checkpoints.checkpoint_index import fetch
+from brs_detr.checkpoints.convert_checkpoint import coco_classes, convert_weights
+from brs_detr.checkpoints.file_info import describe_file
+from brs_detr.checkpoints.weights_file import cached_file, read_weights
+from brs_detr.config.config import load_config
+from brs_detr.config.folder_data import set_num_classes
 from brs_detr.errors import UserError
 from brs_detr.reproduce.tables import Row
 
@@ -33,7 +33,7 @@ def released_checkpoint(
     Args:
         row: whose weights.
         weights: a file to take instead: official, of ours, or for a row of the zoo of mmdet 3.
-        mirror: see `brs_detr.engine.checkpoints.checkpoint_index.fetch`.
+        mirror: see `brs_detr.checkpoints.checkpoint_index.fetch`.
         trust_file: run the code that the file asks for.
         console: where progress is shown.
 

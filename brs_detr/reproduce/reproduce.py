@@ -12,12 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from brs_detr.checkpoints.download import sha256_of
 from brs_detr.data.annotations import read_annotations
 from brs_detr.data.formats.coco_folder import CocoSplit, find_splits
-from brs_detr.engine.checkpoints.download import sha256_of
-from brs_detr.engine.file_lock import hold
-from brs_detr.engine.run_folder import RunFolder, write_whole
-from brs_detr.engine.run_record import data_hash, describe_machine, read_record
 from brs_detr.errors import UserError
 from brs_detr.reproduce.batch import Batch
 from brs_detr.reproduce.launch import Machines, Training, run_training
@@ -25,10 +22,13 @@ from brs_detr.reproduce.ledger import Kind, LedgerEntry, add_to_ledger, kept_met
 from brs_detr.reproduce.plan import batch_of
 from brs_detr.reproduce.recipe import make_recipe, recipe_hash
 from brs_detr.reproduce.tables import Row
+from brs_detr.run.file_lock import hold
+from brs_detr.run.run_folder import RunFolder, write_whole
+from brs_detr.run.run_record import data_hash, describe_machine, read_record
 
 if TYPE_CHECKING:
-    from brs_detr.engine.checkpoints.checkpoint import Checkpoint
-    from brs_detr.engine.evaluate import Evaluation
+    from brs_detr.checkpoints.checkpoint import Checkpoint
+    from brs_detr.evaluation.evaluate import Evaluation
 
 DEMO = "demo"
 SMOKE_EPOCHS = 2
@@ -199,8 +199,8 @@ def evaluate_weights(row: Row, checkpoint: Checkpoint, places: Places, val: Coco
 
 
 def _evaluate(checkpoint: Checkpoint | Path, split: CocoSplit | None, folder: Path, console: Console) -> Evaluation:
-    from brs_detr.engine.evaluate import evaluate
-    from brs_detr.engine.evaluation_files import write_evaluation
+    from brs_detr.evaluation.evaluate import evaluate
+    from brs_detr.evaluation.evaluation_files import write_evaluation
 
     evaluation = evaluate(checkpoint, split, "val" if split is None else None, console=console)
     write_evaluation(evaluation, folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from brs_detr.engine.folder_data import inner_dataset
+from brs_detr.config.folder_data import inner_dataset
 
 if TYPE_CHECKING:
     from mmengine import Config

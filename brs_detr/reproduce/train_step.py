@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from brs_detr.bench.measure import Stopwatch, Timing, is_out_of_memory, time_in_turns
 from brs_detr.bench.memory import peak_extra_bytes
-from brs_detr.engine.config import load_config
-from brs_detr.engine.random_model import random_model
-from brs_detr.engine.registry import import_modules
+from brs_detr.checkpoints.random_model import random_model
+from brs_detr.config.config import import_modules, load_config
 
 if TYPE_CHECKING:
     from mmengine import Config

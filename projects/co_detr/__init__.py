@@ -5,8 +5,8 @@ Importing this package makes its classes known to mmdet's configs.
 
 from __future__ import annotations
 
-from brs_detr import backbones as _backbones
 from brs_detr import heads as _heads
+from brs_detr.mm import backbones as _backbones
 
 _backbones.register()  # first: this prepares the platform for mmdet
 _heads.register()

@@ -12,7 +12,7 @@ from mmdet.structures import SampleList
 from torch import Tensor, nn
 
 from brs_detr.errors import UserError
-from brs_detr.ops.nms_keep import NmsKeep
+from brs_detr.mm.ops.nms_keep import NmsKeep
 from co_detr.official_checkpoint import rename_state_dict
 from co_detr.query_head import class_agnostic
 

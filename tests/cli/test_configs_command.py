@@ -5,7 +5,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from brs_detr.cli import main
-from brs_detr.engine.config import list_configs
+from brs_detr.config.config import list_configs
 
 
 def lines_of(*arguments: str) -> list[str]:

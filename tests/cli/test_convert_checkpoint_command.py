@@ -21,6 +21,6 @@ def test_class_names_in_quotation_marks_may_hold_commas(
     def refuse(*_: object, class_names: tuple[str, ...], **__: object) -> None:
         raise UserError(f"names: {class_names!r}")
 
-    monkeypatch.setattr("brs_detr.engine.checkpoints.convert_checkpoint.convert_checkpoint", refuse)
+    monkeypatch.setattr("brs_detr.checkpoints.convert_checkpoint.convert_checkpoint", refuse)
     result = CliRunner().invoke(main, ["convert-checkpoint", "a.pth", "b.safetensors", "--class-names", text])
     assert f"names: {names!r}" in result.stderr

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from brs_detr.cli import demo, main
-from brs_detr.engine.file_lock import hold
+from brs_detr.run.file_lock import hold
 
 
 def invoke(*arguments: object) -> Result:
@@ -57,6 +57,6 @@ def test_other_folders_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_shipped_config_is_the_small_one() -> None:
-    from brs_detr.engine.config import find_config
+    from brs_detr.config.config import find_config
 
     assert "brs_detr" in find_config(demo.CONFIG).parts

@@ -6,11 +6,11 @@ from click.testing import CliRunner
 from mmengine.model import BaseModel
 
 from brs_detr.cli import doctor
-from brs_detr.engine.training.quiet_runner import QuietRunner
 from brs_detr.errors import UserError
-from brs_detr.ops import installation
-from brs_detr.ops.installation import Check
-from brs_detr.ops.selftest import SelfTest
+from brs_detr.mm.ops import installation
+from brs_detr.mm.ops.installation import Check
+from brs_detr.mm.ops.selftest import SelfTest
+from brs_detr.training.quiet_runner import QuietRunner
 
 
 def run() -> tuple[int, str]:
@@ -52,7 +52,7 @@ def test_a_note_is_not_a_fault(monkeypatch):
 
 def test_failing_op_and_failing_step(monkeypatch):
     monkeypatch.setattr(
-        "brs_detr.ops.selftest.run_self_tests", lambda device: [SelfTest("nms", device, 0.1, "[wrong]")]
+        "brs_detr.mm.ops.selftest.run_self_tests", lambda device: [SelfTest("nms", device, 0.1, "[wrong]")]
     )
 
     def fail(config: str) -> None:

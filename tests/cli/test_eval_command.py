@@ -10,7 +10,7 @@ from PIL import Image
 from tiny_runs import calibrate_file, uncalibrate_file
 
 from brs_detr.cli import main
-from brs_detr.engine.training.train import TrainedRun
+from brs_detr.training.train import TrainedRun
 
 
 def invoke(*arguments: object) -> Result:

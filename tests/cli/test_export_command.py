@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from brs_detr.cli import main
-from brs_detr.engine.training.train import TrainedRun
 from brs_detr.runtime import Detector
+from brs_detr.training.train import TrainedRun
 
 
 def invoke(*arguments: object) -> Result:

@@ -16,10 +16,10 @@ from good_data import edit_coco, write_good_coco
 from PIL import Image
 
 from brs_detr.cli import main
-from brs_detr.engine.run_folder import RunFolder
-from brs_detr.engine.training.train import TrainedRun
 from brs_detr.errors import UserError
 from brs_detr.printable import LONGEST_MESSAGE
+from brs_detr.run.run_folder import RunFolder
+from brs_detr.training.train import TrainedRun
 
 NAMES = (
     "\x1b]0;pwned\x07\x1b[31m",
@@ -188,7 +188,7 @@ def test_a_message_is_never_long(part: str, monkeypatch: pytest.MonkeyPatch) -> 
     def refuse() -> None:
         raise UserError(f"data.yaml: names has {part * 100_000}.", "Mend it.")
 
-    monkeypatch.setattr("brs_detr.engine.config.list_configs", refuse)
+    monkeypatch.setattr("brs_detr.config.config.list_configs", refuse)
     result = CliRunner().invoke(main, ["configs"])
     assert len(result.stderr) <= LONGEST_MESSAGE + len("Error: \n")
     assert result.stderr.startswith("Error: data.yaml: names has ") and result.stderr.endswith(".\n  Mend it.\n")

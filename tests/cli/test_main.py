@@ -64,7 +64,7 @@ def test_user_error_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise UserError("This is wrong.", "Do that.")
 
-    monkeypatch.setattr("brs_detr.engine.config.list_configs", refuse)
+    monkeypatch.setattr("brs_detr.config.config.list_configs", refuse)
     result = CliRunner().invoke(main, ["configs"])
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", "Error: This is wrong.\n  Do that.\n")
 
@@ -90,7 +90,7 @@ def test_what_is_not_installed_is_one_message(
     def lack() -> None:
         raise error
 
-    monkeypatch.setattr("brs_detr.engine.config.list_configs", lack)
+    monkeypatch.setattr("brs_detr.config.config.list_configs", lack)
     result = CliRunner().invoke(main, ["configs"])
     first, second = result.stderr.splitlines()
     assert result.exit_code == 2
@@ -101,7 +101,7 @@ def test_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> Non
     def stumble() -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("brs_detr.engine.config.list_configs", stumble)
+    monkeypatch.setattr("brs_detr.config.config.list_configs", stumble)
     result = CliRunner().invoke(main, ["configs"])
     assert result.exit_code == 1
     assert isinstance(result.exception, RuntimeError)
@@ -111,7 +111,7 @@ def test_interrupt_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("brs_detr.engine.config.list_configs", interrupt)
+    monkeypatch.setattr("brs_detr.config.config.list_configs", interrupt)
     assert CliRunner().invoke(main, ["configs"]).exit_code == 130
 
 

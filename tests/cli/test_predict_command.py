@@ -11,7 +11,7 @@ from planted_graphs import info, write_planted
 
 from brs_detr.cli import main
 from brs_detr.data.synthetic.outlines import SHAPE_NAMES
-from brs_detr.engine.training.train import TrainedRun
+from brs_detr.training.train import TrainedRun
 
 
 def invoke(*arguments: object) -> Result:

@@ -6,7 +6,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from brs_detr.cli import main
-from brs_detr.engine.training.train import TrainedRun
+from brs_detr.training.train import TrainedRun
 
 
 def test_report_of_a_run(trained: TrainedRun, tmp_path: Path) -> None:

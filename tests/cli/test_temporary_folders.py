@@ -15,15 +15,15 @@ import pytest
 from good_data import write_good_coco
 from rich.console import Console
 
-from brs_detr.engine.evaluate import open_any_split
-from brs_detr.engine.training.train import TrainedRun
 from brs_detr.errors import UserError
+from brs_detr.evaluation.evaluate import open_any_split
+from brs_detr.training.train import TrainedRun
 
 WAIT_WHILE_A_FOLDER_IS_IN_USE = """
 import signal, sys, tempfile
 from pathlib import Path
-from brs_detr.engine import config
-from brs_detr.engine.temporary_folder import temporary_folder
+from brs_detr.config import config
+from brs_detr.run.temporary_folder import temporary_folder
 from brs_detr.errors import UserError
 
 def wait():

@@ -138,7 +138,7 @@ def test_interrupt_says_how_to_resume(tiny_config: Path, shapes: Path, tmp_path:
     "the others are ended, and the program with exit code 2; nothing waits for ever",
 )
 def test_the_end_of_a_loading_process_is_the_end(tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
-    from brs_detr.engine.loaders import SECONDS_TO_END
+    from brs_detr.evaluation.loaders import SECONDS_TO_END
 
     run = tmp_path / "run"
     arguments = [str(tiny_config), "--data", str(shapes), "--work-dir", str(run), "--epochs", "1000"]

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from brs_detr.cli import main
 from brs_detr.cli.training_session import TrainingCommand, conclude, resumable, resume_option, wants_to_resume
-from brs_detr.engine.training.train import TrainedRun
+from brs_detr.training.train import TrainedRun
 
 
 def interrupt(work_dir: Path) -> None:

@@ -1,5 +1,5 @@
 """mmengine and mmdet can be imported once the platform is prepared."""
 
-from brs_detr.platform import prepare
+from brs_detr.mm.platform import prepare
 
 prepare()

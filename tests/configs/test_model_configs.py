@@ -11,7 +11,7 @@ from mmdet.structures import DetDataSample
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
-from brs_detr.engine.config import list_configs, load_config
+from brs_detr.config.config import list_configs, load_config
 from co_detr.official_checkpoint import rename_key
 
 TABLE_5 = [f"brs-co-deformable-detr_{backbone}_8xb2-12e_coco" for backbone in ("r50", "swin-t", "swin-l")]

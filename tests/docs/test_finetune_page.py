@@ -11,12 +11,12 @@ from pathlib import Path
 from rich.console import Console
 
 from brs_detr.cli import finetune
-from brs_detr.engine.finetune.batch_plan import plan_batch
-from brs_detr.engine.finetune.model_names import MODELS
-from brs_detr.engine.finetune.recipe import RECIPES, Recipe
-from brs_detr.engine.finetune.recipe_table import recipe_rows, recipe_table
-from brs_detr.engine.finetune.training_facts import TrainingFacts
-from brs_detr.engine.finetune.tuning import Tuning
+from brs_detr.config.model_names import MODELS
+from brs_detr.finetune.batch_plan import plan_batch
+from brs_detr.finetune.recipe import RECIPES, Recipe
+from brs_detr.finetune.recipe_table import recipe_rows, recipe_table
+from brs_detr.finetune.training_facts import TrainingFacts
+from brs_detr.finetune.tuning import Tuning
 
 PAGE = Path(__file__).parents[2] / "docs" / "finetune.md"
 TEXT = PAGE.read_text(encoding="utf-8")

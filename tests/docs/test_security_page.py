@@ -10,7 +10,7 @@ import mmcv
 import mmdet
 import mmengine
 
-from brs_detr.platform import prepare
+from brs_detr.mm.platform import prepare
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")

@@ -13,16 +13,16 @@ from calibrated_checkpoints import CLASSES, LINES, RAW_THRESHOLD, STEPS, THRESHO
 from planted_graphs import info, write_planted
 from rich.console import Console
 
-from brs_detr.engine.checkpoints.checkpoint import read_checkpoint
-from brs_detr.engine.checkpoints.file_info import describe_file
-from brs_detr.engine.detector import Detector as TrainedDetector
+from brs_detr.checkpoints.checkpoint import read_checkpoint
+from brs_detr.checkpoints.file_info import describe_file
 from brs_detr.errors import UserError
 from brs_detr.export.comparison import Tolerance, compare
 from brs_detr.export.export import ExportOptions, Subject, artefact_name, export, write
-from brs_detr.export.open_detector import open_detector
 from brs_detr.export.parity import require_parity
 from brs_detr.export.parity_images import synthetic_pictures
 from brs_detr.export.sessions import TorchSession
+from brs_detr.predict.detector import Detector as TrainedDetector
+from brs_detr.predict.open_detector import open_detector
 from brs_detr.runtime.score_map import ScoreMap
 
 PICTURES = synthetic_pictures(((64, 64),))

@@ -15,22 +15,22 @@ from onnx import numpy_helper
 from rich.console import Console
 from tiny_models import enliven
 
-from brs_detr.engine.checkpoints.checkpoint import Checkpoint, build_model, read_checkpoint
-from brs_detr.engine.detector import Detector as TrainedDetector
-from brs_detr.engine.training.train import TrainedRun
+from brs_detr.checkpoints.checkpoint import Checkpoint, build_model, read_checkpoint
 from brs_detr.errors import UserError
 from brs_detr.export import export as module
 from brs_detr.export.export import Exported, ExportOptions, Subject, artefact_name, export, write
 from brs_detr.export.held_out import HeldOut
-from brs_detr.export.open_detector import open_detector
 from brs_detr.export.open_session import open_session
 from brs_detr.export.parity import Parity, require_parity
 from brs_detr.export.parity_images import small_pictures, synthetic_pictures
 from brs_detr.export.sessions import StagedSession, TorchSession
+from brs_detr.predict.detector import Detector as TrainedDetector
+from brs_detr.predict.open_detector import open_detector
 from brs_detr.runtime import Detector
 from brs_detr.runtime.images import read_pixels
 from brs_detr.runtime.preprocess import prepare
 from brs_detr.runtime.session import OnnxSession
+from brs_detr.training.train import TrainedRun
 
 PICTURES = synthetic_pictures(((64, 64), (90, 60), (47, 131)))
 

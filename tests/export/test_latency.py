@@ -9,9 +9,9 @@ from click.testing import CliRunner
 from planted_graphs import write_planted
 
 from brs_detr.cli import main
-from brs_detr.engine.training.train import TrainedRun
 from brs_detr.export.latency import Workload, measure_in_process, measure_latency
 from brs_detr.export.latency_table import latency_markdown
+from brs_detr.training.train import TrainedRun
 
 
 def test_percentiles_and_throughput_fit_together(tmp_path: Path) -> None:

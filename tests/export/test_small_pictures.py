@@ -12,14 +12,14 @@ import pytest
 from rich.console import Console
 from tiny_models import build, enliven, write_checkpoint
 
-from brs_detr.engine.checkpoints.checkpoint import Checkpoint, read_checkpoint
-from brs_detr.engine.detector import Detector as TrainedDetector
+from brs_detr.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from brs_detr.errors import UserError
 from brs_detr.export import export as module
 from brs_detr.export.export import ExportOptions, Subject, artefact_name, export, staged_session, write
 from brs_detr.export.parity import require_parity
 from brs_detr.export.parity_images import SMALL_SIZES, THIN_SIZES, small_pictures, synthetic_pictures
 from brs_detr.export.sessions import StagedSession
+from brs_detr.predict.detector import Detector as TrainedDetector
 from brs_detr.runtime import Detector
 from brs_detr.runtime.artefact_info import Preprocessing
 from co_detr import transformer

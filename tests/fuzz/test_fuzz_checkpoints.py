@@ -9,11 +9,11 @@ import torch
 from hypothesis import example, given, settings
 from mutations import Edit, answer_of, edited, edits
 
-from brs_detr.engine.checkpoints.checkpoint import read_checkpoint
-from brs_detr.engine.checkpoints.file_info import describe_file
-from brs_detr.engine.checkpoints.plain_file import load_plain
-from brs_detr.engine.training.resume import is_whole
+from brs_detr.checkpoints.checkpoint import read_checkpoint
+from brs_detr.checkpoints.file_info import describe_file
+from brs_detr.checkpoints.plain_file import load_plain
 from brs_detr.errors import UserError
+from brs_detr.training.resume import is_whole
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mutations import answer_of, swapped
 
-from brs_detr.engine.checkpoints.stored_config import find_refusals, read_stored_config
-from brs_detr.engine.checkpoints.stored_model import build_stored_model
-from brs_detr.engine.config import load_config
-from brs_detr.engine.config_text import PlainConfig
-from brs_detr.engine.random_model import random_model
-from brs_detr.engine.registry import import_modules
+from brs_detr.checkpoints.random_model import random_model
+from brs_detr.checkpoints.stored_config import find_refusals, read_stored_config
+from brs_detr.checkpoints.stored_model import build_stored_model
+from brs_detr.config.config import import_modules, load_config
+from brs_detr.config.config_text import PlainConfig
 from brs_detr.errors import UserError
 
 CANARY = Path("written_by_a_config")

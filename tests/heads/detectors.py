@@ -10,11 +10,10 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import nn
 
+from brs_detr.config.config import import_modules, load_config
+from brs_detr.config.folder_data import set_num_classes, use_split
 from brs_detr.data.annotations import read_annotations
 from brs_detr.data.formats.coco_folder import find_splits
-from brs_detr.engine.config import load_config
-from brs_detr.engine.folder_data import set_num_classes, use_split
-from brs_detr.engine.registry import import_modules
 from brs_detr.reproduce.shrink import shrink
 
 

@@ -10,7 +10,7 @@ from detectors import build, losses_of, small_config, training_batch
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, METRICS
 
-from brs_detr.engine.config import list_configs
+from brs_detr.config.config import list_configs
 from brs_detr.heads.ranking_detection import RankingDetectionMixin
 from brs_detr.heads.ranking_loss import LoopRankSortLoss, RankSortLoss
 

@@ -17,11 +17,11 @@ from mmengine.registry import DATASETS
 from torch import nn
 
 from brs_detr.analysis.coco_ap import coco_ap
-from brs_detr.engine.coco_metric import CocoAPMetric
-from brs_detr.engine.config import list_configs, load_config
-from brs_detr.engine.finetune.early_stopping import StopEarly
-from brs_detr.engine.training.keep_checkpoints import KeepLastAndBest
+from brs_detr.config.config import list_configs, load_config
+from brs_detr.evaluation.coco_metric import CocoAPMetric
 from brs_detr.heads.ranking import RankingLossMixin
+from brs_detr.training.early_stopping import StopEarly
+from brs_detr.training.keep_checkpoints import KeepLastAndBest
 
 CONSTANTS = (-12.0, -4.0, 4.0)
 OBJECTS = (0, 2, 3, 7, 12, 20)

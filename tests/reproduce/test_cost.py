@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from torch import nn
 
 from brs_detr.cli.bench import command
-from brs_detr.engine.config import load_config
+from brs_detr.config.config import load_config
 from brs_detr.reproduce.cost import REFERENCE, TrainingCost, _Kept, predicted_hours, training_cost
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from brs_detr.engine.run_folder import RunFolder
-from brs_detr.engine.run_lock import hold_run
 from brs_detr.errors import UserError
 from brs_detr.reproduce.launch import Machines, Training, _claim, run_training, torchrun_command, write_slurm_script
+from brs_detr.run.run_folder import RunFolder
+from brs_detr.run.run_lock import hold_run
 
 TRAINING = Training(Path("a/recipe.py"), Path("a/run"), seed=3)
 

@@ -12,17 +12,17 @@ from click.testing import CliRunner
 from mmengine.registry import MODELS, init_default_scope
 from rich.console import Console
 
+from brs_detr.checkpoints.convert_checkpoint import convert_checkpoint
 from brs_detr.cli import main
+from brs_detr.config.config import load_config
+from brs_detr.data.loading.registry import register
 from brs_detr.data.synthetic.shapes import make_shapes
-from brs_detr.engine.checkpoints.convert_checkpoint import convert_checkpoint
-from brs_detr.engine.config import load_config
-from brs_detr.engine.registry import register
-from brs_detr.engine.training.train import TrainedRun
 from brs_detr.errors import UserError
 from brs_detr.reproduce.data_sets import DATA_SETS, SplitFacts
 from brs_detr.reproduce.ledger import read_ledger
 from brs_detr.reproduce.released import released_checkpoint, zoo_url
 from brs_detr.reproduce.tables import ROWS, find_row
+from brs_detr.training.train import TrainedRun
 
 QUIET = Console(quiet=True)
 

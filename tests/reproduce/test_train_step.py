@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from loss_types import classification_losses
 
 from brs_detr.cli.bench import command
-from brs_detr.engine.registry import register
+from brs_detr.data.loading.registry import register
 from brs_detr.heads.ranking_loss import LoopRankSortLoss, RankSortLoss
 from brs_detr.reproduce import tables
 from brs_detr.reproduce.cost_tables import suite_rows

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mmcv.transforms import Compose
 from mmengine.registry import init_default_scope
 
-from brs_detr.platform import prepare as prepare_platform
+from brs_detr.mm.platform import prepare as prepare_platform
 from brs_detr.runtime.artefact_info import Preprocessing
 from brs_detr.runtime.preprocess import prepare, resized_size
 

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from served import InThread, PlantedDetector, picture
 
-from brs_detr.engine.detector import Detector
-from brs_detr.engine.training.train import TrainedRun
+from brs_detr.predict.detector import Detector
 from brs_detr.serve.limits import Limits
 from brs_detr.serve.served_model import ServedModel
 from brs_detr.serve.uploads import Upload
+from brs_detr.training.train import TrainedRun
 
 
 def detect(model: ServedModel, upload: Upload, threshold: float) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from served import Opener
 def open_detector(path, *arguments, **options):
     return Opener("sleeps")()
 
-planted = types.ModuleType("brs_detr.export.open_detector")
+planted = types.ModuleType("brs_detr.predict.open_detector")
 planted.open_detector = open_detector
 open_detector.__module__ = planted.__name__
 sys.modules[planted.__name__] = planted

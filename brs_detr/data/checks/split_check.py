@@ -8,7 +8,7 @@ from pathlib import Path
 
 from brs_detr.data.findings import FaultKind, Finding
 from brs_detr.data.formats.source_split import DataSource
-from brs_detr.data.splits import VAL_FRACTION, describe_splits, place_splits
+from brs_detr.data.formats.splits import VAL_FRACTION, describe_splits, place_splits
 from brs_detr.errors import UserError
 
 NO_TRAINING_SPLIT = FaultKind(

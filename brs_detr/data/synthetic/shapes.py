@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from brs_detr.data.annotations import write_annotations
-from brs_detr.data.fresh_folder import fresh_folder
 from brs_detr.data.synthetic.outlines import SHAPE_NAMES
 from brs_detr.data.synthetic.scene import SceneObject, draw_scene
+from brs_detr.data.writing.fresh_folder import fresh_folder
 
 _SPLITS = ("train", "val")
 _JPEG_QUALITY = 94

@@ -6,7 +6,7 @@ import torch
 from mmcv.ops import MultiScaleDeformableAttention
 from torch import Tensor, nn
 
-from brs_detr.ops.deformable_attention import attention_over_levels
+from brs_detr.mm.ops.deformable_attention import attention_over_levels
 
 
 class ExportableAttention(nn.Module):

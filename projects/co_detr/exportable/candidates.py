@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from brs_detr.ops.nms_keep import NmsKeep
+from brs_detr.mm.ops.nms_keep import NmsKeep
 
 NOTHING = -1.0
 """Score of a place that holds no candidate."""

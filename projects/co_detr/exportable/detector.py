@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from brs_detr.ops.nms_keep import NmsKeep
-from brs_detr.ops.nms_keep import nms_keep as plain_nms_keep
+from brs_detr.mm.ops.nms_keep import NmsKeep
+from brs_detr.mm.ops.nms_keep import nms_keep as plain_nms_keep
 from co_detr.codetr import CoDETR, EvalHead
 from co_detr.exportable.anchors import anchor_candidates, propose_regions
 from co_detr.exportable.attention import replace_attention

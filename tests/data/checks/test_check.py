@@ -10,7 +10,7 @@ from PIL import Image
 from brs_detr.data.bounds import MAX_BOXES, MAX_CLASSES
 from brs_detr.data.checks.annotation_check import find_annotation_faults
 from brs_detr.data.checks.check import check_split, content_faults, find_faults
-from brs_detr.data.cleaning import clean_annotations
+from brs_detr.data.checks.cleaning import clean_annotations
 from brs_detr.data.findings import (
     CROWDED_IMAGE,
     DUPLICATE_ID,

@@ -12,12 +12,12 @@ import pytest
 from good_data import CLASS_NAMES, WRITERS, edit_coco, edit_text, write_good_yolo
 
 from brs_detr.data.checks.check_source import check_source
-from brs_detr.data.checks.fix import fix_source
-from brs_detr.data.convert import convert
 from brs_detr.data.findings import Finding
 from brs_detr.data.formats.outside import OUTSIDE_FILE
 from brs_detr.data.formats.source import open_source
 from brs_detr.data.formats.voc_file import STATED_OUTSIDE
+from brs_detr.data.writing.convert import convert
+from brs_detr.data.writing.fix import fix_source
 from brs_detr.errors import UserError
 
 

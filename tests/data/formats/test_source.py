@@ -10,8 +10,8 @@ from same_data import CLASS_NAMES, OBJECTS, WITH_SPLITS, WITHOUT_SPLITS, write_j
 from brs_detr.data.checks.check import find_faults
 from brs_detr.data.formats.coco_folder import CocoSplit, shared_class_names
 from brs_detr.data.formats.source import open_source
-from brs_detr.data.registry import register
-from brs_detr.data.splits import place_splits
+from brs_detr.data.formats.splits import place_splits
+from brs_detr.data.loading.registry import register
 from brs_detr.errors import UserError
 
 register()
@@ -19,7 +19,7 @@ register()
 
 def targets(split: CocoSplit, names: list[str]) -> dict[str, list[tuple[list[float], int]]]:
     """Boxes (x1, y1, x2, y2) and labels that training sees, by image file name."""
-    from brs_detr.data.dataset import CocoFolderDataset
+    from brs_detr.data.loading.dataset import CocoFolderDataset
 
     dataset = CocoFolderDataset(
         ann_file=str(split.annotation_file),

@@ -1,0 +1,167 @@
+"""The released weights of `checkpoints/index.toml`: find them, fetch them, and know them again."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+import brs_detr
+from brs_detr.checkpoints.download import MOST_BYTES, download, sha256_of
+from brs_detr.errors import UserError, did_you_mean
+from brs_detr.run.run_folder import write_whole
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_GOOGLE_DRIVE = "https://drive.usercontent.google.com/download?id={}&export=download&confirm=t"
+MIRROR_VARIABLE = "BRS_DETR_MIRROR"
+
+
+@dataclass(frozen=True)
+class IndexEntry:
+    """Released weights.
+
+    Args:
+        name: in the index.
+        what: in a line.
+        google_drive_id: of the file.
+        file_name: that it gets here, and has on a mirror.
+        sha256: published checksum; empty where there is none.
+        config: that the weights belong to, by name.
+        paper_ap: published box AP on COCO val2017, in percent.
+        source: where that figure and the file are published.
+        licence: of the weights.
+        num_bytes: of the file; 0 where that is not known.
+    """
+
+    name: str
+    what: str
+    google_drive_id: str
+    file_name: str
+    sha256: str
+    config: str
+    paper_ap: float
+    source: str
+    licence: str
+    num_bytes: int = 0
+
+    @property
+    def url(self) -> str:
+        """Address that answers with the file."""
+        return _GOOGLE_DRIVE.format(self.google_drive_id)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A file of the index on this machine.
+
+    Args:
+        path: of the file.
+        sha256: its checksum.
+        is_known: whether that was compared with a published one or with that of an earlier download.
+    """
+
+    path: Path
+    sha256: str
+    is_known: bool
+
+
+def index_file() -> Path:
+    """`index.toml`: inside the package when installed, beside it in a checkout of the repository."""
+    package = Path(brs_detr.__file__).parent
+    shipped = package / "checkpoints" / "index.toml"
+    return shipped if shipped.is_file() else package.parent / "checkpoints" / "index.toml"
+
+
+def read_index() -> dict[str, IndexEntry]:
+    """All entries by name."""
+    content = tomllib.loads(index_file().read_text(encoding="utf-8"))
+    return {name: IndexEntry(name=name, **entry) for name, entry in content.items()}
+
+
+def find_entry(name: str) -> IndexEntry:
+    """The entry of a name.
+
+    Raises:
+        UserError: there is none; the message names the nearest one.
+    """
+    index = read_index()
+    if name not in index:
+        raise UserError(f"There are no released weights {name!r}.", did_you_mean(name, index))
+    return index[name]
+
+
+def cache_folder() -> Path:
+    """Where files of the index are kept."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "brs-detr" / "checkpoints"
+
+
+def fetch(
+    name: str,
+    *,
+    folder: Path | None = None,
+    mirror: str | None = None,
+    force: bool = False,
+    most_bytes: int = MOST_BYTES,
+    insecure: bool = False,
+    console: Console,
+) -> Fetched:
+    """Bring released weights to this machine, unless they are there already, and compare their checksum.
+
+    Args:
+        name: in the index.
+        folder: where to keep the file; `cache_folder()` by default.
+        mirror: address of a folder that has the file, in the place of the published one; by default the environment
+            variable `BRS_DETR_MIRROR`.
+        force: fetch it again.
+        most_bytes: that a file may have of which the index does not tell the size.
+        insecure: take a file from an http address although no checksum is known.
+        console: where progress is shown.
+
+    Raises:
+        UserError: there is no such entry, the file cannot be fetched, or its checksum is another one.
+    """
+    entry, folder = find_entry(name), folder or cache_folder()
+    path, mirror = folder / entry.file_name, mirror or os.environ.get(MIRROR_VARIABLE)
+    expected = entry.sha256 or _recorded(folder).get(name, "")
+    if force or not path.is_file():
+        url = f"{mirror.rstrip('/')}/{entry.file_name}" if mirror else entry.url
+        limit = entry.num_bytes or most_bytes
+        download(url, path, sha256=expected, most_bytes=limit, insecure=insecure, console=console)
+    found = sha256_of(path)
+    if expected and found != expected:
+        raise UserError(
+            f"{path} is not the file that it should be: its SHA-256 is {found}, and was to be {expected}.",
+            f"Fetch it again: brs-detr download {name} --force. If it was replaced by its authors, and you trust that, "
+            f"delete its line in {folder / _RECORD} first.",
+        )
+    _record(folder, name, found)
+    return Fetched(path, found, bool(expected))
+
+
+_RECORD = "sha256.json"
+
+
+def _recorded(folder: Path) -> dict[str, str]:
+    path = folder / _RECORD
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {str(name): str(value) for name, value in content.items()}
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{path} is damaged: {error}", "Delete it; checksums are recorded anew.") from None
+
+
+def _record(folder: Path, name: str, sha256: str) -> None:
+    recorded = _recorded(folder)
+    if recorded.get(name) != sha256:
+        write_whole(folder / _RECORD, json.dumps({**recorded, name: sha256}, indent=1) + "\n")

@@ -1,1 +1,0 @@
-"""Train, evaluate and predict: thin layers over mmengine."""

@@ -1,0 +1,1 @@
+"""Evaluate a checkpoint, calibrate its scores, and report on its run."""

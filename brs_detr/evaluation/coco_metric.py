@@ -1,0 +1,99 @@
+"""COCO AP for mmengine's loops: `val_evaluator = dict(type="CocoAPMetric", ann_file=...)`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+
+from brs_detr.analysis.coco_ap import CocoAP, coco_ap
+from brs_detr.analysis.lvis_ap import is_federated, lvis_ap
+from brs_detr.data.annotations import read_annotations
+from brs_detr.data.checks.cleaning import clean_annotations
+from brs_detr.errors import UserError
+
+
+class CocoAPMetric(BaseMetric):
+    """AP of COCO without rounding; of LVIS by its own protocol.
+
+    Labels find their category by class name, so ids may be any.
+
+    After `evaluate`, `result` holds the metrics with the AP of each class, and `predictions` the detections as
+    COCO entries.
+
+    Args:
+        ann_file: COCO annotation file of the images that are evaluated.
+        masks: measure masks as well as boxes; every object needs a `segmentation`.
+        collect_device: where results of several processes are gathered, `cpu` or `gpu`.
+        prefix: put before the metric names, `coco` by default.
+
+    Raises:
+        UserError: the annotation file cannot be used, or has no masks.
+    """
+
+    default_prefix = "coco"
+
+    def __init__(
+        self, ann_file: str, masks: bool = False, collect_device: str = "cpu", prefix: str | None = None
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.masks = masks
+        self.dataset, _ = clean_annotations(read_annotations(ann_file), Path(ann_file))
+        without = sum(not annotation.get("segmentation") for annotation in self.dataset["annotations"])
+        if masks and without:
+            raise UserError(
+                f"{ann_file}: {without:,} of {len(self.dataset['annotations']):,} objects have no `segmentation`.",
+                "Masks can be measured where every object has one.",
+            )
+        self.result: CocoAP | None = None
+        self.predictions: list[dict[str, Any]] = []
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        """Keep the detections of a batch as COCO entries, one list per image."""
+        self.results.extend(self._entries(sample) for sample in data_samples)
+
+    def _entries(self, sample: dict[str, Any]) -> list[dict[str, Any]]:
+        instances = sample["pred_instances"]
+        category_of = self._category_of_label()
+        outlines = run_lengths(instances["masks"]) if self.masks else [{}] * len(instances["labels"])
+        detections = zip(
+            instances["bboxes"].tolist(),
+            instances["scores"].tolist(),
+            instances["labels"].tolist(),
+            outlines,
+            strict=True,
+        )
+        return [
+            {
+                "image_id": sample["img_id"],
+                "category_id": category_of[label],
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "score": score,
+                **outline,
+            }
+            for (x1, y1, x2, y2), score, label, outline in detections
+            if label in category_of
+        ]
+
+    def _category_of_label(self) -> dict[int, int]:
+        id_of_name = {category["name"]: category["id"] for category in self.dataset["categories"]}
+        class_names = self.dataset_meta["classes"]
+        return {label: id_of_name[name] for label, name in enumerate(class_names) if name in id_of_name}
+
+    def compute_metrics(self, results: list[list[dict[str, Any]]]) -> dict[str, float]:
+        """Average precision and recall of all images, see `coco_ap` and `lvis_ap`."""
+        self.predictions = [entry for entries in results for entry in entries]
+        measure = lvis_ap if is_federated(self.dataset) else coco_ap
+        self.result = measure(self.dataset, self.predictions, masks=self.masks)
+        return self.result.metrics
+
+
+def run_lengths(masks: Any) -> list[dict[str, Any]]:
+    """COCO's `segmentation` of masks [N, h, w], as JSON can hold it."""
+    from pycocotools import mask
+
+    encoded = [mask.encode(np.asfortranarray(np.asarray(one, dtype=np.uint8))) for one in masks]
+    return [{"segmentation": {**one, "counts": one["counts"].decode()}} for one in encoded]

@@ -1,0 +1,171 @@
+"""Make the report of a run from what lies in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from rich.console import Console
+
+import brs_detr
+from brs_detr.analysis.analysis import Analysis, analyse
+from brs_detr.analysis.calibration_order import in_order_of
+from brs_detr.analysis.predictions import read_predictions
+from brs_detr.checkpoints.checkpoint import read_checkpoint
+from brs_detr.config.config_text import parse_config_text
+from brs_detr.data.annotations import class_names_of, read_annotations
+from brs_detr.data.checks.cleaning import clean_annotations
+from brs_detr.data.formats.coco_folder import CocoSplit
+from brs_detr.errors import UserError
+from brs_detr.report.run_page import RunReport, write_run_page
+from brs_detr.report.truth_pictures import TruthPicture, draw_truth
+from brs_detr.run.console import make_console
+from brs_detr.run.metrics_file import read_rows
+from brs_detr.run.run_folder import RunFolder
+from brs_detr.run.run_record import read_record
+from brs_detr.runtime.calibration import Calibration
+
+NUM_PICTURES = 6
+Part = TypeVar("Part")
+
+
+class _Detections(NamedTuple):
+    split: CocoSplit
+    predictions: list[dict[str, Any]]
+
+
+def write_report(
+    run: str | Path,
+    *,
+    split: str = "val",
+    device: str | None = None,
+    console: Console | None = None,
+    trust_file: bool = False,
+) -> Path:
+    """Write `report.html` and the figures in `report/` into the folder of a run.
+
+    What is missing, because the run was interrupted or never evaluated or because the images are gone, is said on the
+    page.
+
+    Args:
+        run: folder of the run.
+        split: what to analyse. The detections on `val` are there already; for another one the best checkpoint is
+            evaluated.
+        device: for that: `cpu`, `cuda`, ...; by default the GPU if there is one.
+        console: where progress is shown.
+        trust_file: for that: run the code that the checkpoint asks for.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        UserError: the folder is not that of a run, or there is no such split.
+    """
+    folder = RunFolder(Path(run))
+    if not folder.path.is_dir() or not (folder.record.exists() or folder.config.exists()):
+        raise UserError(f"{run} is not the folder of a training run: it holds no run.json.", "Check the path.")
+    console, missing = console or make_console(), list[str]()
+
+    def part(read: Callable[[], Part], default: Part, what: str) -> Part:
+        try:
+            return read()
+        except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            missing.append(f"{what}: {error}")
+            return default
+
+    record: dict[str, Any] = part(lambda: read_record(folder), {}, "No record of the run")
+    detections = part(
+        lambda: _detections(folder, record, split, device, console, trust_file), None, "No analysis of detections"
+    )
+    analysis, pictures = None, list[TruthPicture]()
+    if detections is not None:
+        dataset, _ = clean_annotations(read_annotations(detections.split.annotation_file), Path(split))
+        calibration = part(lambda: _calibration(folder, dataset, trust_file), None, "Raw scores only")
+        analysis = analyse(dataset, detections.predictions, calibration=calibration)
+        pictures = part(lambda: _pictures(dataset, detections, analysis), [], "No pictures")
+    report = RunReport(
+        name=folder.path.resolve().name,
+        folder=str(run),
+        record=record,
+        rows=[_numbers(row) for row in read_rows(folder.metrics)],
+        config=part(lambda: _config_facts(folder.config), {}, "No facts of the config"),
+        split=split,
+        analysis=analysis,
+        pictures=pictures,
+        missing=missing,
+        version=brs_detr.__version__,
+    )
+    return write_run_page(report, folder.report, folder.path / "report")
+
+
+def report_after_training(run: RunFolder, console: Console) -> None:
+    """Make the report when a training has ended; whatever goes wrong with it, the training is done."""
+    try:
+        page = write_report(run.path, console=console)
+    except Exception as error:
+        console.print(f"No report was made: {type(error).__name__}: {error}", markup=False, soft_wrap=True)
+        console.print(f"The training is complete. To try again: brs-detr report {run.path}", markup=False)
+        return
+    console.print(f"Report: {page}", markup=False, soft_wrap=True)
+
+
+def _detections(
+    folder: RunFolder, record: Mapping[str, Any], split: str, device: str | None, console: Console, trust_file: bool
+) -> _Detections:
+    phase = record.get("splits", {}).get(split)
+    if split == "val" and phase is not None and folder.predictions.exists():
+        predictions = read_predictions(folder.predictions)
+        place = CocoSplit(split, Path(phase["annotation_file"]), Path(phase["image_dir"]))
+        return _Detections(place, predictions)
+    if not folder.best.exists():
+        raise UserError("The run was never evaluated.", "Train at least one epoch with validation data.")
+    from brs_detr.evaluation.evaluate import evaluate
+
+    evaluation = evaluate(folder.best, split=split, device=device, console=console, trust_file=trust_file)
+    return _Detections(evaluation.split, evaluation.predictions)
+
+
+def _calibration(folder: RunFolder, dataset: Mapping[str, Any], trust_file: bool) -> Calibration | None:
+    """What the scores of the best weights mean, with the classes in the order of the category ids."""
+    if not folder.best.exists():
+        return None
+    checkpoint = read_checkpoint(folder.best, trust_file, with_values=False)
+    calibration = checkpoint.calibration()
+    if calibration is None:
+        return None
+    names = class_names_of(dataset, "the data set")
+    return in_order_of(calibration, checkpoint.class_names, names)
+
+
+def _pictures(dataset: Mapping[str, Any], detections: _Detections, analysis: Analysis) -> list[TruthPicture]:
+    images = {image["id"]: image for image in dataset["images"]}
+    worst = [images[error.image_id] for error in analysis.worst_images[:NUM_PICTURES]]
+    return [draw_truth(dataset, analysis.shown, image, detections.split.image_dir) for image in worst]
+
+
+def _numbers(row: Mapping[str, str]) -> dict[str, Any]:
+    """A row of `metrics.csv` without its empty cells."""
+    return {name: int(text) if name in ("iteration", "epoch") else float(text) for name, text in row.items() if text}
+
+
+def _config_facts(path: Path) -> dict[str, str]:
+    """What a reader wants to know of a config."""
+    config = parse_config_text(path.read_text(encoding="utf-8"), str(path))
+    model, loader, optimizer = config.model, config.train_dataloader, config.optim_wrapper
+    backbone = model.get("backbone", {})
+    depth = f"-{backbone['depth']}" if "depth" in backbone else ""
+    facts = {
+        "detector": model.type,
+        "backbone": f"{backbone.get('model_name', backbone.get('type', ''))}{depth}",
+        "epochs": str(config.train_cfg.max_epochs),
+        "images a batch": str(loader.batch_size),
+        "batches accumulated": str(optimizer.get("accumulative_counts", 1)),
+        "optimizer": f"{optimizer.optimizer.type}, learning rate {optimizer.optimizer.lr:g}",
+    }
+    sizes = [
+        step.scale
+        for step in config.val_dataloader.dataset.pipeline
+        if step.get("type") == "Resize" and "scale" in step
+    ]
+    return {**facts, **({"resolution": " x ".join(map(str, sizes[0]))} if sizes else {})}

@@ -1,0 +1,16 @@
+"""The operators of mmcv's compiled extension, on torchvision, PyTorch and (on CUDA) deformops.
+
+mmcv-lite has no compiled code, and mmdet cannot be imported without it. `install` supplies the module
+``mmcv._ext`` when no compiled one is present; mmcv's Python layer above it stays as it is.
+
+>>> from brs_detr.mm.ops import install
+>>> install()
+>>> from mmcv.ops import batched_nms, roi_align
+"""
+
+from __future__ import annotations
+
+from brs_detr.mm.ops.extension import install, is_compiled
+from brs_detr.mm.ops.implementations import Implementation, implementations
+
+__all__ = ["Implementation", "implementations", "install", "is_compiled"]

@@ -1,0 +1,193 @@
+"""`run.json`: what a training run was started with, on what, and how it ended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import brs_detr
+from brs_detr.data.annotations import read_annotations
+from brs_detr.data.formats.coco_folder import CocoSplit
+from brs_detr.errors import UserError
+from brs_detr.run.run_folder import RunFolder, write_whole
+
+if TYPE_CHECKING:
+    from mmengine import Config
+
+_PACKAGES = ("torch", "torchvision", "mmdet", "mmengine", "mmcv", "mmcv-lite", "timm", "numpy", "pycocotools")
+
+
+def describe_run(
+    *,
+    config_name: str,
+    config: Config,
+    class_names: Sequence[str],
+    data: str | None,
+    splits: Mapping[str, CocoSplit],
+    seed: int,
+    amp: bool,
+    deterministic: bool,
+    overrides: Iterable[str],
+) -> dict[str, Any]:
+    """Everything needed to repeat a run and to tell it from another, as plain values.
+
+    Args:
+        config_name: as the user gave it.
+        config: resolved, as it is run.
+        class_names: that the model learns.
+        data: folder as the user gave it.
+        splits: that are trained on and evaluated on, by phase.
+        seed: of every random choice.
+        amp: whether the forward pass runs in bfloat16.
+        deterministic: whether sums are made in a fixed order on a GPU too.
+        overrides: assignments of the user.
+    """
+    import torch
+    from mmengine.dist import get_world_size
+
+    contents = {phase: (split, read_annotations(split.annotation_file)) for phase, split in splits.items()}
+    return {
+        "status": "running",
+        "command": repeat_command(sys.argv),
+        "config": config_name,
+        "config_hash": hashlib.sha256(config.pretty_text.encode()).hexdigest(),
+        "data": data,
+        "data_hash": data_hash(contents),
+        "class_names": class_names,
+        "splits": {phase: _count(*content) for phase, content in contents.items()},
+        "seed": seed,
+        "amp": amp,
+        "deterministic": deterministic,
+        "overrides": list(overrides),
+        "num_processes": get_world_size(),
+        "num_threads": torch.get_num_threads(),
+        **_machine(),
+        "versions": _versions(),
+        "started": _now(),
+    }
+
+
+def describe_machine() -> dict[str, str]:
+    """Device, platform and versions of this process."""
+    return {**_machine(), **_versions()}
+
+
+def _machine() -> dict[str, str]:
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu"
+    return {"device": device, "platform": platform.platform()}
+
+
+def repeat_command(argv: list[str]) -> str:
+    """The command line of this process, as a shell takes it."""
+    program = Path(argv[0])
+    is_module = program.name == "__main__.py"
+    return shlex.join(["python", "-m", "brs_detr.cli", *argv[1:]] if is_module else [program.name, *argv[1:]])
+
+
+def data_hash(contents: Mapping[str, tuple[CocoSplit, Mapping[str, Any]]]) -> str:
+    """SHA-256 over what is annotated and over the names and sizes in bytes of the images, in any order of the files.
+
+    It changes with a box, a class name, or an image that was replaced by one of another size; it does not read the
+    images.
+
+    Args:
+        contents: each split with what its annotation file holds, by phase.
+    """
+    digest = hashlib.sha256()
+    for phase, content in sorted(contents.items()):
+        digest.update(f"{phase}\n".encode())
+        for line in sorted(_facts(*content)):
+            digest.update(line.encode())
+    return digest.hexdigest()
+
+
+def _facts(split: CocoSplit, dataset: Mapping[str, Any]) -> Iterable[str]:
+    names = {category["id"]: category["name"] for category in dataset["categories"]}
+    files = {image["id"]: image["file_name"] for image in dataset["images"]}
+    for name in names.values():
+        yield f"class {name}\n"
+    for file in files.values():
+        path = split.image_dir / file
+        yield f"image {file} {path.stat().st_size if path.is_file() else -1}\n"
+    for box in dataset["annotations"]:
+        crowd = int(box.get("iscrowd") or 0)
+        yield f"box {files.get(box['image_id'])} {names.get(box['category_id'])} {box['bbox']} {crowd}\n"
+
+
+def _count(split: CocoSplit, dataset: Mapping[str, Any]) -> dict[str, Any]:
+    counts = {"images": len(dataset["images"]), "boxes": len(dataset["annotations"])}
+    return {"annotation_file": str(split.annotation_file), "image_dir": str(split.image_dir), **counts}
+
+
+def _versions() -> dict[str, str]:
+    found = {"brs_detr": brs_detr.__version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    commit = _commit()
+    return {**found, "commit": commit} if commit else found
+
+
+def _commit() -> str | None:
+    """Git commit of the checkout that this package runs from, with a plus sign where it was changed."""
+    root = Path(brs_detr.__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        run = [
+            subprocess.run(["git", "-C", str(root), *command], capture_output=True, text=True, check=True, timeout=10)
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return run[0].stdout.strip() + "+" * bool(run[1].stdout.strip())
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def write_record(run: RunFolder, record: Mapping[str, Any]) -> None:
+    """Write the record into the run's folder, the first process of several only."""
+    if os.environ.get("RANK", "0") == "0":
+        write_whole(run.record, json.dumps(record, indent=2) + "\n")
+
+
+def end_record(run: RunFolder, record: Mapping[str, Any], status: str, **results: Any) -> None:
+    """Write how a run ended: `finished`, `interrupted` or `failed`."""
+    from brs_detr.run.memory import peak_memory_mb
+
+    ended = _now()
+    seconds = (datetime.fromisoformat(ended) - datetime.fromisoformat(record["started"])).total_seconds()
+    facts = {"status": status, "ended": ended, "seconds": seconds, "peak_memory_mb": round(peak_memory_mb())}
+    write_record(run, {**record, **facts, **results})
+
+
+def read_record(run: RunFolder) -> dict[str, Any]:
+    """The record of a run.
+
+    Raises:
+        UserError: there is no readable record in its folder.
+    """
+    try:
+        record = json.loads(run.record.read_text(encoding="utf-8"))
+        int(record["seed"])
+        if not all(isinstance(split, dict) for split in dict(record.get("splits") or {}).values()):
+            raise ValueError("'splits' does not hold an object for each split")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"Cannot read {run.record}: {error}", "Give the folder of a training run.") from None
+    return record

@@ -1,0 +1,83 @@
+"""mmengine's Runner with its log in a file instead of on the console."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from mmengine.device import get_device
+from mmengine.logging import MMLogger
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from brs_detr.training.sharding import shard
+
+
+class QuietRunner(Runner):
+    """A Runner that prints nothing and writes flat into its work dir: `train.log`, `config.py`, `vis_data/`."""
+
+    _is_initialised = False
+    _loaded: dict[str, Any] | None = None
+
+    @property
+    def _log_dir(self) -> str:
+        """The work dir, instead of the folder in it that mmengine would name after the time."""
+        return self._work_dir
+
+    @_log_dir.setter
+    def _log_dir(self, folder: str) -> None:
+        pass
+
+    @property
+    def bare_model(self) -> nn.Module:
+        """The model without the wrapper for several processes."""
+        return self.model.module if is_model_wrapper(self.model) else self.model
+
+    def initialise_model(self) -> None:
+        """Give the model its random weights now: some models of mmdet draw them anew at every call."""
+        if not self._is_initialised:
+            super()._init_model_weights()
+            self._is_initialised = True
+
+    def _init_model_weights(self) -> None:
+        self.initialise_model()
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether the processes share the model out among them, see `brs_detr.training.sharding`."""
+        return self.distributed and bool(self.cfg.get("fsdp"))
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        """Wrap it for several processes, but where they share it out."""
+        return model.to(get_device()) if self.is_sharded else super().wrap_model(model_wrapper_cfg, model)
+
+    def train(self) -> nn.Module:
+        """Train; a model that is shared out is given its weights before."""
+        if self.is_sharded:
+            self.initialise_model()
+            if self._load_from is not None:
+                self._loaded = self.load_checkpoint(self._load_from)
+                self._has_loaded = not self._resume
+            shard(self.model)
+        return super().train()
+
+    def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Load weights, and return the checkpoint without the text that mmengine would execute."""
+        content: dict[str, Any] = self._loaded or super().load_checkpoint(*args, **kwargs)
+        (content.get("meta") or {}).pop("config", None)
+        return content
+
+    def build_logger(self, log_level: int | str = "INFO", log_file: str | None = None, **kwargs: Any) -> MMLogger:
+        """Log to `train.log` alone; a run that is resumed appends to it."""
+        log_file = log_file or str(Path(self.work_dir) / "train.log")
+        logger = super().build_logger(log_level, log_file, **kwargs)
+        for handler in [handler for handler in logger.handlers if not isinstance(handler, logging.FileHandler)]:
+            logger.removeHandler(handler)
+        return logger
+
+    def dump_config(self) -> None:
+        """Write the resolved config where it is found without knowing its name."""
+        if self.rank == 0:
+            self.cfg.dump(Path(self.work_dir) / "config.py")

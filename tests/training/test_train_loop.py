@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from mmengine.optim import OptimWrapper
+from rich.console import Console
+
+from brs_detr.run.run_folder import RunFolder
+from brs_detr.training.train import TrainedRun, train
+from brs_detr.training.train_loop import TrainLoop
+
+QUIET = Console(quiet=True)
+
+
+def accumulate(num_epochs: int, num_batches: int) -> list[float]:
+    """The weight after each batch of a model whose gradient is the number of the batch in its epoch, from 1."""
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(model.weight)
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1.0), accumulative_counts=3)
+    weights = []
+    loop = SimpleNamespace(runner=SimpleNamespace(optim_wrapper=wrapper), dataloader=range(num_batches), position=0)
+    for _ in range(num_epochs):
+        TrainLoop._count_steps(loop)
+        for number in range(1, num_batches + 1):
+            wrapper.update_params(model(torch.full((1,), float(number))).sum())
+            weights.append(-model.weight.item())
+    return weights
+
+
+def test_what_is_left_at_the_end_of_an_epoch_makes_a_step_of_its_own() -> None:
+    """mmengine alone lets it wait for the next epoch."""
+    first = [0, 0, 2, 2, 6.5]  # the means of 1, 2, 3 and of 4, 5
+    assert accumulate(2, 5) == pytest.approx(first + [6.5 + weight for weight in first])
+
+
+def test_set_smaller_than_the_effective_batch_is_seen_as_a_whole() -> None:
+    assert accumulate(2, 2) == pytest.approx([0, 1.5, 1.5, 3])
+
+
+def steps_of(run: TrainedRun) -> tuple[int, int]:
+    meta = torch.load(run.last_checkpoint, weights_only=True)["meta"]
+    return meta["epoch"], meta["iter"]
+
+
+def stop_after(steps: int, patch: pytest.MonkeyPatch) -> None:
+    run_iter = TrainLoop.run_iter
+
+    def run(self: TrainLoop, index: int, batch: Any) -> None:
+        if self.iter == steps:
+            raise KeyboardInterrupt
+        run_iter(self, index, batch)
+
+    patch.setattr(TrainLoop, "run_iter", run)
+
+
+@pytest.mark.fault(
+    "Interruptions",
+    "killed between two batches whose gradients are accumulated",
+    "the checkpoint is of the last whole step; no gradient is lost or counted twice",
+)
+def test_checkpoints_within_an_epoch_are_made_where_no_gradient_waits(
+    tiny_config: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "accumulates.py"
+    config.write_text(tiny_config.read_text() + "\noptim_wrapper.update(accumulative_counts=2)\n")
+    overrides = ["train_dataloader.batch_size=1", "train_cfg.save_minutes=0"]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_after(5, patch)
+        train(config, shapes, tmp_path / "run", seed=1, epochs=1, overrides=overrides, console=QUIET)
+    meta = torch.load(RunFolder(tmp_path / "run").last, weights_only=True)["meta"]
+    assert (meta["epoch"], meta["iter"]) == (0, 4)
+
+
+@pytest.mark.fault(
+    "Several processes",
+    "going on with fewer or more GPUs",
+    "from the same share of the epoch, with the images that are left of it",
+)
+def test_a_run_goes_on_with_another_batch_from_the_same_share_of_its_epoch(
+    tiny_config: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an elastic restart with fewer machines."""
+    options = dict(epochs=2, console=QUIET)
+    overrides = ["train_dataloader.batch_size=1", "train_cfg.save_minutes=0"]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_after(10, patch)  # 4 of 6 in the second epoch
+        train(tiny_config, shapes, tmp_path / "run", seed=1, overrides=overrides, **options)
+    done: list[tuple[int, int]] = []
+    run_iter = TrainLoop.run_iter
+
+    def count(self: TrainLoop, index: int, batch: Any) -> None:
+        done.append((self.epoch, index))
+        run_iter(self, index, batch)
+
+    monkeypatch.setattr(TrainLoop, "run_iter", count)
+    run = train(tiny_config, shapes, tmp_path / "run", resume=True, **options)  # 3 an epoch
+    assert done == [(1, 2)]
+    assert steps_of(run) == (2, 6)
+
+
+@pytest.mark.fault(
+    "Interruptions",
+    "killed while ranking losses remember earlier batches",
+    "what they remember is in the checkpoint, of each process",
+)
+def test_what_ranking_losses_remember_is_resumed(
+    tiny_config: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "remembers.py"
+    config.write_text(tiny_config.read_text() + "\nmodel['query_head'].update(ranking_memory=2)\n")
+    whole = train(config, shapes, tmp_path / "whole", seed=1, epochs=1, console=QUIET)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_after(2, patch)
+        train(config, shapes, tmp_path / "run", seed=1, epochs=1, overrides=["train_cfg.save_minutes=0"], console=QUIET)
+    resumed = train(config, shapes, tmp_path / "run", resume=True, epochs=1, console=QUIET)
+    first, second = (torch.load(run.last_checkpoint, weights_only=True) for run in (whole, resumed))
+    assert all(torch.equal(value, second["state_dict"][name]) for name, value in first["state_dict"].items())
+    (memories,) = first["meta"]["ranking_memories"]
+    assert memories[0]
