@@ -1,13 +1,13 @@
 """Write the measured tables and the figure of the documentation.
 
-``docs/losses.md`` from a result of `brs-detr bench losses --device cpu`, ``docs/reproduce.md`` from results of
-`bench cost` and `bench train-step`, ``docs/detectors.md`` from the rows of the tables, `bench train-step --suite paper`
+``docs/losses-measurements.md`` from a result of `brs-detr bench losses --device cpu`, ``docs/reproduce.md`` from
+results of `bench cost` and `bench train-step`, ``docs/detectors.md`` from the rows of the tables, `bench train-step --suite paper`
 and `compare_losses.py`, ``docs/export.md`` from those of `export_gate.py`, `export_parity.py` and `bench inference`,
 ``docs/reliability.md`` from marks of the tests and from `soak.py`, ``docs/install.md`` from `busy_machine.py`,
 ``docs/serve.md`` from `serve_under_load.py`, ``docs/scores.md`` from `calibration.py`.
 
 python benchmarks/update_docs.py                 # all of them, from benchmarks/results
-python benchmarks/update_docs.py RESULTS.json    # docs/losses.md alone, from this result
+python benchmarks/update_docs.py RESULTS.json    # docs/losses-measurements.md alone, from this result
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from brs_detr.reproduce.cost_tables import COST_HEAD, STEP_HEAD, SUITE_HEAD, cos
 from brs_detr.reproduce.detectors_table import DETECTORS_HEAD, detector_rows
 
 ROOT = Path(__file__).parents[1]
-PAGE, FIGURE = ROOT / "docs" / "losses.md", ROOT / "docs" / "images" / "losses.png"
+PAGE, FIGURE = ROOT / "docs" / "losses-measurements.md", ROOT / "docs" / "images" / "losses.png"
 RESULTS = ROOT / "benchmarks" / "results"
 REPRODUCE, EXPORT = ROOT / "docs" / "reproduce.md", ROOT / "docs" / "export.md"
 RELIABILITY, SOAK = ROOT / "docs" / "reliability.md", RESULTS / "soak_cpu.json"

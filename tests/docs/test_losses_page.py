@@ -1,11 +1,10 @@
-"""``docs/losses.md``: its code runs, its links and names exist, its figures are those of the results."""
+"""The pages on losses: their code runs, what they say of functions holds, their figures are those of the results."""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
 import inspect
-import pkgutil
 import re
 from pathlib import Path
 from types import ModuleType
@@ -19,9 +18,10 @@ import brs_detr.losses
 from brs_detr.cli import bench
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "losses.md"
-TEXT = PAGE.read_text(encoding="utf-8")
-MEASURED_DIFFERENCES = "paper_cells"  # the block whose output stands below it
+USE, METHOD, MEASURED = (
+    (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    for name in ("losses", "losses-method", "losses-measurements")
+)
 
 
 def python_blocks(text: str) -> list[str]:
@@ -47,23 +47,15 @@ def defined(path: Path) -> set[str]:
     return names
 
 
-README_BLOCKS = [
-    block for block in python_blocks((ROOT / "README.md").read_text("utf-8")) if "brs_detr.losses" in block
-]
-BLOCKS = [block for block in python_blocks(TEXT) if MEASURED_DIFFERENCES not in block]
-
-
-def test_there_is_code_to_run() -> None:
-    assert len(README_BLOCKS) == 1 and len(BLOCKS) >= 4
-
-
-@pytest.mark.parametrize("block", [*README_BLOCKS, *BLOCKS])
+@pytest.mark.parametrize("block", python_blocks(USE))
 def test_code_runs(block: str) -> None:
     run(block)
 
 
 def test_differences_of_exact_and_bucketed_are_those_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    found = re.search(r"^```python\n([^`]*paper_cells[^`]*)^```\n\n```text\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+    found = re.search(
+        r"^```python\n([^`]*paper_cells[^`]*)^```\n\n```text\n(.*?)^```", MEASURED, re.DOTALL | re.MULTILINE
+    )
     run(found[1])
     printed, stated = (text.splitlines() for text in (capsys.readouterr().out, found[2]))
     assert [line[:11] for line in printed] == [line[:11] for line in stated] and len(stated) == 9
@@ -72,43 +64,21 @@ def test_differences_of_exact_and_bucketed_are_those_printed(capsys: pytest.Capt
         assert numbers == pytest.approx(of_page, rel=0.1)  # two digits
 
 
-def test_links_lead_to_files_and_headings() -> None:
-    headings = re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL)
-    anchors = {
-        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-        for heading in re.findall(r"^#+ (.*)$", headings, re.MULTILINE)
-    }
-    for target in re.findall(r"\]\(([^)\s]+)\)", TEXT):
-        path, _, anchor = target.partition("#")
-        assert (PAGE.parent / path).exists(), target
-        assert path or anchor in anchors, target
-
-
 def test_every_function_is_in_the_file_beside_it() -> None:
-    links = re.findall(r"\[`([\w.]+)`\]\((\.\./brs_detr/losses/\w+\.py)\)", TEXT)
+    links = re.findall(r"\[`([\w.]+)`\]\((\.\./brs_detr/losses/\w+\.py)\)", METHOD)
     assert len(links) > 20
     for name, path in links:
-        assert name in defined(PAGE.parent / path), f"{name} is not in {path}"
-
-
-def test_dotted_names_exist() -> None:
-    for name in re.findall(r"`(brs_detr(?:\.\w+)+)`", TEXT):
-        pkgutil.resolve_name(name)
+        assert name in defined(ROOT / "docs" / path), f"{name} is not in {path}"
 
 
 def test_public_names_of_the_table_exist_and_take_what_it_says() -> None:
-    rows = re.findall(r"^\| `(\w+)\((.*?)\)` \| `(\w+)` \|.*\| ([\d.]+) \|$", TEXT, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)\((.*?)\)` \| `(\w+)` \|.*\| ([\d.]+) \|$", USE, re.MULTILINE)
     assert len(rows) == 5
     for name, arguments, module, delta in rows:
         parameters = inspect.signature(getattr(brs_detr.losses, name)).parameters
         names = [argument.split("=")[0] for argument in arguments.split(", ") if argument != "*"]
         assert names == list(parameters)
         assert parameters["delta"].default == getattr(brs_detr.losses, module)().delta == float(delta)
-
-
-def test_paths_of_commands_exist() -> None:
-    for path in re.findall(r"\b(?:tests|benchmarks)/[\w/]+\.py", TEXT):
-        assert (ROOT / path).exists(), path
 
 
 @pytest.fixture
@@ -121,7 +91,7 @@ def update_docs() -> ModuleType:
 
 def test_measured_figures_are_those_of_the_result_they_name(update_docs: ModuleType) -> None:
     """Without a result, that there is a place for them."""
-    _, shown, _ = update_docs.split_page(TEXT)
+    _, shown, _ = update_docs.split_page(MEASURED)
     results = {path.name: path for path in update_docs.cpu_results()}
     if not results:
         return
@@ -136,7 +106,7 @@ def test_measured_figures_are_those_of_the_result_they_name(update_docs: ModuleT
 def test_update_writes_the_tables_between_the_markers(
     update_docs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = tmp_path / "losses.md"
+    page = tmp_path / "losses-measurements.md"
     page.write_text(f"before\n{update_docs.BEGIN}\nold\n{update_docs.END}\nafter\n", encoding="utf-8")
     for name, value in (("ROOT", tmp_path), ("PAGE", page), ("FIGURE", tmp_path / "losses.png")):
         monkeypatch.setattr(update_docs, name, value)
@@ -179,7 +149,7 @@ def test_room_set_aside_on_a_gpu_is_what_the_page_says(
     said = re.search(
         r"(\d+) KiB a row \((\d+) in buckets\), and (\d+) bytes for each of them "
         r"\((\d+), or\s(\d+) in buckets, beyond 8,191\)",
-        TEXT,
+        USE,
     )
     kib, kib_bucketed, few, many, many_bucketed = map(int, said.groups())
     if room <= 8191:
