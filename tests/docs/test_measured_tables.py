@@ -61,7 +61,7 @@ def test_the_page_on_export_has_formats_and_tolerances() -> None:
     for precision, tolerance in TOLERANCES.items():
         assert f"{tolerance.box:g} px and {tolerance.score:g} in {precision}" in text
     assert TIMES_OWN_ERROR == 2
-    assert "twice" in text
+    assert "twice as far" in text
     assert tuple(FORMATS) == FORMAT_NAMES
     for name in FORMATS:
         assert f"| `{name}` |" in text
