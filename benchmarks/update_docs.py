@@ -1,10 +1,10 @@
 """Write the measured tables and the figure of the documentation.
 
 ``docs/losses-measurements.md`` from a result of `brs-detr bench losses --device cpu`, ``docs/reproduce.md`` from
-results of `bench cost` and `bench train-step`, ``docs/detectors.md`` from the rows of the tables, `bench train-step --suite paper`
-and `compare_losses.py`, ``docs/export.md`` from those of `export_gate.py`, `export_parity.py` and `bench inference`,
-``docs/reliability.md`` from marks of the tests and from `soak.py`, ``docs/install.md`` from `busy_machine.py`,
-``docs/serve.md`` from `serve_under_load.py`, ``docs/scores.md`` from `calibration.py`.
+results of `bench cost` and `bench train-step`, ``docs/detectors.md`` from the rows of the tables, `bench train-step
+--suite paper` and `compare_losses.py`, ``docs/export.md`` from those of `export_gate.py`, `export_parity.py` and
+`bench inference`, ``docs/reliability.md`` from marks of the tests and from `soak.py`, ``docs/install.md`` from
+`busy_machine.py`, ``docs/serve.md`` from `serve_under_load.py`, ``docs/scores.md`` from `calibration.py`.
 
 python benchmarks/update_docs.py                 # all of them, from benchmarks/results
 python benchmarks/update_docs.py RESULTS.json    # docs/losses-measurements.md alone, from this result
