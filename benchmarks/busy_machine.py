@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from brs_detr.cli.openmp import shorten_spin
+from brs_detr.cli.process_setup import shorten_spin
 
 CONFIG = "brs-co-deformable-detr_r18_1xb4-4e_shapes"
 NUM_THREADS = NUM_CORES = NUM_LOADERS = 2
@@ -83,8 +83,8 @@ def train(setting: str, data: Path, size: tuple[int, int]) -> None:
 def training_step(size: tuple[int, int]) -> Any:
     """The model, its optimizer and a random batch; calling it trains a step."""
     import torch
+    from train_step import Setting, TrainStep
 
-    from brs_detr.reproduce.train_step import Setting, TrainStep
     from brs_detr.training.registry import register
 
     register()
@@ -176,9 +176,9 @@ def main() -> None:
         return
     import torch
 
-    from brs_detr.bench.environment import describe_environment
     from brs_detr.data.synthetic.shapes import make_shapes
-    from brs_detr.run.run_folder import write_whole
+    from brs_detr.files import write_whole
+    from measuring.results import describe_environment
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which ends the other processes as well
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:NUM_CORES])

@@ -16,15 +16,13 @@ from typing import Any
 
 import torch
 
-from brs_detr.analysis.calibration_order import in_order_of
 from brs_detr.analysis.score_measures import measure_scores
-from brs_detr.bench.environment import describe_environment
 from brs_detr.checkpoints.checkpoint import read_checkpoint
-from brs_detr.evaluation.calibration_files import scored_detections
+from brs_detr.evaluation.calibrate import in_order_of, scored_detections
 from brs_detr.evaluation.evaluate import evaluate
-from brs_detr.reproduce.cost_tables import markdown
 from brs_detr.run.run_folder import RunFolder
 from brs_detr.run.run_record import read_record
+from measuring.results import describe_environment, markdown
 
 OUT = Path(__file__).parent / "results" / "calibration_cpu.json"
 SHOWN = ("LaECE_0", "LaECE_0_shown", "D_ECE", "D_ECE_shown")

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from brs_detr.bench.environment import describe_environment
 from brs_detr.evaluation.evaluate import evaluate
 from brs_detr.training.train import train
+from measuring.results import describe_environment
 
 DETECTORS = ("brs-co-deformable-detr", "co-deformable-detr", "deformable-detr")
 

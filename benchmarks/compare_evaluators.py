@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from brs_detr.bench.environment import describe_environment
+from measuring.results import describe_environment
 
 KINDS = ("plain", "crowds", "tied scores", "more than 100 detections", "empty images and classes", "areas of masks")
 Evaluate = Callable[[dict[str, Any], list[dict[str, Any]]], tuple[np.ndarray, np.ndarray]]

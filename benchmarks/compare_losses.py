@@ -18,12 +18,11 @@ from typing import Any
 
 import torch
 
-from brs_detr.bench.environment import describe_environment
 from brs_detr.config.config import find_config
 from brs_detr.evaluation.evaluate import evaluate
-from brs_detr.reproduce.cost_tables import markdown
 from brs_detr.run.run_folder import RunFolder
 from brs_detr.training.train import train
+from measuring.results import describe_environment, markdown
 
 LOSSES = {"score-based": "", "brs": "brs-", "exact": "rs-"}
 DENSE = "bbox_head=dict(in_channels=128, feat_channels=128, stacked_convs=2)"

@@ -4,7 +4,7 @@
 
 Small models with random weights, none of them 0, are exported in four ways and judged on pictures of three sizes. Then
 the files of the first seeds are judged again as other processors would: with fewer instructions, and on two threads.
-No file here is wrong (`pytest tests/export` has those that are), so every refusal counts against the gate.
+No file here is wrong (`pytest tests/exporting` has those that are), so every refusal counts against the gate.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def judge(seed: int, files: Path) -> list[dict[str, Any]]:
 
     from brs_detr.checkpoints.checkpoint import read_checkpoint
     from brs_detr.errors import UserError
-    from brs_detr.export.export import ExportOptions, Subject, artefact_name, staged_session, write
-    from brs_detr.export.parity import require_parity
-    from brs_detr.export.parity_images import synthetic_pictures
+    from brs_detr.exporting.comparison_images import synthetic_images
+    from brs_detr.exporting.export import ExportOptions, Subject, artefact_name, staged_session, write
+    from brs_detr.exporting.parity import require_parity
 
     logging.disable(logging.INFO)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -75,7 +75,7 @@ def judge(seed: int, files: Path) -> list[dict[str, Any]]:
         if not file.is_file():
             write(subject, file)
         row: dict[str, Any] = {"seed": seed, "format": options.format, "head": options.head, "refused": None}
-        session, pictures = staged_session(file, subject.info), synthetic_pictures(SIZES, seed)
+        session, pictures = staged_session(file, subject.info), synthetic_images(SIZES, seed)
         try:
             parity = require_parity(subject.model, subject.exact, session, pictures, console=Console(quiet=True))
             row |= parity.summary()
@@ -137,8 +137,8 @@ def main() -> None:
         return
     import torch
 
-    from brs_detr.bench.environment import describe_environment
-    from brs_detr.run.run_folder import write_whole
+    from brs_detr.files import write_whole
+    from measuring.results import describe_environment
 
     as_it_is = {"OMP_NUM_THREADS": "1"}
     tasks = [(seed, as_it_is) for seed in range(arguments.seeds)]

@@ -20,16 +20,15 @@ from typing import Any
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from brs_detr.bench.environment import describe_environment
 from brs_detr.checkpoints.checkpoint import read_checkpoint
 from brs_detr.config.config import load_config
 from brs_detr.errors import UserError
-from brs_detr.export.export import ExportOptions, artefact_name, export
-from brs_detr.export.held_out import HeldOut
-from brs_detr.export.parity_images import synthetic_pictures
+from brs_detr.exporting.comparison_images import DataSet, synthetic_images
+from brs_detr.exporting.export import ExportOptions, artefact_name, export_checkpoint
+from brs_detr.files import write_whole
 from brs_detr.run.console import make_console
-from brs_detr.run.run_folder import write_whole
 from brs_detr.training.registry import register
+from measuring.results import describe_environment
 
 HEADS = ("query", "roi", "atss")
 SHORT_NAMES = {
@@ -61,16 +60,16 @@ def measure(
 ) -> dict[str, Any]:
     """Figures of one artefact."""
     content, started = read_checkpoint(checkpoint), time.perf_counter()
-    held_out = HeldOut.open(data, None, content.class_names, make_console()) if data else None
+    data_set = DataSet.open(data, None, content.class_names, make_console()) if data else None
     common = {"model": model, "format": options.format, "head": options.head, "precision": options.precision}
     out = folder / artefact_name(options)
     try:
-        exported = export(
+        exported = export_checkpoint(
             content,
             out,
             options,
-            synthetic_pictures(sizes),
-            measure_ap=held_out.measure_ap if held_out else None,
+            synthetic_images(sizes),
+            measure_ap=data_set.measure_ap if data_set else None,
         )
     except UserError as error:
         return {**common, "refused": error.message}

@@ -21,8 +21,8 @@ import torch
 from PIL import Image
 
 from brs_detr.config.config import find_config
-from brs_detr.finetune.fine_tuning import finetune
 from brs_detr.run.run_folder import RunFolder
+from brs_detr.training.train import finetune
 
 BACKBONE = "tf_efficientnet_lite0"
 MODELS = {

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
+from train_step import LOSSES, Setting, TrainStep
 
-from brs_detr.reproduce.train_step import LOSSES, Setting, TrainStep
 from brs_detr.training.registry import register
 
 STEP = "training step"

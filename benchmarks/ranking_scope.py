@@ -27,7 +27,6 @@ from brs_detr.training.registry import register
 
 register()  # before anything of mmdet is imported
 
-from brs_detr.bench.environment import describe_environment  # noqa: E402
 from brs_detr.data.synthetic.shapes import make_shapes  # noqa: E402
 from brs_detr.evaluation.evaluate import evaluate  # noqa: E402
 from brs_detr.heads.bbox_head import RankingShared2FCBBoxHead  # noqa: E402
@@ -35,6 +34,7 @@ from brs_detr.heads.classification import ClassificationTargets  # noqa: E402
 from brs_detr.heads.ranking import RankingLossMixin  # noqa: E402
 from brs_detr.heads.ranking_memory import RankingMemory  # noqa: E402
 from brs_detr.training.train import train  # noqa: E402
+from measuring.results import describe_environment  # noqa: E402
 
 CONFIG = "brs-co-deformable-detr_r18_1xb4-4e_shapes"
 SCOPES = ("batch", "image", "memory")

@@ -45,7 +45,7 @@ def write_model(folder: Path) -> Path:
     """A checkpoint of the demo's model with random weights."""
     import torch
 
-    from brs_detr.checkpoints.random_model import random_model
+    from brs_detr.checkpoints.checkpoint import random_model
     from brs_detr.config.config import import_modules, load_config
 
     config = load_config(CONFIG)
@@ -245,7 +245,7 @@ def main() -> None:
     options = parser.parse_args()
     import torch
 
-    from brs_detr.bench.environment import describe_environment
+    from measuring.results import describe_environment
 
     with tempfile.TemporaryDirectory() as folder:
         model = options.model or write_model(Path(folder))

@@ -28,11 +28,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from brs_detr.bench.environment import describe_environment
 from brs_detr.checkpoints.plain_file import load_plain
 from brs_detr.data.synthetic.shapes import make_shapes
-from brs_detr.report.history import read_scalars
-from brs_detr.run.run_folder import RunFolder, write_whole
+from brs_detr.files import write_whole
+from brs_detr.run.run_folder import RunFolder
+from measuring.results import describe_environment
 
 SIZE = (96, 96)
 NUM_IMAGES = 96
@@ -175,8 +175,8 @@ def disturbed(arguments: Sequence[str], run: RunFolder, log: Path, interval: flo
 def end_of(run: RunFolder) -> dict[str, Any]:
     """Everything that has to be equal."""
     content, best = load_plain(run.last), load_plain(run.best)
-    history = read_scalars(run.scalars)
-    told = [{k: v for k, v in row.items() if "time" not in k and k != "memory"} for row in history.train + history.val]
+    rows = {("loss" in row, row["step"]): row for row in map(json.loads, run.scalars.read_text().splitlines())}
+    told = [{k: v for k, v in rows[key].items() if "time" not in k and k != "memory"} for key in sorted(rows)]
     return {
         "weights": content["state_dict"],
         "mean": content["ema_state_dict"],

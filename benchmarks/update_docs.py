@@ -1,10 +1,10 @@
 """Write the measured tables and the figure of the documentation.
 
-``docs/losses-measurements.md`` from a result of `brs-detr bench losses --device cpu`, ``docs/reproduce.md`` from
-results of `bench cost` and `bench train-step`, ``docs/detectors.md`` from the rows of the tables, `bench train-step
---suite paper` and `compare_losses.py`, ``docs/export.md`` from those of `export_gate.py`, `export_parity.py` and
-`bench inference`, ``docs/reliability.md`` from marks of the tests and from `soak.py`, ``docs/install.md`` from
-`busy_machine.py`, ``docs/serve.md`` from `serve_under_load.py`, ``docs/scores.md`` from `calibration.py`.
+``docs/losses-measurements.md`` from a result of `losses.py --device cpu`, ``docs/reproduce.md`` from results of
+`training_cost.py` and `train_step.py`, ``docs/detectors.md`` from the rows of the tables, `train_step.py --suite paper`
+and `compare_losses.py`, ``docs/export.md`` from those of `export_gate.py`, `export_parity.py` and `inference.py`,
+``docs/reliability.md`` from marks of the tests and from `soak.py`, ``docs/install.md`` from `busy_machine.py`,
+``docs/serve.md`` from `serve_under_load.py`, ``docs/scores.md`` from `calibration.py`, ``docs/api.md`` from docstrings.
 
 python benchmarks/update_docs.py                 # all of them, from benchmarks/results
 python benchmarks/update_docs.py RESULTS.json    # docs/losses-measurements.md alone, from this result
@@ -20,11 +20,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from brs_detr.bench.results import BenchResult, read_result
-from brs_detr.bench.table import markdown_table
-from brs_detr.export.latency_table import latency_markdown
-from brs_detr.reproduce.cost_tables import COST_HEAD, STEP_HEAD, SUITE_HEAD, cost_rows, markdown, step_rows, suite_rows
-from brs_detr.reproduce.detectors_table import DETECTORS_HEAD, detector_rows
+from busy_machine import busy_markdown
+from calibration import calibration_markdown
+from compare_losses import losses_markdown
+from export_gate import gate_markdown
+from export_parity import parity_markdown
+from fault_table import fault_markdown
+from inference import latency_markdown
+from serve_under_load import serve_markdown
+from train_step import step_markdown, suite_markdown
+from training_cost import cost_markdown
+
+from brs_detr.reproduce.tables import ROWS, Row
+from measuring.loss_results import BenchResult, markdown_table, plot_losses, read_result
+from measuring.results import markdown
 
 ROOT = Path(__file__).parents[1]
 PAGE, FIGURE = ROOT / "docs" / "losses-measurements.md", ROOT / "docs" / "images" / "losses.png"
@@ -33,6 +42,7 @@ REPRODUCE, EXPORT = ROOT / "docs" / "reproduce.md", ROOT / "docs" / "export.md"
 RELIABILITY, SOAK = ROOT / "docs" / "reliability.md", RESULTS / "soak_cpu.json"
 DETECTORS, INSTALL = ROOT / "docs" / "detectors.md", ROOT / "docs" / "install.md"
 SERVE, SCORES = ROOT / "docs" / "serve.md", ROOT / "docs" / "scores.md"
+DETECTORS_HEAD = ("table", "detector", "backbone", "loss", "config", "published s", "published AP", "command")
 BEGIN, END = "<!-- bench:begin losses_cpu -->", "<!-- bench:end -->"
 QUANTITIES = ("time", "memory", "operations")
 
@@ -45,9 +55,9 @@ def cpu_results() -> list[Path]:
 
 
 def block(result: BenchResult, name: str) -> str:
-    """What stands between the markers: `brs-detr bench table` of each quantity."""
+    """What stands between the markers: `losses.py --read` with `--show` of each quantity."""
     tables = [markdown_table(result, quantity) for quantity in QUANTITIES]
-    return "\n\n".join([f"From `{name}`, by `brs-detr bench table`:", *tables])
+    return "\n\n".join([f"From `{name}`, by `python benchmarks/losses.py --read`:", *tables])
 
 
 def split_page(text: str) -> tuple[str, str, str]:
@@ -75,28 +85,40 @@ def fill(text: str, tables: Mapping[str, str]) -> str:
 def reproduce_page(text: str) -> str:
     """``docs/reproduce.md`` with the tables of what is in benchmarks/results."""
     cost, steps = records("training_cost.json"), records("train-step_amd*.json")
-    return fill(text, {"cost": markdown(COST_HEAD, cost_rows(cost)), "step": markdown(STEP_HEAD, step_rows(steps))})
+    return fill(text, {"cost": cost_markdown(cost), "step": step_markdown(steps)})
 
 
 def detectors_page(text: str) -> str:
     """``docs/detectors.md``, likewise."""
-    losses_markdown = runpy.run_path(str(ROOT / "benchmarks" / "compare_losses.py"))["losses_markdown"]
     files = sorted(RESULTS.glob("losses-of-detectors_*_cpu.json"))
     compared = {path.stem.split("_")[1]: json.loads(path.read_text())["records"] for path in files}
     return fill(
         text,
         {
-            "detectors": markdown(DETECTORS_HEAD, detector_rows()),
-            "suite": markdown(SUITE_HEAD, suite_rows(records("train-step-suite_amd*.json"))),
+            "detectors": markdown(DETECTORS_HEAD, [_detector(row) for row in ROWS if row.loss]),
+            "suite": suite_markdown(records("train-step-suite_amd*.json")),
             "compared": losses_markdown(compared),
         },
     )
 
 
+def _detector(row: Row) -> list[str]:
+    (table,) = row.tables
+    kind = " (masks)" if row.metric == "mask_AP" else ""
+    return [
+        table.removeprefix("table"),
+        row.detector,
+        row.backbone,
+        row.loss,
+        f"[{row.config}](../configs/ranking_losses/{row.config}.py)",
+        "-" if row.paper_s is None else f"{row.paper_s:.2f}",
+        "-" if row.paper_ap is None else f"{100 * row.paper_ap:.1f}{kind}",
+        f"`brs-detr reproduce {table} --row {row.name}`",
+    ]
+
+
 def export_page(text: str) -> str:
     """``docs/export.md``, likewise."""
-    parity_markdown = runpy.run_path(str(ROOT / "benchmarks" / "export_parity.py"))["parity_markdown"]
-    gate_markdown = runpy.run_path(str(ROOT / "benchmarks" / "export_gate.py"))["gate_markdown"]
     parity, latency = records("export_parity_cpu.json"), records("inference_*.json")
     gate = gate_markdown(records("export_gate_cpu.json"))
     return fill(text, {"parity": parity_markdown(parity), "latency": latency_markdown(latency), "gate": gate})
@@ -104,26 +126,22 @@ def export_page(text: str) -> str:
 
 def install_page(text: str) -> str:
     """``docs/install.md``, likewise."""
-    busy_markdown = runpy.run_path(str(ROOT / "benchmarks" / "busy_machine.py"))["busy_markdown"]
     return fill(text, {"busy": busy_markdown(json.loads((RESULTS / "busy_machine_cpu.json").read_text()))})
 
 
 def serve_page(text: str) -> str:
     """``docs/serve.md``, likewise."""
-    serve_markdown = runpy.run_path(str(ROOT / "benchmarks" / "serve_under_load.py"))["serve_markdown"]
     return fill(text, {"serve-load": serve_markdown(json.loads((RESULTS / "serve_under_load_cpu.json").read_text()))})
 
 
 def scores_page(text: str) -> str:
     """``docs/scores.md``, likewise."""
-    calibration_markdown = runpy.run_path(str(ROOT / "benchmarks" / "calibration.py"))["calibration_markdown"]
     result = json.loads((RESULTS / "calibration_cpu.json").read_text())
     return fill(text, {"calibration": calibration_markdown(result)})
 
 
 def reliability_page(text: str) -> str:
     """``docs/reliability.md`` with the faults that tests prove, and what the soak measured."""
-    fault_markdown = runpy.run_path(str(ROOT / "benchmarks" / "fault_table.py"))["fault_markdown"]
     tables = {"faults": fault_markdown(ROOT)}
     if SOAK.exists():
         tables["soak"] = soak_table(json.loads(SOAK.read_text()))
@@ -152,8 +170,6 @@ def soak_table(soak: Mapping[str, Any]) -> str:
 
 
 def main(paths: list[str]) -> None:
-    from brs_detr.report.loss_figure import plot_losses
-
     if not paths:
         for page, filled in (
             (REPRODUCE, reproduce_page),
@@ -165,9 +181,10 @@ def main(paths: list[str]) -> None:
             (SCORES, scores_page),
         ):
             page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+        runpy.run_path(str(ROOT / "benchmarks" / "api_page.py"), run_name="__main__")
     path = Path(paths[0]) if paths else next(reversed(cpu_results()), None)
     if path is None:
-        raise SystemExit("No CPU result in benchmarks/results: run `brs-detr bench losses --device cpu`.")
+        raise SystemExit("No CPU result in benchmarks/results: run `python benchmarks/losses.py --device cpu`.")
     result = read_result(path)
     before, _, after = split_page(PAGE.read_text(encoding="utf-8"))
     PAGE.write_text(f"{before}{BEGIN}\n{block(result, path.name)}\n{END}{after}", encoding="utf-8")

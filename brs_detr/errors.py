@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read."""
+"""The exception whose text is for the user."""
 
 from __future__ import annotations
 
@@ -7,29 +7,27 @@ from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
-    """Something the user can mend: what is wrong, where, and what to do.
-
-    The command line prints the message without a traceback and exits with code 2.
+    """An error that the user can mend. The command line prints it without a traceback and exits with code 2.
 
     Args:
-        message: what is wrong, naming the file, image id or key.
-        cure: what to do about it, printed on a line of its own.
+        message: what is wrong, with the file, image id or key.
+        hint: what to do about it, on a line of its own.
     """
 
-    def __init__(self, message: str, cure: str | None = None) -> None:
-        super().__init__(message if cure is None else f"{message}\n  {cure}")
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message if hint is None else f"{message}\n  {hint}")
         self.message = message
-        self.cure = cure
+        self.hint = hint
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """Name the closest valid choice, or list them all when none is close."""
+    """Name the closest valid choice, or list all if none is close."""
     choices = sorted(valid)
     close = difflib.get_close_matches(name, choices, n=1)
     return f"Did you mean {close[0]!r}?" if close else f"Choose one of: {', '.join(choices)}."
 
 
 def shortened(names: Sequence[str], most: int = 8) -> str:
-    """Names with commas between them, of many the first ones and how many more there are."""
+    """Join the first names with commas, and say how many more there are."""
     left = len(names) - most
     return ", ".join(names[:most]) + (f" and {left} more" if left > 0 else "")

@@ -1,4 +1,4 @@
-"""The extras of this package: what each brings, and the command that adds one to this installation."""
+"""The extras of this package: what each brings, and the command that installs one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Extra(NamedTuple):
     modules: tuple[str, ...]
 
     def missing(self) -> list[str]:
-        """The modules that are not installed."""
+        """Return the modules that are not installed."""
         return [module for module in self.modules if not is_installed(module)]
 
 
@@ -39,25 +39,33 @@ EXTRAS = {
 
 
 def is_installed(module: str) -> bool:
-    """Whether Python finds a module, which need not mean that it can be imported."""
+    """Whether Python finds a module. It may still fail to import."""
     return importlib.util.find_spec(module) is not None
 
 
 def extra_of(module: str) -> str | None:
-    """The first extra that brings a module, given with or without its submodules; None if no extra does."""
+    """Return the first extra that brings a module, given with or without its submodules; None if no extra does."""
     top = module.partition(".")[0]
     return next((name for name, extra in EXTRAS.items() if top in extra.modules), None)
 
 
 def add_extra(extra: str) -> str:
-    """What to tell a user who lacks an extra: the command that adds it, from where this package was installed from."""
+    """Return the command that adds an extra, from where this package was installed from, as a hint for the user."""
     source = _source()
     if source is None:
         return (
             f"Add the extra [{extra}]: `pip install -e '.[{extra}]'` in a clone of brs-detr, or "
             f"`pip install 'FILE.whl[{extra}]'` with its wheel."
         )
-    return f"Add the extra [{extra}]: `pip install {_requirement(source, extra)}`."
+    url, repository = source["url"], source.get("vcs_info")
+    if repository:
+        url = f"{repository['vcs']}+{url}@{repository['commit_id']}"
+    if url.startswith("file:"):
+        editable = "-e " if source.get("dir_info", {}).get("editable") else ""
+        requirement = editable + shlex.quote(f"{url2pathname(urlsplit(url).path)}[{extra}]")
+    else:
+        requirement = shlex.quote(f"brs-detr[{extra}] @ {url}")
+    return f"Add the extra [{extra}]: `pip install {requirement}`."
 
 
 def _source() -> dict[str, Any] | None:
@@ -67,13 +75,3 @@ def _source() -> dict[str, Any] | None:
     except importlib.metadata.PackageNotFoundError:
         return None
     return json.loads(text) if text else None
-
-
-def _requirement(source: dict[str, Any], extra: str) -> str:
-    url, repository = source["url"], source.get("vcs_info")
-    if repository:
-        url = f"{repository['vcs']}+{url}@{repository['commit_id']}"
-    if not url.startswith("file:"):
-        return shlex.quote(f"brs-detr[{extra}] @ {url}")
-    editable = "-e " if source.get("dir_info", {}).get("editable") else ""
-    return editable + shlex.quote(f"{url2pathname(urlsplit(url).path)}[{extra}]")

@@ -1,4 +1,4 @@
-"""Text that came from outside, as a terminal may have it."""
+"""Text from outside, made safe for a terminal."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ _WORD = re.compile(rf"[^\s/\\]{{{LONGEST_WORD + 1},}}")  # the parts of a path a
 
 
 def printable(text: str) -> str:
-    r"""Text without a character that steers a terminal or cannot be seen.
+    r"""Escape every character that steers a terminal or cannot be seen, as JSON does: `\u001b` for ESC.
 
-    Each is written out as in JSON, such as `\u001b` for ESC: control characters, marks that turn the direction of
-    writing, those without a width, halves of surrogate pairs. Newlines, tabs and spaces of any width stay, and so do
-    the letters of all scripts. JSON stays the same JSON.
+    These are control characters, direction marks, characters without a width, and lone surrogates. Newlines, tabs,
+    spaces of any width and the letters of all scripts stay. JSON stays the same JSON.
     """
     return text if text.isprintable() else "".join(map(_written_out, text))
 
 
 def cut(text: str, longest: int) -> str:
-    """A text or its beginning and its end, of at most so many characters."""
+    """Shorten a text to its beginning and its end."""
     if len(text) <= longest:
         return text
     tail = longest // 3
@@ -32,18 +31,14 @@ def cut(text: str, longest: int) -> str:
 
 
 def for_terminal(text: str) -> str:
-    """Printable text, of whose words and lines the overlong ones are cut in the middle."""
+    """Make a text printable, and cut overlong words and lines in the middle."""
     lines = printable(text).split("\n")
-    return "\n".join(cut(_WORD.sub(_cut_word, line), LONGEST_LINE) for line in lines)
+    return "\n".join(cut(_WORD.sub(lambda word: cut(word[0], LONGEST_WORD), line), LONGEST_LINE) for line in lines)
 
 
 def short_name(text: str, longest: int = LONGEST_NAME) -> str:
-    """A name for a table or a bar: printable, in one line, and not much of it."""
+    """Make a name fit for a table or a bar: printable, on one line, and short."""
     return cut(printable(text).replace("\n", "\\n"), longest)
-
-
-def _cut_word(match: re.Match[str]) -> str:
-    return cut(match[0], LONGEST_WORD)
 
 
 def _written_out(character: str) -> str:

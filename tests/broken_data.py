@@ -11,7 +11,7 @@ from typing import NamedTuple
 from good_data import STEMS, WRITERS, coco_object, edit_coco, edit_text, write_image, write_text
 from PIL import Image
 
-from brs_detr.data.findings import Severity
+from brs_detr.data.kinds import Severity
 
 
 class Broken(NamedTuple):
@@ -341,19 +341,19 @@ REST: dict[str, Broken] = {
     "picture twice": Broken(
         lambda folder: shutil.copy(folder / "train" / "t06.jpg", folder / "train" / "t07.jpg"),
         "warning",
-        "picture that is there twice in one split",
+        "image that is there twice in one split",
         r"train image 8 \(t07.jpg\), as train image 7 \(t06.jpg\)",
     ),
     "leaked picture": Broken(
         lambda folder: shutil.copy(folder / "train" / "t06.jpg", folder / "val" / "v02.jpg"),
         "warning",
-        "picture that is in two splits",
+        "image that is in two splits",
         r"val image 3 \(v02.jpg\), as train image 7 \(t06.jpg\)",
     ),
     "picture saved again": Broken(
         saved_again,
         "warning",
-        "picture that is nearly the same in two splits",
+        "image that is nearly the same in two splits",
         r"val image 2 \(v01.jpg\), as train image 5 \(t04.jpg\)",
     ),
     "unused class": Broken(

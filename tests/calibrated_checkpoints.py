@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tiny_models import build, enliven
 
-from brs_detr.checkpoints.checkpoint_meta import CALIBRATIONS
+from brs_detr.checkpoints.plain_file import CALIBRATIONS
 from brs_detr.config.config import load_config
 from brs_detr.config.folder_data import set_num_classes
 from brs_detr.runtime.calibration import Calibration, Thresholds

@@ -6,15 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from brs_detr.analysis.coco_ap import CocoAP, evaluate_boxes, summarize
-from brs_detr.analysis.confusion import ConfusionMatrix, confusion_matrix
+from brs_detr.analysis.confusion import (
+    ConfusionMatrix,
+    ImageErrors,
+    boxes_by_image,
+    confusion_matrix,
+    index_of_category,
+    worst_images,
+)
+from brs_detr.analysis.curves import PRCurve, pr_curves
 from brs_detr.analysis.error_types import ErrorType, error_types
-from brs_detr.analysis.image_boxes import boxes_by_image
-from brs_detr.analysis.pr_curves import PRCurve, pr_curves
 from brs_detr.analysis.score_measures import ScoreMeasures, measure_scores, score_detections
-from brs_detr.analysis.shown_predictions import shown_predictions
-from brs_detr.analysis.worst_images import ImageErrors, worst_images
-from brs_detr.runtime.calibration import Calibration
+from brs_detr.runtime.calibration import Calibration, Thresholds
+from brs_detr.runtime.score_map import ScoreMap
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ def analyse(
         predictions: COCO results on it with raw scores; may be empty.
         threshold: lowest score for the confusion matrix and the worst images. By default that of the calibration, or
             the one with the best F1 of raw scores.
-        calibration: with its classes in the order of the category ids, see `brs_detr.analysis.calibration_order`.
+        calibration: with its classes in the order of the category ids, see `brs_detr.evaluation.calibrate`.
     """
     evaluation = evaluate_boxes(dataset, predictions)
     ap = summarize(evaluation)
@@ -90,3 +97,27 @@ def analyse(
         error_types(ap.matching, list(boxes_by_image(dataset, predictions)), len(names)),
         worst_images(images),
     )
+
+
+def shown_predictions(
+    dataset: Mapping[str, Any],
+    predictions: Sequence[Mapping[str, Any]],
+    thresholds: Thresholds,
+    score_map: ScoreMap | None = None,
+) -> list[dict[str, Any]]:
+    """COCO results that reach the threshold of their class, with the scores that are compared with it.
+
+    Args:
+        dataset: COCO object.
+        predictions: with raw scores; those of unknown categories are left out.
+        thresholds: for all classes, or in the order of the category ids.
+        score_map: makes raw scores probabilities; its classes are in the same order.
+    """
+    index_of = index_of_category(dataset)
+    known = [entry for entry in predictions if entry["category_id"] in index_of]
+    labels = np.array([index_of[entry["category_id"]] for entry in known], np.int64)
+    scores = np.array([entry["score"] for entry in known], np.float64)
+    if score_map is not None:
+        scores = score_map(scores, labels)
+    is_shown = scores >= np.broadcast_to(thresholds, len(index_of))[labels]
+    return [{**known[index], "score": float(scores[index])} for index in np.flatnonzero(is_shown)]

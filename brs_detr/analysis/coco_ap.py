@@ -1,23 +1,23 @@
-"""COCO average precision by pycocotools, at full precision."""
+"""Average precision by the protocols of COCO, by pycocotools and at full precision, and of LVIS."""
 
 from __future__ import annotations
 
 import io
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from brs_detr.analysis.curves import best_f1
 from brs_detr.analysis.matching import Matching, read_matching
-from brs_detr.analysis.thresholds import f1_curves
 
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
-
-FALLBACK_THRESHOLD = 0.3  # where nothing was found to measure one on
 
 _STAT_NAMES = (
     *("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"),
@@ -27,6 +27,10 @@ METRIC_NAMES = (*_STAT_NAMES, "F1", "F1_threshold")
 DETECTIONS = (1, 10, 100)  # an image, most confident first
 
 Shape = Literal["bbox", "segm"]
+
+MOST_DETECTIONS = 300  # an image
+LVIS_DETECTIONS = (1, 10, MOST_DETECTIONS)
+FREQUENCIES = {"r": "rare", "c": "common", "f": "frequent"}
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def evaluate_boxes(
     """Match detections with objects by pycocotools.
 
     Data set and predictions are those of `coco_ap`; ``detections`` are the numbers an image that recall is measured
-    with, average precision with the last of them. In the result the id of a detection or an object is its place among
+    with, average precision with the last of them. In the result the id of a detection or an object is its index among
     the predictions or annotations, counted from 1: pycocotools takes whatever matched an id of 0 for unmatched.
     """
     from pycocotools.cocoeval import COCOeval
@@ -100,6 +104,20 @@ def evaluate_boxes(
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation
+
+
+def average_precision(
+    dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], *, masks: bool = False
+) -> CocoAP:
+    """`lvis_ap` where the data set is LVIS, else `coco_ap`."""
+    return (lvis_ap if is_federated(dataset) else coco_ap)(dataset, predictions, masks=masks)
+
+
+def evaluate_by_protocol(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]) -> COCOeval:
+    """Match boxes by the protocol of LVIS where the data set is LVIS, else by that of COCO."""
+    if is_federated(dataset):
+        return evaluate_boxes(*federated(dataset, predictions), detections=LVIS_DETECTIONS)
+    return evaluate_boxes(dataset, predictions)
 
 
 def summarize(evaluation: COCOeval) -> CocoAP:
@@ -118,16 +136,6 @@ def _stats(evaluation: COCOeval) -> list[float]:
     precisions = [by_size[0], by_size[0][0], by_size[0][5], *by_size[1:]]
     recalls = [*np.moveaxis(recall[:, :, 0], -1, 0), *np.moveaxis(recall[:, :, 1:, -1], -1, 0)]
     return [_mean(values) for values in (*precisions, *recalls)]
-
-
-def best_f1(matching: Matching) -> tuple[float, float]:
-    """Best F1 of all classes together at IoU 0.5, and the lowest score that is kept for it."""
-    if not len(matching.objects):
-        return -1.0, FALLBACK_THRESHOLD
-    if not matching.is_true.any():
-        return 0.0, FALLBACK_THRESHOLD
-    scores, _, _, f1 = f1_curves(matching.scores, matching.is_true, len(matching.objects))
-    return float(f1.max()), float(scores[f1.argmax()])
 
 
 def _detections(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], shape: Shape) -> COCO:
@@ -156,27 +164,90 @@ def _indexed(dataset: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]
 
 def _per_class(evaluation: Any) -> list[ClassAP]:
     precision = evaluation.eval["precision"][..., -1]  # [IoU threshold, recall, class, size]
-    ground_truth = evaluation.cocoGt
-    table = []
-    for place, category in enumerate(evaluation.params.catIds):
-        boxes = ground_truth.loadAnns(ground_truth.getAnnIds(catIds=[category], iscrowd=False))
-        name = str(ground_truth.cats[category]["name"])
-        of_class = precision[:, :, place]
-        table.append(
+    truth, rows = evaluation.cocoGt, []
+    for index, category in enumerate(evaluation.params.catIds):
+        every, small, medium, large = np.moveaxis(precision[:, :, index], -1, 0)
+        rows.append(
             ClassAP(
-                name,
-                AP=_mean(of_class[..., 0]),
-                AP50=_mean(of_class[0, ..., 0]),
-                AP75=_mean(of_class[5, ..., 0]),
-                AP_small=_mean(of_class[..., 1]),
-                AP_medium=_mean(of_class[..., 2]),
-                AP_large=_mean(of_class[..., 3]),
-                num_boxes=len(boxes),
+                str(truth.cats[category]["name"]),
+                AP=_mean(every),
+                AP50=_mean(every[0]),
+                AP75=_mean(every[5]),
+                AP_small=_mean(small),
+                AP_medium=_mean(medium),
+                AP_large=_mean(large),
+                num_boxes=len(truth.getAnnIds(catIds=[category], iscrowd=False)),
             )
         )
-    return table
+    return rows
 
 
 def _mean(precision: np.ndarray) -> float:
     valid = precision[precision > -1]
     return float(valid.mean()) if valid.size else -1.0
+
+
+def is_federated(dataset: Mapping[str, Any]) -> bool:
+    """Whether an annotation file is one of LVIS: it says of each image which classes were looked for and not found."""
+    return bool(dataset["images"]) and all("neg_category_ids" in image for image in dataset["images"])
+
+
+def lvis_ap(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], *, masks: bool = False) -> CocoAP:
+    """Measure detections against LVIS (Gupta et al., CVPR 2019).
+
+    At most 300 detections an image count. Those of a class that an image was not annotated for are left out, and where
+    not all objects of a class are annotated, a detection without an object is neither right nor wrong. Arguments and
+    result are those of `coco_ap`; `AP_rare`, `AP_common` and `AP_frequent` are added. What is
+    called `AR_100` there is the recall of 300 detections here.
+    """
+    objects, kept = federated(dataset, predictions)
+    boxes = evaluate_boxes(objects, kept, detections=LVIS_DETECTIONS)
+    result = summarize(boxes)
+    metrics = result.metrics | _by_frequency(boxes, "AP")
+    if masks:
+        outlines = evaluate_boxes(objects, kept, "segm", LVIS_DETECTIONS)
+        metrics |= mask_metrics(outlines) | _by_frequency(outlines, "mask_AP")
+    return CocoAP(metrics, result.per_class, result.matching)
+
+
+def federated(
+    dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]
+) -> tuple[dict[str, Any], list[Mapping[str, Any]]]:
+    """A data set and detections for which the protocol of COCO gives the numbers of LVIS.
+
+    Where a class is not annotated exhaustively, its image gets a crowd of it that covers everything: COCO ignores what
+    lies in a crowd.
+    """
+    annotated = {image["id"]: set(image["neg_category_ids"]) for image in dataset["images"]}
+    for annotation in dataset["annotations"]:
+        annotated[annotation["image_id"]].add(annotation["category_id"])
+    crowds = [
+        _covering_crowd(image, category)
+        for image in dataset["images"]
+        for category in image.get("not_exhaustive_category_ids", [])
+    ]
+    by_image = defaultdict(list)
+    for entry in predictions:
+        by_image[entry["image_id"]].append(entry)
+    best = [sorted(entries, key=lambda entry: -entry["score"])[:MOST_DETECTIONS] for entries in by_image.values()]
+    kept = [entry for entry in chain(*best) if entry["category_id"] in annotated[entry["image_id"]]]
+    return {**dataset, "annotations": [*dataset["annotations"], *crowds]}, kept
+
+
+def _covering_crowd(image: Mapping[str, Any], category: int) -> dict[str, Any]:
+    h, w = image["height"], image["width"]
+    return {
+        "image_id": image["id"],
+        "category_id": category,
+        "bbox": [0, 0, w, h],
+        "area": w * h,
+        "iscrowd": 1,
+        "segmentation": {"size": [h, w], "counts": [0, w * h]},
+    }
+
+
+def _by_frequency(evaluation: Any, name: str) -> dict[str, float]:
+    precision = evaluation.eval["precision"][..., 0, -1]  # [IoU threshold, recall, class]
+    frequency = np.array([evaluation.cocoGt.cats[category].get("frequency") for category in evaluation.params.catIds])
+    groups = {word: precision[..., frequency == letter] for letter, word in FREQUENCIES.items()}
+    return {f"{name}_{word}": _mean(group) for word, group in groups.items()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from brs_detr.analysis.image_boxes import ImageBoxes
+from brs_detr.analysis.confusion import ImageBoxes
 from brs_detr.analysis.matching import Matching
 
 FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU from which a box is on an object, and up to which it is on none
@@ -32,7 +32,7 @@ class ErrorType:
         name: a key of `TYPES`.
         what: in words.
         count: detections or, of `missed`, objects.
-        lost_AP50: by how much AP50 would rise if all errors of this kind alone were mended; 0 where there is no AP.
+        lost_AP50: by how much AP50 would rise if all errors of this kind alone were corrected; 0 where there is no AP.
     """
 
     name: str
@@ -43,7 +43,7 @@ class ErrorType:
 
 @dataclass(frozen=True)
 class _Errors:
-    """For each detection its kind of error, or "", and the place of the object that it should have found, or -1."""
+    """For each detection its kind of error, or "", and the index of the object that it should have found, or -1."""
 
     kinds: NDArray[np.str_]
     wanted: NDArray[np.int64]
@@ -52,9 +52,9 @@ class _Errors:
 def error_types(matching: Matching, images: Sequence[ImageBoxes], num_classes: int) -> tuple[ErrorType, ...]:
     """Sort every wrong detection into one kind, and find the objects that none of them explains.
 
-    Mending a class or a localisation error makes the best such detection of an object right, if that object was not
-    found otherwise, and takes the others away. Mending any other kind takes the detections away; mending missed objects
-    takes the objects away.
+    Correcting a class or a localisation error makes the best such detection of an object right, if that object was not
+    found otherwise, and takes the others away. Correcting any other kind takes the detections away; correcting missed
+    objects takes the objects away.
 
     Args:
         matching: from `brs_detr.analysis.matching.read_matching`.
@@ -85,29 +85,29 @@ def error_types(matching: Matching, images: Sequence[ImageBoxes], num_classes: i
 
 
 def _gain(base: float, mended: float) -> float:
-    """What mending brings; where it leaves no object to be found, all that there was to gain."""
+    """What correcting brings; where it leaves no object to be found, all that there was to gain."""
     if np.isnan(base):
         return 0.0
     return max((1.0 if np.isnan(mended) else mended) - base, 0.0)
 
 
 def _sort_errors(matching: Matching, images: Sequence[ImageBoxes]) -> _Errors:
-    place_of_detection = {int(detection): place for place, detection in enumerate(matching.detections)}
-    place_of_object = {int(number): place for place, number in enumerate(matching.objects)}
+    index_of_detection = {int(detection): index for index, detection in enumerate(matching.detections)}
+    index_of_object = {int(number): index for index, number in enumerate(matching.objects)}
     kinds = np.full(len(matching.detections), "", dtype="<U12")
     wanted = np.full(len(matching.detections), -1)
     for image in images:
-        objects = np.array([place_of_object[int(number)] for number in image.objects], np.int64)
+        objects = np.array([index_of_object[int(number)] for number in image.objects], np.int64)
         for row, detection in enumerate(image.detections):
-            place = place_of_detection.get(int(detection))
-            if place is not None and not matching.is_true[place]:
-                kinds[place], target = _kind(image, row)
-                wanted[place] = objects[target] if target >= 0 else -1
+            index = index_of_detection.get(int(detection))
+            if index is not None and not matching.is_true[index]:
+                kinds[index], target = _kind(image, row)
+                wanted[index] = objects[target] if target >= 0 else -1
     return _Errors(kinds, wanted)
 
 
 def _kind(image: ImageBoxes, row: int) -> tuple[str, int]:
-    """Kind of a wrong detection, and the place of the object in the image that it should have found, -1 without."""
+    """Kind of a wrong detection, and the index of the object in the image that it should have found, -1 without."""
     same_class = image.object_classes == image.detection_classes[row]
     of_class, of_others = (np.where(mask, image.ious[row], 0) for mask in (same_class, ~same_class))
     best_same, best_other = of_class.max(initial=0), of_others.max(initial=0)
@@ -148,10 +148,10 @@ def _mean_ap(
     num_objects = np.bincount(object_classes, minlength=num_classes)
     order = np.argsort(-scores, kind="mergesort")
     aps = []
-    for place in np.flatnonzero(num_objects):
-        of_class = order[classes[order] == place]
+    for index in np.flatnonzero(num_objects):
+        of_class = order[classes[order] == index]
         num_true = is_true[of_class].cumsum()
-        recall = num_true / num_objects[place]
+        recall = num_true / num_objects[index]
         precision = num_true / np.arange(1, len(of_class) + 1)
         highest = np.maximum.accumulate(precision[::-1])[::-1]
         reached = np.searchsorted(recall, RECALLS, side="left")

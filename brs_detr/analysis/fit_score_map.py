@@ -121,9 +121,9 @@ def _held_out_losses(data: Labelled, has_classes: bool) -> dict[str, NDArray[np.
 
 def _folds(data: Labelled) -> Iterator[tuple[Labelled, Labelled]]:
     """Every image is held out once."""
-    _, places = np.unique(data.images, return_inverse=True)
-    for fold in range(min(NUM_FOLDS, places.max() + 1)):
-        is_held_out = places % NUM_FOLDS == fold
+    _, indices = np.unique(data.images, return_inverse=True)
+    for fold in range(min(NUM_FOLDS, indices.max() + 1)):
+        is_held_out = indices % NUM_FOLDS == fold
         learnt = data.at(~is_held_out)
         if is_held_out.any() and learnt.is_true.any():
             yield learnt, data.at(is_held_out)

@@ -1,7 +1,9 @@
-"""Which detection found which object: COCO's own matching at IoU 0.5, as arrays."""
+"""Which detection found which object: COCO's own matching at IoU 0.5, and at any overlap, as arrays."""
 
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from pycocotools.cocoeval import COCOeval
 
+_ANY = float(np.finfo(np.float64).tiny)
+
 
 @dataclass(frozen=True)
 class Matching:
@@ -19,13 +23,13 @@ class Matching:
     A detection does not count beyond the 100 best of an image and class, or where it lies in a crowd.
 
     Args:
-        detections: int [D], place of each among the COCO results.
+        detections: int [D], index of each among the COCO results.
         scores: float [D].
-        detection_classes: int [D], place of its category among those of the data set, sorted by id.
+        detection_classes: int [D], index of its category among those of the data set, sorted by id.
         images: int [D], id of the image of each.
         is_true: bool [D], it found an object of its class.
-        found: int [D], place in `objects` of what it found, -1 without.
-        objects: int [G], place of each among the annotations of the data set.
+        found: int [D], index in `objects` of what it found, -1 without.
+        objects: int [G], index of each among the annotations of the data set.
         object_classes: int [G].
         is_found: bool [G].
     """
@@ -47,12 +51,12 @@ def read_matching(evaluation: COCOeval) -> Matching:
     Args:
         evaluation: from `brs_detr.analysis.coco_ap.evaluate_boxes`.
     """
-    place_of = {category: place for place, category in enumerate(evaluation.params.catIds)}
+    index_of = {category: index for index, category in enumerate(evaluation.params.catIds)}
     all_sizes = evaluation.params.areaRng[0]
     parts = [part for part in evaluation.evalImgs if part is not None and part["aRng"] == all_sizes]
-    columns = [_columns(part, place_of[part["category_id"]]) for part in parts]
+    columns = [_columns(part, index_of[part["category_id"]]) for part in parts]
     detections, scores, detection_classes, images, found_ids, objects, object_classes, is_found = (
-        np.concatenate([column[place] for column in columns]) if columns else np.zeros(0) for place in range(8)
+        np.concatenate([column[index] for column in columns]) if columns else np.zeros(0) for index in range(8)
     )
     objects, found_ids = objects.astype(np.int64), found_ids.astype(np.int64)
     order = np.argsort(objects)
@@ -72,17 +76,70 @@ def read_matching(evaluation: COCOeval) -> Matching:
     )
 
 
-def _columns(part: dict[str, Any], place: int) -> tuple[NDArray[Any], ...]:
+def _columns(part: dict[str, Any], index: int) -> tuple[NDArray[Any], ...]:
     counts = ~np.asarray(part["dtIgnore"][0], bool)
     is_object = ~np.asarray(part["gtIgnore"], bool)
     matches = np.asarray(part["dtMatches"][0])[counts]
     return (
         np.asarray(part["dtIds"], np.int64)[counts],
         np.asarray(part["dtScores"], np.float64)[counts],
-        np.full(int(counts.sum()), place),
+        np.full(int(counts.sum()), index),
         np.full(int(counts.sum()), part["image_id"]),
         matches,
         np.asarray(part["gtIds"], np.int64)[is_object],
-        np.full(int(is_object.sum()), place),
+        np.full(int(is_object.sum()), index),
         np.asarray(part["gtMatches"][0])[is_object] > 0,
     )
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """Detections, best first, have each taken the free object of their class that they overlap most.
+
+    Args:
+        matching: a detection is right that overlaps the object by an IoU above 0.
+        ious: [D] with the object that was found, 0 without one.
+    """
+
+    matching: Matching
+    ious: NDArray[np.float64]
+
+
+def read_overlaps(evaluation: COCOeval) -> Overlaps:
+    """Match once more what `brs_detr.analysis.coco_ap.evaluate_boxes` has matched.
+
+    A detection beside all objects takes none. (The code that the authors of LaECE_0 published lets it take a free one
+    with an IoU of 0, which a worse detection on it then lacks.)
+    """
+    from pycocotools.cocoeval import COCOeval
+
+    with redirect_stdout(io.StringIO()):
+        again = COCOeval(evaluation.cocoGt, evaluation.cocoDt, "bbox")
+        again.params.iouThrs = np.array([_ANY])
+        again.params.areaRng, again.params.areaRngLbl = evaluation.params.areaRng[:1], ["all"]
+        again.params.maxDets = evaluation.params.maxDets
+        again.evaluate()
+    matching = read_matching(again)
+    return Overlaps(matching, _ious(again, matching))
+
+
+def _ious(evaluation: COCOeval, matching: Matching) -> NDArray[np.float64]:
+    ious = np.zeros(len(matching.scores))
+    is_true = matching.is_true
+    detected = _corners(evaluation.cocoDt.dataset["annotations"], matching.detections[is_true])
+    objects = _corners(evaluation.cocoGt.dataset["annotations"], matching.objects[matching.found[is_true]])
+    shared = _area(np.maximum(detected[:2], objects[:2]), np.minimum(detected[2:], objects[2:]))
+    both = _area(detected[:2], detected[2:]) + _area(objects[:2], objects[2:])
+    ious[is_true] = shared / (both - shared)
+    return ious
+
+
+def _corners(entries: list[dict[str, Any]], indices: NDArray[np.int64]) -> NDArray[np.float64]:
+    """[4, N] x1, y1, x2, y2."""
+    x, y, w, h = np.array([entries[index]["bbox"] for index in indices], np.float64).reshape(-1, 4).T
+    return np.stack([x, y, x + w, y + h])
+
+
+def _area(upper_left: NDArray[np.float64], lower_right: NDArray[np.float64]) -> NDArray[np.float64]:
+    area: NDArray[np.float64] = np.prod(lower_right - upper_left, axis=0)
+    return area

@@ -1,42 +1,50 @@
-"""Read a checkpoint: weights, class names and config, without running anything that is stored in it."""
+"""Checkpoints, and the models that are built from them. Nothing that is stored in a file is run."""
 
 from __future__ import annotations
 
+import copy
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brs_detr.analysis.coco_ap import FALLBACK_THRESHOLD
-from brs_detr.checkpoints.checkpoint_meta import CALIBRATIONS, class_names_of
-from brs_detr.checkpoints.plain_file import load_plain
-from brs_detr.checkpoints.safetensors_checkpoint import read_safetensors
-from brs_detr.checkpoints.score_cut import leave_out_cuts
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from brs_detr.analysis.curves import FALLBACK_THRESHOLD
+from brs_detr.checkpoints.plain_file import CALIBRATIONS, class_names_of, load_plain
 from brs_detr.checkpoints.stored_config import read_stored_config
-from brs_detr.checkpoints.stored_model import build_stored_model
+from brs_detr.data.loading.registry import register
 from brs_detr.errors import UserError
 from brs_detr.run.run_folder import checkpoint_file
 from brs_detr.runtime.calibration import Calibration, Thresholds
 
 if TYPE_CHECKING:
-    import torch
     from mmengine import Config
-    from torch import Tensor, nn
-
+    from mmengine.model import BaseModel
 
 ONLY_HEAD = "detector"
+
+_FACTORIES = {torch.empty, torch.full, torch.ones, torch.rand, torch.randn, torch.zeros}
+_SPARE = 2**24  # numbers that a model may make besides its weights
+_CUT, _NUM_KEPT = "score_thr", "nms_pre"
+_NEAR = 0.02  # of a score to the cut
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What `train` leaves: everything needed to predict, and where it came from.
+    """What `train` leaves: all that is needed to predict, and where it came from.
 
     Args:
         path: the file.
-        config: of the model, how images are prepared for it, and where its data lie.
-        class_names: the place in it is the label.
+        config: of the model, of how images are prepared for it, and of where its data are.
+        class_names: by label.
         state_dict: weights by name.
-        meta: everything else that the file says.
-        left_out_cut: lowest score that the file wanted kept of heads with ranking losses; 0 for every score.
+        meta: everything else in the file.
+        left_out_cut: lowest score that the file wanted to keep of heads with ranking losses, 0 for every score.
     """
 
     path: Path
@@ -48,7 +56,7 @@ class Checkpoint:
 
     @property
     def pipeline(self) -> list[dict[str, Any]]:
-        """How an image is prepared for the model: what reads it, then the rest.
+        """How an image is prepared for the model: the step that reads it, then the rest.
 
         Raises:
             UserError: the file does not say it.
@@ -60,17 +68,19 @@ class Checkpoint:
 
     @property
     def head(self) -> str:
-        """The head that its config names: `query`, `roi` or `atss`; `detector` of a model that has one only."""
+        """The head that the config names: `query`, `roi` or `atss`, or `detector` for a model with one head."""
         return head_of(self.config)
 
     def calibration(self, head: str | None = None) -> Calibration | None:
-        """What the scores of a head mean, where that was measured; by default of the one that the config names."""
+        """Return what the scores of a head mean, if it was measured. The default is the head that the config names."""
         stored = self.meta.get(CALIBRATIONS, {}).get(head or self.head)
         return None if stored is None else Calibration.from_json(stored, len(self.class_names))
 
     def thresholds(self, head: str | None = None, *, raw_scores: bool = False) -> Thresholds:
-        """Lowest scores to keep: of probabilities those of the calibration, of raw scores the one with the best F1 on
-        the validation data of the training."""
+        """Return the lowest scores to keep.
+
+        For probabilities those of the calibration, for raw scores the one with the best F1 in validation.
+        """
         calibration = None if raw_scores else self.calibration(head)
         if calibration is not None:
             return calibration.thresholds
@@ -84,36 +94,27 @@ def head_of(config: Config) -> str:
 
 
 def read_checkpoint(path: str | Path, trust_file: bool = False, *, with_values: bool = True) -> Checkpoint:
-    """Read a checkpoint file. The pickle inside may hold tensors and plain values, nothing that runs code.
+    """Read a checkpoint file of tensors and plain values.
 
     Args:
-        path: folder of a run (its best checkpoint is read), any checkpoint that mmengine saved, or a `.safetensors`
-            file that `brs-detr export` wrote.
+        path: folder of a run for its best checkpoint, any checkpoint that mmengine saved, or a `.safetensors` file
+            that `brs-detr export` wrote.
         trust_file: run the code that a pickle asks for.
-        with_values: read the weights of a pickle; without them they have shape and dtype only.
+        with_values: read the weights of a pickle. Otherwise they have shape and dtype only.
 
     Raises:
         UserError: the file is missing, is no checkpoint, asks for code to be run, or has no config or class names.
     """
     path = checkpoint_file(path)
-    is_safetensors = path.suffix == ".safetensors"
-    content = read_safetensors(path) if is_safetensors else load_plain(path, trust_file, with_values=with_values)
+    content = load_plain(path, trust_file, with_values=with_values)
     meta = content.get("meta") if isinstance(content, dict) else None
     if not isinstance(meta, dict) or "state_dict" not in content:
         raise UserError(f"{path} is not a checkpoint of this package.", "Give best.pth or last.pth of a training run.")
-    class_names = class_names_of(meta, path)
-    _require_tensors(content["state_dict"], path)
-    config = read_stored_config(meta["cfg"], str(path), trust_file)
-    cut = leave_out_cuts(config.model)
-    return Checkpoint(path, config, class_names, content["state_dict"], meta, cut)
-
-
-def _require_tensors(state_dict: Any, path: Path) -> None:
-    import torch
-
-    is_plain = isinstance(state_dict, dict) and all(isinstance(value, torch.Tensor) for value in state_dict.values())
-    if not is_plain:
+    class_names, state_dict = class_names_of(meta, path), content["state_dict"]
+    if not isinstance(state_dict, dict) or not all(isinstance(value, Tensor) for value in state_dict.values()):
         raise UserError(f"{path} is not a checkpoint of this package: its weights are no tensors.", "Train again.")
+    config = read_stored_config(meta["cfg"], str(path), trust_file)
+    return Checkpoint(path, config, class_names, state_dict, meta, leave_out_cuts(config.model))
 
 
 def build_model(
@@ -122,18 +123,18 @@ def build_model(
     """Build the detector of a checkpoint and load its weights.
 
     Args:
-        checkpoint: what `read_checkpoint` returned.
-        device: `cpu`, `cuda`, `cuda:1`, ...; by default the GPU if there is one.
-        head: to predict with, `query`, `roi` or `atss`; by default the one that the config names.
-        raw_scores: leave scores as they were trained. Otherwise they are probabilities, where the checkpoint knows of
-            that head what its scores mean.
+        checkpoint: from `read_checkpoint`.
+        device: `cpu`, `cuda`, `cuda:1`, ...; the default is the GPU if there is one.
+        head: to predict with, `query`, `roi` or `atss`; the default is the one that the config names.
+        raw_scores: leave scores as they were trained. Otherwise they are probabilities if the checkpoint has a
+            calibration of the head.
 
     Returns:
         The model in evaluation mode, with `dataset_meta` set.
 
     Raises:
-        UserError: the weights do not belong to the config, no model can be built from it, or there is no such device
-            or head.
+        UserError: the weights do not fit the config, no model can be built from it, or there is no such device or
+            head.
     """
     from brs_detr.heads.calibrated import calibrate_model
 
@@ -163,13 +164,11 @@ def choose_head(model: nn.Module, head: str) -> None:
 
 
 def find_device(name: str | None) -> torch.device:
-    """The device of this name; by default the GPU if there is one.
+    """Return the device of this name. The default is the GPU if there is one.
 
     Raises:
         UserError: there is no such device.
     """
-    import torch
-
     has_gpu = torch.cuda.is_available()
     try:
         device = torch.device(name or ("cuda" if has_gpu else "cpu"))
@@ -178,3 +177,133 @@ def find_device(name: str | None) -> torch.device:
     if device.type == "cuda" and not (has_gpu and (device.index or 0) < torch.cuda.device_count()):
         raise UserError(f"This machine has no device {name}.", "Choose cpu, or see `brs-detr doctor`.")
     return device
+
+
+def build_stored_model(config: Mapping[str, Any], state_dict: Mapping[str, Tensor], source: str) -> nn.Module:
+    """Build a model with its weights, in training mode. It takes no more memory than the file accounts for.
+
+    Args:
+        config: of the model, from `brs_detr.checkpoints.stored_config.read_stored_config`.
+        state_dict: its weights.
+        source: the file, for messages.
+
+    Raises:
+        UserError: no model can be built from the config, or its weights differ from those of the file.
+    """
+    from mmengine.registry import MODELS, init_default_scope
+
+    register()
+    init_default_scope("mmdet")
+    stored = sum(min(one.numel(), one.untyped_storage().nbytes() // one.element_size()) for one in state_dict.values())
+    try:
+        with _AtMost(2 * stored + _SPARE):
+            model: nn.Module = MODELS.build(copy.deepcopy(config))  # mmdet's layers write into theirs
+        model.load_state_dict(state_dict)
+    except UserError:
+        raise
+    except RuntimeError as error:
+        raise UserError(f"The weights in {source} do not fit its config: {error}", "Ask its author.") from None
+    except Exception as error:  # of whatever class got what it cannot use
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"No model can be built from the config in {source}: {reason}", "Ask its author.") from None
+    return model
+
+
+class _AtMost(TorchFunctionMode):
+    """Refuses to make more than so many numbers, before they take memory."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.left = most
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _FACTORIES:  # called as torch.zeros(2, 3) or torch.zeros((2, 3))
+            size = kwargs["size"] if "size" in kwargs else args[:1] if func is torch.full else args
+            flat = [side for part in size for side in (part if isinstance(part, (list, tuple)) else [part])]
+            self.left -= math.prod(side for side in flat if isinstance(side, int))
+            if self.left < 0:
+                raise RuntimeError("it would be larger than the file")
+        return func(*args, **kwargs)
+
+
+def random_model(config: Config, seed: int = 0) -> BaseModel:
+    """Build the model of a config with random weights. Nothing is downloaded, and the random state stays as it was.
+
+    Args:
+        config: from `brs_detr.config.config.load_config`; loses the backbone's pretrained weights.
+        seed: of the weights.
+    """
+    from mmengine.registry import MODELS, init_default_scope
+
+    config.model.backbone.init_cfg = None
+    init_default_scope(config.get("default_scope", "mmdet"))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model: BaseModel = MODELS.build(config.model)
+        logging.disable(logging.WARNING)  # mmengine logs every parameter that it initialises
+        try:
+            model.init_weights()
+        finally:
+            logging.disable(logging.NOTSET)
+    return model
+
+
+def leave_out_cuts(model: MutableMapping[str, Any]) -> float:
+    """Let heads with ranking losses keep their best scores, however low: after a ranking loss a level has no meaning.
+
+    Args:
+        model: config of a detector, changed in place.
+
+    Returns:
+        The highest of the cuts that were left out, 0 without any.
+    """
+    highest = 0.0
+    for head, settings in _heads(model):
+        cut = _number(settings, _CUT, 0.0)
+        if str(head.get("type", "")).startswith("Ranking") and cut > 0:
+            settings[_CUT] = 0.0
+            if settings is not model.get("test_cfg"):  # without a cut, a second stage has a score for every pair
+                settings.setdefault(_NUM_KEPT, max(1000, 10 * int(_number(settings, "max_per_img", 100))))
+            highest = max(highest, cut)
+    return highest
+
+
+def warn_of_cut(model: Mapping[str, Any], best_threshold: float) -> str | None:
+    """Return a warning if the score with the best F1 is at the lowest score that is kept: better ones may be below.
+
+    Args:
+        model: config of a detector.
+        best_threshold: score with the best F1.
+    """
+    cut = max((_number(settings, _CUT, 0.0) for _, settings in _heads(model)), default=0.0)
+    if not 0 < cut <= best_threshold <= cut + _NEAR:
+        return None
+    return (
+        f"The best F1 is at a score of {best_threshold:.3f}, the lowest that is kept ({_CUT}={cut:g}): what lies below "
+        f"would raise the AP. Set {_CUT} to 0 in the model's test_cfg."
+    )
+
+
+def _heads(model: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], MutableMapping[str, Any]]]:
+    """Heads that give detections, each with its part of ``test_cfg``. Anything else in its place is skipped."""
+
+    def part(node: Any, key: str) -> Any:
+        return node.get(key) if isinstance(node, Mapping) else None
+
+    settings, box_head = model.get("test_cfg"), part(model.get("roi_head"), "bbox_head")
+    heads = (
+        (model.get("bbox_head"), settings),
+        (model.get("atss_head"), part(settings, "atss")),
+        (box_head[-1] if isinstance(box_head, (list, tuple)) and box_head else box_head, part(settings, "rcnn")),
+    )
+    for head, own in heads:
+        if isinstance(head, Mapping) and isinstance(own, MutableMapping):
+            yield head, own
+
+
+def _number(settings: Mapping[str, Any], key: str, default: float) -> float:
+    value = settings.get(key)
+    return float(value) if isinstance(value, (int, float)) else default

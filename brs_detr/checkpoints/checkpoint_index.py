@@ -1,4 +1,4 @@
-"""The released weights of `checkpoints/index.toml`: find them, fetch them, and know them again."""
+"""The released weights of `checkpoints/index.toml`: find them, fetch them, and check them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 import brs_detr
 from brs_detr.checkpoints.download import MOST_BYTES, download, sha256_of
 from brs_detr.errors import UserError, did_you_mean
-from brs_detr.run.run_folder import write_whole
+from brs_detr.files import write_whole
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -21,6 +21,7 @@ else:
     import tomli as tomllib
 
 _GOOGLE_DRIVE = "https://drive.usercontent.google.com/download?id={}&export=download&confirm=t"
+_RECORD = "sha256.json"  # of what was fetched, where no checksum is published
 MIRROR_VARIABLE = "BRS_DETR_MIRROR"
 
 
@@ -30,15 +31,15 @@ class IndexEntry:
 
     Args:
         name: in the index.
-        what: in a line.
+        what: description in a line.
         google_drive_id: of the file.
-        file_name: that it gets here, and has on a mirror.
-        sha256: published checksum; empty where there is none.
-        config: that the weights belong to, by name.
+        file_name: here and on a mirror.
+        sha256: published checksum, empty without one.
+        config: name of the config that the weights belong to.
         paper_ap: published box AP on COCO val2017, in percent.
-        source: where that figure and the file are published.
+        source: where AP and file are published.
         licence: of the weights.
-        num_bytes: of the file; 0 where that is not known.
+        num_bytes: size of the file, 0 if unknown.
     """
 
     name: str
@@ -54,7 +55,7 @@ class IndexEntry:
 
     @property
     def url(self) -> str:
-        """Address that answers with the file."""
+        """Address of the file."""
         return _GOOGLE_DRIVE.format(self.google_drive_id)
 
 
@@ -65,7 +66,7 @@ class Fetched:
     Args:
         path: of the file.
         sha256: its checksum.
-        is_known: whether that was compared with a published one or with that of an earlier download.
+        is_known: whether it was compared with a published one, or with that of an earlier download.
     """
 
     path: Path
@@ -74,23 +75,23 @@ class Fetched:
 
 
 def index_file() -> Path:
-    """`index.toml`: inside the package when installed, beside it in a checkout of the repository."""
+    """Return the path of `index.toml`: inside the package if installed, beside it in a checkout."""
     package = Path(brs_detr.__file__).parent
     shipped = package / "checkpoints" / "index.toml"
     return shipped if shipped.is_file() else package.parent / "checkpoints" / "index.toml"
 
 
 def read_index() -> dict[str, IndexEntry]:
-    """All entries by name."""
+    """Read all entries, by name."""
     content = tomllib.loads(index_file().read_text(encoding="utf-8"))
     return {name: IndexEntry(name=name, **entry) for name, entry in content.items()}
 
 
 def find_entry(name: str) -> IndexEntry:
-    """The entry of a name.
+    """Return the entry of a name.
 
     Raises:
-        UserError: there is none; the message names the nearest one.
+        UserError: there is none. The hint names the nearest one.
     """
     index = read_index()
     if name not in index:
@@ -99,7 +100,7 @@ def find_entry(name: str) -> IndexEntry:
 
 
 def cache_folder() -> Path:
-    """Where files of the index are kept."""
+    """Return the folder where files of the index are kept."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "brs-detr" / "checkpoints"
 
@@ -114,20 +115,20 @@ def fetch(
     insecure: bool = False,
     console: Console,
 ) -> Fetched:
-    """Bring released weights to this machine, unless they are there already, and compare their checksum.
+    """Fetch released weights unless they are here already, and compare their checksum.
 
     Args:
         name: in the index.
-        folder: where to keep the file; `cache_folder()` by default.
-        mirror: address of a folder that has the file, in the place of the published one; by default the environment
+        folder: where to keep the file, `cache_folder()` by default.
+        mirror: address of a folder with the file, instead of the published one. The default is the environment
             variable `BRS_DETR_MIRROR`.
         force: fetch it again.
-        most_bytes: that a file may have of which the index does not tell the size.
+        most_bytes: limit for a file whose size the index does not give.
         insecure: take a file from an http address although no checksum is known.
-        console: where progress is shown.
+        console: where to show progress.
 
     Raises:
-        UserError: there is no such entry, the file cannot be fetched, or its checksum is another one.
+        UserError: there is no such entry, the file cannot be fetched, or its checksum differs.
     """
     entry, folder = find_entry(name), folder or cache_folder()
     path, mirror = folder / entry.file_name, mirror or os.environ.get(MIRROR_VARIABLE)
@@ -143,11 +144,10 @@ def fetch(
             f"Fetch it again: brs-detr download {name} --force. If it was replaced by its authors, and you trust that, "
             f"delete its line in {folder / _RECORD} first.",
         )
-    _record(folder, name, found)
+    recorded = _recorded(folder)
+    if recorded.get(name) != found:
+        write_whole(folder / _RECORD, json.dumps({**recorded, name: found}, indent=1) + "\n")
     return Fetched(path, found, bool(expected))
-
-
-_RECORD = "sha256.json"
 
 
 def _recorded(folder: Path) -> dict[str, str]:
@@ -159,9 +159,3 @@ def _recorded(folder: Path) -> dict[str, str]:
         return {str(name): str(value) for name, value in content.items()}
     except (ValueError, AttributeError) as error:
         raise UserError(f"{path} is damaged: {error}", "Delete it; checksums are recorded anew.") from None
-
-
-def _record(folder: Path, name: str, sha256: str) -> None:
-    recorded = _recorded(folder)
-    if recorded.get(name) != sha256:
-        write_whole(folder / _RECORD, json.dumps({**recorded, name: sha256}, indent=1) + "\n")

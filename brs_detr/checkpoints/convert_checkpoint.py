@@ -1,4 +1,4 @@
-"""Bring released weights into a checkpoint of this package, with an account of every tensor.
+"""Convert released weights to a checkpoint of this package, with an account of every tensor.
 
 read -> recognise -> rename -> account -> write
 """
@@ -16,20 +16,20 @@ import torch
 from torch import Tensor, nn
 
 from brs_detr.checkpoints.load_weights import ClassChange, LoadAccount, sort_weights
-from brs_detr.checkpoints.safetensors_checkpoint import write_safetensors, write_tensors
+from brs_detr.checkpoints.plain_file import write_safetensors
 from brs_detr.checkpoints.weights_file import read_weights
-from brs_detr.config.config import load_config
+from brs_detr.config.config import import_modules, load_config
 from brs_detr.config.folder_data import set_num_classes
 from brs_detr.errors import UserError
-from brs_detr.mm.backbones.swin_names import swin_names
+from brs_detr.mm.backbones import swin_names
 
 if TYPE_CHECKING:
     from mmengine import Config
 
 # Tensors that may be missing or unused, and why.
 _COMPUTED = (r"relative_position_index$", r"attn_mask$", r"num_batches_tracked$")  # by the model itself, or never used
-_CLASSIFIER = (r"^(backbone\.)?(fc|head|norm)\.",)  # of a backbone that was trained to classify
-_OUTPUT_NORMS = (r"^backbone\.norm\d\.",)  # of the maps that mmdet's Swin gives, which a classifier does not have
+_CLASSIFIER = r"^(backbone\.)?(fc|head|norm)\."  # of a backbone that was trained to classify
+_OUTPUT_NORMS = r"^backbone\.norm\d\."  # of the maps that mmdet's Swin gives, which a classifier does not have
 
 _DETECTOR = re.compile(r"transformer\.decoder\.layers\.\d+\.attentions\.1\.")
 _OURS = re.compile(r"transformer\.decoder\.layers\.\d+\.cross_attn\.")
@@ -38,11 +38,11 @@ _ATSS = "bbox_head.0.atss_{}.weight"
 
 @dataclass(frozen=True)
 class Recognised:
-    """What weights are of.
+    """What weights belong to.
 
     Args:
-        config: the config that they fit, by name.
-        num_classes: that they tell apart; None for a backbone alone.
+        config: name of the config that they fit.
+        num_classes: of the detector; None for a backbone alone.
     """
 
     config: str
@@ -51,13 +51,13 @@ class Recognised:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was converted.
+    """Converted weights.
 
     Args:
-        recognised: what the weights are of.
-        class_names: in the order of the labels; none for a backbone alone.
-        state_dict: weights under our names.
-        account: of all tensors, those listed as exceptions included.
+        recognised: what the weights belong to.
+        class_names: by label; none for a backbone alone.
+        state_dict: weights under this package's names.
+        account: of all tensors, listed exceptions included.
         config: of the detector.
     """
 
@@ -69,13 +69,13 @@ class Conversion:
 
 
 def recognise(state_dict: Mapping[str, Tensor]) -> Recognised:
-    """Tell by names and shapes which of our configs official weights belong to.
+    """Find the config that official weights belong to by their names and shapes.
 
     Args:
         state_dict: of the official Co-DETR or BRS-DETR (mmdet 2.25), or of a ResNet or Swin backbone.
 
     Raises:
-        UserError: they are of something else.
+        UserError: they belong to something else.
     """
     if any(map(_OURS.search, state_dict)):
         raise UserError("These weights have the names of this package already.", "Use them as they are.")
@@ -96,13 +96,13 @@ def recognise(state_dict: Mapping[str, Tensor]) -> Recognised:
 
 
 def count_classes(state_dict: Mapping[str, Tensor]) -> int | None:
-    """How many classes official weights of a detector tell apart; None for a backbone alone."""
+    """Return the number of classes of official weights, None for a backbone alone."""
     logits = state_dict.get(_ATSS.format("cls"))
     return None if logits is None else len(logits)
 
 
 def _backbone_name(names: Mapping[str, Tensor]) -> str | None:
-    """Name of a backbone as our configs have it."""
+    """The name of a backbone in our configs."""
     if "layer3.5.conv3.weight" in names and "layer3.6.conv3.weight" not in names:
         return "r50"
     if "patch_embed.proj.weight" not in names:
@@ -121,41 +121,37 @@ def convert_weights(
     """Rename weights, and account for every one of them.
 
     Args:
-        state_dict: see `recognise`; values are left as they are, of Swin some are put into another order.
-        class_names: in the order of the labels; by default COCO's for 80 classes. A backbone needs none.
-        config: that they belong to, where it cannot be recognised.
-        source: for messages.
+        state_dict: see `recognise`. Values stay as they are, only some of Swin are reordered.
+        class_names: by label; by default COCO's for 80 classes. A backbone needs none.
+        config: that they belong to, if it cannot be recognised.
+        source: of the weights, for messages.
 
     Raises:
-        UserError: they are of something else, class names are needed or are too many or too few, or a tensor remains
-            unexplained.
+        UserError: the weights belong to something else, class names are missing or too many or too few, or a tensor
+            remains unexplained.
     """
-    from brs_detr.config.config import import_modules
-
     recognised = recognise(state_dict) if config is None else Recognised(str(config), count_classes(state_dict))
     resolved = load_config(recognised.config)
     import_modules(resolved)
+    num_classes = recognised.num_classes
     names: tuple[str, ...] = ()
-    if recognised.num_classes is not None:
-        names = _class_names(class_names, recognised.num_classes, source)
-        set_num_classes(resolved.model, recognised.num_classes)
+    if num_classes is not None:
+        names = _class_names(class_names, num_classes, source)
+        set_num_classes(resolved.model, num_classes)
     model = _build(resolved)
-    own, given = model.state_dict(), _rename(state_dict, model, recognised)
-    if recognised.num_classes is None:
+    own = model.state_dict()
+    if num_classes is None:
         own = {name: value for name, value in own.items() if name.startswith("backbone.")}
+        given = swin_names(state_dict) or {f"backbone.{name}": value for name, value in state_dict.items()}
+    else:
+        given = model.own_names(state_dict)  # type: ignore[operator]
     values, account = sort_weights(own, given, ClassChange(), ())
     _require_all(account, recognised, source)
     return Conversion(recognised, names, values, account, resolved)
 
 
-def _rename(state_dict: Mapping[str, Tensor], model: nn.Module, recognised: Recognised) -> Mapping[str, Tensor]:
-    if recognised.num_classes is not None:
-        return model.own_names(state_dict)  # type: ignore[operator]
-    return swin_names(state_dict) or {f"backbone.{name}": value for name, value in state_dict.items()}
-
-
 def _build(config: Config) -> nn.Module:
-    """The model for its names and shapes; its weights take memory only where the backbone cannot do without."""
+    """The model for its names and shapes. Its weights take memory only where the backbone cannot do without."""
     from mmengine.registry import MODELS, init_default_scope
 
     init_default_scope(config.get("default_scope", "mmdet"))
@@ -165,29 +161,28 @@ def _build(config: Config) -> nn.Module:
 
 
 def coco_classes() -> tuple[str, ...]:
-    """Names of COCO's 80 classes, in the order of the labels."""
+    """Return the names of COCO's 80 classes, by label."""
     from mmdet.datasets import CocoDataset
 
     return tuple(CocoDataset.METAINFO["classes"])
 
 
 def _class_names(given: tuple[str, ...], num_classes: int, source: str) -> tuple[str, ...]:
-    coco = coco_classes()
-    names = given or (coco if num_classes == len(coco) else ())
+    names = given or (coco_classes() if num_classes == 80 else ())
     if not names:
         raise UserError(
-            f"{source} tells {num_classes} classes apart and does not say what they are called.",
+            f"{source} has {num_classes} classes and does not say what they are called.",
             "Name them in the order of their labels: --class-names cat,dog,...",
         )
     if len(names) != num_classes:
-        raise UserError(f"{source} tells {num_classes} classes apart, and {len(names)} names are given for them.")
+        raise UserError(f"{source} has {num_classes} classes, and {len(names)} names are given for them.")
     return names
 
 
 def _require_all(account: LoadAccount, recognised: Recognised, source: str) -> None:
     is_backbone = recognised.num_classes is None
-    missing = _unexplained(account.missing, (*_COMPUTED, *_OUTPUT_NORMS) if is_backbone else (), account)
-    unused = _unexplained(account.unused, (*_COMPUTED, *_CLASSIFIER) if is_backbone else _COMPUTED, account)
+    missing = _unexplained(account.missing, (*_COMPUTED, _OUTPUT_NORMS) if is_backbone else (), account)
+    unused = _unexplained(account.unused, (*_COMPUTED, _CLASSIFIER) if is_backbone else _COMPUTED, account)
     faults = [
         *(f"{name} is {tuple(there)} there, {tuple(here)} here" for name, (there, here) in account.other_shape.items()),
         *(f"{name} is missing" for name in missing),
@@ -203,8 +198,11 @@ def _require_all(account: LoadAccount, recognised: Recognised, source: str) -> N
 
 
 def _unexplained(names: Iterable[str], exceptions: tuple[str, ...], account: LoadAccount) -> list[str]:
-    is_explained = re.compile("|".join(exceptions) or r"(?!)").search
-    return [name for name in names if name not in account.other_shape and not is_explained(name)]
+    return [
+        name
+        for name in names
+        if name not in account.other_shape and not any(re.search(pattern, name) for pattern in exceptions)
+    ]
 
 
 def convert_checkpoint(
@@ -217,10 +215,10 @@ def convert_checkpoint(
     dry_run: bool = False,
     trust_file: bool = False,
 ) -> Conversion:
-    """Convert a file.
+    """Convert a file of weights.
 
     Args:
-        source: file of weights; code in it is not run.
+        source: the file.
         out: `.safetensors` file to write: a checkpoint of a detector, or the weights of a backbone.
         class_names, config: see `convert_weights`.
         overwrite: replace the file.
@@ -228,19 +226,21 @@ def convert_checkpoint(
         trust_file: run the code that the file asks for.
 
     Raises:
-        UserError: see `convert_weights`; or the file cannot be read or written. Nothing is written then.
+        UserError: see `convert_weights`; or the file cannot be read or written. Then nothing is written.
     """
-    if out.suffix != ".safetensors":
-        raise UserError(f"{out} does not end in .safetensors.", "That is the format that is written.")
-    if out.exists() and not (overwrite or dry_run):
-        raise UserError(f"{out} is there already.", "Add --overwrite to replace it, or choose another name.")
+    require_writable(out, overwrite or dry_run)
     weights = read_weights(str(source), trust_file)
     conversion = convert_weights(weights.state_dict, class_names or weights.class_names, config, str(source))
     if not dry_run:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if conversion.class_names:
-            meta = {"cfg": conversion.config.pretty_text, "dataset_meta": {"classes": conversion.class_names}}
-            write_safetensors(out, conversion.state_dict, meta)
-        else:
-            write_tensors(out, conversion.state_dict)
+        names = conversion.class_names
+        meta = {"cfg": conversion.config.pretty_text, "dataset_meta": {"classes": names}} if names else None
+        write_safetensors(out, conversion.state_dict, meta)
     return conversion
+
+
+def require_writable(out: Path, overwrite: bool) -> None:
+    """Refuse a file that does not end in `.safetensors`, or that exists."""
+    if out.suffix != ".safetensors":
+        raise UserError(f"{out} does not end in .safetensors.", "That is the format that is written.")
+    if out.exists() and not overwrite:
+        raise UserError(f"{out} is there already.", "Add --overwrite to replace it, or choose another name.")

@@ -1,50 +1,186 @@
-"""Fetch a large file: go on after a cut, try again, and keep nothing that is not whole."""
+"""Fetch files over http: weights, which are large and resumed after a cut, and whatever a user wants detections on."""
 
 from __future__ import annotations
 
 import hashlib
 import http.client
+import ipaddress
+import re
 import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from email.message import Message
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any
+from urllib.parse import urlsplit
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from brs_detr.checkpoints.addresses import SafeRedirects, require_allowed
-from brs_detr.checkpoints.announced import announced_length, announced_rest
 from brs_detr.errors import UserError
-from brs_detr.printable import short_name
-from brs_detr.run.file_lock import hold
+from brs_detr.run.console import counter
+from brs_detr.run.locks import hold
 
 PAUSES = (1.0, 3.0, 10.0, 30.0)
 """Seconds before each further try."""
-
 MOST_BYTES = 10 * 10**9
-"""Of a file of unknown size; no weights that we know of have half of that."""
-
+"""Limit for a file of unknown size. No known weights have half of that."""
 TIMEOUT = 30.0
+
 _LEAST_DIGITS = 32  # of a checksum that cannot be met on purpose; names of PyTorch's files hold 8
 _BLOCK = 1 << 18
 _WORTH_ANOTHER_TRY = (408, 425, 429, 500, 502, 503, 504)
-_BY_HAND = "Check the network, give --mirror URL, or put the file there by hand: {}"
+_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
+_NUMBER = re.compile(r"\d{1,19}", re.ASCII)
 
 
-class _Cut(Exception):
-    """The transfer ended early or was refused for now; the reason is its text."""
+class Cut(Exception):
+    """The transfer ended early or was refused for now. The reason is its text."""
 
 
-class _Source(NamedTuple):
-    """A file of a server, the way to it, and how large it may be."""
+class TooLarge(Exception):
+    """The file has more bytes than allowed."""
 
-    url: str
-    opener: urllib.request.OpenerDirector
-    most_bytes: int
+
+def open_address(
+    url: str, *, is_vouched_for: bool, headers: Mapping[str, str] | None = None, timeout: float = TIMEOUT
+) -> Any:
+    """Send a request, follow a few redirects to allowed addresses, and return the response.
+
+    Args:
+        url: https, or http if the file is vouched for or comes from this machine.
+        is_vouched_for: whether a checksum will tell another file, or the user takes any.
+        headers: of the request.
+        timeout: seconds to wait for each answer.
+
+    Raises:
+        UserError: the address, or one that it redirects to, is refused.
+        OSError, http.client.HTTPException: the network or the server fails.
+    """
+    _require_allowed(url, is_vouched_for)
+    headers = {"User-Agent": "brs-detr", "Accept-Encoding": "identity", **(headers or {})}
+    try:
+        request = urllib.request.Request(url, headers=headers)
+        return urllib.request.build_opener(SafeRedirects(is_vouched_for)).open(request, timeout=timeout)
+    except (http.client.InvalidURL, ValueError) as error:
+        raise UserError(f"{url} is no http address: {error}.", "Check it.") from None
+
+
+def _require_allowed(url: str, is_vouched_for: bool) -> None:
+    """Refuse what is no http, and http that anybody on the way could answer."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https"):
+        raise UserError(f"{url} is no http address.", "Check it.")
+    if parts.scheme == "http" and not is_vouched_for and not _is_this_machine(host):
+        raise UserError(
+            f"{url} is not encrypted, and there is no checksum: anybody on the way can exchange the file.",
+            "Use an https address. If you take any file, fetch it with `brs-detr download NAME --insecure`.",
+        )
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows a few redirects to allowed addresses, and none from https to http."""
+
+    max_redirections = 5
+    max_repeats = 2
+
+    def __init__(self, is_vouched_for: bool) -> None:
+        self.is_vouched_for = is_vouched_for
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        """Return the request to make instead.
+
+        Raises:
+            UserError: the new address is refused.
+        """
+        if urlsplit(req.full_url).scheme == "https" and urlsplit(newurl).scheme != "https":
+            raise UserError(f"{req.full_url} leads to {newurl}, which is not encrypted.", "Use another address.")
+        _require_allowed(newurl, self.is_vouched_for)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def save_response(
+    response: Any, file: IO[bytes], total: int | None, most_bytes: int, progress: Callable[[int, int | None], None]
+) -> None:
+    """Append a response to a file.
+
+    Args:
+        response: from `open_address`.
+        file: open for writing, with what came before.
+        total: bytes of the whole file; None if unknown.
+        most_bytes: limit for the whole file.
+        progress: called with the bytes so far and `total`.
+
+    Raises:
+        TooLarge: there are more bytes than allowed, or it is announced that there will be.
+        Cut: the connection broke.
+    """
+    if (total or 0) > most_bytes:
+        raise TooLarge
+    while True:
+        try:
+            block = response.read(_BLOCK)
+        except OSError as error:  # a route that is gone, a broken encryption: of the network, not of the disk
+            raise Cut(f"the connection broke: {error}") from None
+        if not block:
+            break
+        file.write(block)
+        if file.tell() > most_bytes:
+            raise TooLarge
+        progress(file.tell(), total)
+    if total is not None and file.tell() != total:
+        raise Cut(f"the connection ended after {file.tell():,} of {total:,} bytes")
+
+
+def announced_length(headers: Message) -> int | None:
+    """Return the number of bytes that a server announces, None if it does not.
+
+    Raises:
+        ValueError: it announces no number, or several.
+    """
+    said = {str(value).strip() for value in headers.get_all("Content-Length", [])}
+    if not said:
+        return None
+    if len(said) > 1 or not _NUMBER.fullmatch(min(said)):
+        raise ValueError(f"the server gives its length as {' and '.join(sorted(said))}")
+    return int(min(said))
+
+
+def _announced_rest(headers: Message, start: int) -> int:
+    """Bytes of the whole file, of which those from `start` on follow.
+
+    Raises:
+        ValueError: others follow, or the server does not say which.
+    """
+    said = str(headers.get("Content-Range", "nothing"))
+    found = _RANGE.fullmatch(said.strip())
+    first, last = (int(found[1]), int(found[2])) if found else (0, -1)
+    total = int(found[3]) if found and found[3] != "*" else last + 1
+    length = announced_length(headers)
+    if first != start or not first <= last < total or length not in (None, last + 1 - first):
+        raise ValueError(f"the server was asked for the bytes from {start:,} on, and gives {said}")
+    return total
+
+
+def sha256_of(path: Path) -> str:
+    """Return the checksum of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def download(
@@ -57,51 +193,48 @@ def download(
     console: Console,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Fetch a file; it is there when it is whole, and not before.
+    """Fetch a large file, which is there when it is whole and not before.
 
-    What an earlier try left is kept beside it as `NAME.partial` and continued, unless the server has another file now.
+    What an earlier try left is kept beside it as `NAME.partial` and resumed, unless the server has another file now.
 
     Args:
-        url: https, or http where a checksum vouches for the file.
+        url: https, or http if a checksum vouches for the file.
         target: where to put it.
-        sha256: what its checksum must be, or the beginning of it; empty if that is not known.
-        most_bytes: that it may have.
+        sha256: its checksum or the beginning of it; empty if unknown.
+        most_bytes: limit for its size.
         insecure: take http without a checksum as well.
-        console: where progress is shown.
+        console: where to show progress.
         sleep: waits for some seconds, before each further try.
 
     Raises:
         UserError: the address is refused, or the file cannot be fetched, is too large or a web page, or has another
             checksum.
     """
-    redirects = SafeRedirects(insecure or len(sha256) >= _LEAST_DIGITS)
-    require_allowed(url, redirects.is_vouched_for)
-    source = _Source(url, urllib.request.build_opener(redirects), most_bytes)
-    partial = target.with_name(f"{target.name}.partial")
+    job = _Job(url, target, insecure or len(sha256) >= _LEAST_DIGITS, most_bytes)
+    _require_allowed(url, job.is_vouched_for)
     try:
         before = _version(target)
-        with hold(target.with_name(f".{target.name}.lock"), wait=True), _bar(target.name, console) as progress:
+        lock = target.with_name(f".{target.name}.lock")
+        with hold(lock, wait=True), counter(target.name, console, of_bytes=True) as progress:
             if _version(target) != before:
                 return  # another process has fetched it meanwhile
-            _fetch_all(source, partial, progress, console, sleep)
-            _check(url, partial, sha256)
-            partial.replace(target)
-            _forget(partial)
+            job.fetch(progress, console, sleep)
+            found = sha256_of(job.partial)
+            if not found.startswith(sha256.lower()):
+                job.forget()
+                raise UserError(
+                    f"What {url} gave is not the file that it should be: its SHA-256 is {found}, and was to be "
+                    f"{sha256}.",
+                    "It was damaged on the way or replaced. Try again, or use another source.",
+                )
+            job.partial.replace(target)
+            job.forget()
     except OSError as error:
         raise UserError(f"Cannot write {target}: {error.strerror}.", "Make room, or choose another folder.") from None
 
 
-def sha256_of(path: Path) -> str:
-    """Checksum of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _version(path: Path) -> tuple[int, int] | None:
-    """What changes when a file is replaced; None where there is none."""
+    """What changes when a file is replaced; None if there is none."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -109,174 +242,118 @@ def _version(path: Path) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def _fetch_all(
-    source: _Source,
-    partial: Path,
-    progress: Callable[[int, int | None], None],
-    console: Console,
-    sleep: Callable[[float], None],
-) -> None:
-    for pause in (*PAUSES, None):
-        try:
-            _fetch_rest(source, partial, progress)
-            return
-        except (_Cut, http.client.HTTPException, urllib.error.URLError, TimeoutError, ConnectionError) as error:
-            cause = getattr(error, "reason", error)
-            reason = str(cause) or type(error).__name__
-            if pause is None or isinstance(cause, socket.gaierror):  # a name that is not known is not known in 30 s
-                raise _unfetched(source.url, reason, partial) from None
-            console.print(f"{reason}; trying again in {pause:g} s")
-            sleep(pause)
+class _Job:
+    """A download, and what earlier tries left of it.
 
-
-def _fetch_rest(source: _Source, partial: Path, progress: Callable[[int, int | None], None]) -> None:
-    """Fetch what is missing of a file."""
-    validator = _read_validator(partial)
-    start = partial.stat().st_size if validator and partial.exists() else 0
-    headers = {"User-Agent": "brs-detr", "Accept-Encoding": "identity"}
-    if start:
-        headers |= {"Range": f"bytes={start}-", "If-Range": validator}
-    try:
-        response = source.opener.open(urllib.request.Request(source.url, headers=headers), timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        _require_whole(error, source.url, start, validator, partial)
-        return
-    except (http.client.InvalidURL, ValueError) as error:
-        raise UserError(f"{source.url} is no http address: {error}.", "Check it.") from None
-    with response:
-        _refuse_page(source.url, response, partial)
-        start, total = _place(source.url, response, start, validator, partial)
-        if total is not None and total > source.most_bytes:
-            raise _too_large(source, partial)
-        with partial.open("ab" if start else "wb") as file:
-            while block := _read(response):
-                file.write(block)
-                if file.tell() > source.most_bytes:
-                    raise _too_large(source, partial)
-                progress(file.tell(), total)
-            size = file.tell()
-    if total is not None and size != total:
-        raise _Cut(f"the connection ended after {size:,} of {total:,} bytes")
-
-
-def _require_whole(error: urllib.error.HTTPError, url: str, start: int, validator: str, partial: Path) -> None:
-    """Go on where a refusal means that all of the file is here already.
-
-    Raises:
-        _Cut: the next answer may be another one.
-        UserError: it will not.
+    `partial` holds the bytes so far, and `tag` the server's tag or date of the file that they are of.
     """
-    if error.code == 416:
-        total = error.headers.get("Content-Range", "").rpartition("/")[2]
-        if start and total == str(start) and _validator_of(error) in ("", validator):
-            return
-        raise _begin_anew(partial, "the file has changed on the server")
-    reason = f"the server answers {error.code} {error.reason}"
-    if error.code in _WORTH_ANOTHER_TRY:
-        raise _Cut(reason) from None
-    raise _unfetched(url, reason, partial) from None
 
+    def __init__(self, url: str, target: Path, is_vouched_for: bool, most_bytes: int) -> None:
+        self.url, self.target, self.is_vouched_for, self.most_bytes = url, target, is_vouched_for, most_bytes
+        self.partial = target.with_name(f"{target.name}.partial")
+        self.tag = target.with_name(f"{target.name}.partial.etag")
 
-def _refuse_page(url: str, response: Any, partial: Path) -> None:
-    if response.headers.get_content_type() == "text/html":
-        raise UserError(
-            f"{url} answers with a web page and not with the file: a sign-in, a warning, or a limit on downloads.",
-            f"Open it in a browser, download the file, and put it there as {partial.with_suffix('')}",
-        )
+    def fetch(
+        self, progress: Callable[[int, int | None], None], console: Console, sleep: Callable[[float], None]
+    ) -> None:
+        """Fetch what is missing, with a few tries."""
+        for pause in (*PAUSES, None):
+            try:
+                self._fetch_rest(progress)
+                return
+            except (Cut, http.client.HTTPException, urllib.error.URLError, TimeoutError, ConnectionError) as error:
+                cause = getattr(error, "reason", error)
+                reason = str(cause) or type(error).__name__
+                if pause is None or isinstance(cause, socket.gaierror):  # an unknown name stays unknown
+                    raise self._unfetched(reason) from None
+                console.print(f"{reason}; trying again in {pause:g} s")
+                sleep(pause)
 
+    def forget(self) -> None:
+        """Delete what is left of it."""
+        self.partial.unlink(missing_ok=True)
+        self.tag.unlink(missing_ok=True)
 
-def _place(url: str, response: Any, start: int, validator: str, partial: Path) -> tuple[int, int | None]:
-    """Where in the file the answer begins, and how many bytes the file has, if that is said.
-
-    Raises:
-        _Cut: the answer does not continue what there is, which is deleted.
-        UserError: the answer contradicts itself.
-    """
-    found = _validator_of(response)
-    if response.status != 206:
+    def _fetch_rest(self, progress: Callable[[int, int | None], None]) -> None:
+        tag = self._read_tag()
+        start = self.partial.stat().st_size if tag and self.partial.exists() else 0
+        headers = {"Range": f"bytes={start}-", "If-Range": tag} if start else {}
         try:
-            total = announced_length(response.headers)
+            response = open_address(self.url, is_vouched_for=self.is_vouched_for, headers=headers)
+        except urllib.error.HTTPError as error:
+            self._require_whole(error, start, tag)
+            return
+        with response:
+            if response.headers.get_content_type() == "text/html":
+                raise UserError(
+                    f"{self.url} answers with a web page and not with the file: a sign-in, a warning, or a limit on "
+                    "downloads.",
+                    f"Open it in a browser, download the file, and put it there as {self.target}",
+                )
+            start, total = self._position(response, start, tag)
+            try:
+                with self.partial.open("ab" if start else "wb") as file:
+                    save_response(response, file, total, self.most_bytes, progress)
+            except TooLarge:
+                self.forget()
+                raise UserError(
+                    f"{self.url} gives more than {self.most_bytes / 1e9:,.12g} GB.",
+                    "If you expect so much, fetch it with `brs-detr download NAME --max-gb N`, or by other means.",
+                ) from None
+
+    def _require_whole(self, error: urllib.error.HTTPError, start: int, tag: str) -> None:
+        """Return if a refusal means that all of the file is here already.
+
+        Raises:
+            Cut: the next answer may be another one.
+            UserError: it will not.
+        """
+        if error.code == 416:
+            total = error.headers.get("Content-Range", "").rpartition("/")[2]
+            if start and total == str(start) and _tag_of(error) in ("", tag):
+                return
+            raise self._begin_anew("the file has changed on the server")
+        reason = f"the server answers {error.code} {error.reason}"
+        if error.code in _WORTH_ANOTHER_TRY:
+            raise Cut(reason) from None
+        raise self._unfetched(reason) from None
+
+    def _position(self, response: Any, start: int, tag: str) -> tuple[int, int | None]:
+        """Where in the file the answer begins, and how many bytes the file has, None if unknown.
+
+        Raises:
+            Cut: the answer does not continue what is there, which is deleted.
+            UserError: the answer contradicts itself.
+        """
+        found = _tag_of(response)
+        if response.status != 206:
+            try:
+                total = announced_length(response.headers)
+            except ValueError as error:
+                raise self._unfetched(str(error)) from None
+            self.forget()  # before the new tag is written: it must not stand beside bytes of the old file
+            self.tag.write_text(found, encoding="utf-8")
+            return 0, total
+        if found not in ("", tag):
+            raise self._begin_anew("the file has changed on the server")
+        try:
+            return start, _announced_rest(response.headers, start)
         except ValueError as error:
-            raise _unfetched(url, str(error), partial) from None
-        _forget(partial)  # before the tag of the new one is there: it must not stand beside bytes of the old one
-        _write_validator(partial, found)
-        return 0, total
-    if found not in ("", validator):
-        raise _begin_anew(partial, "the file has changed on the server")
-    try:
-        return start, announced_rest(response.headers, start)
-    except ValueError as error:
-        raise _begin_anew(partial, str(error)) from None
+            raise self._begin_anew(str(error)) from None
+
+    def _read_tag(self) -> str:
+        text = self.tag.read_text(encoding="utf-8") if self.tag.exists() else ""
+        is_strong = not text.startswith("W/")  # a weak one does not vouch for bytes
+        return text if is_strong and text.isascii() and text.isprintable() else ""
+
+    def _begin_anew(self, reason: str) -> Cut:
+        self.forget()
+        return Cut(reason)
+
+    def _unfetched(self, reason: str) -> UserError:
+        by_hand = f"Check the network, give --mirror URL, or put the file there by hand: {self.target}"
+        return UserError(f"{self.url} cannot be fetched: {reason}.", by_hand)
 
 
-def _validator_of(response: Any) -> str:
+def _tag_of(response: Any) -> str:
     return response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
-
-
-def _begin_anew(partial: Path, reason: str) -> _Cut:
-    _forget(partial)
-    return _Cut(reason)
-
-
-def _unfetched(url: str, reason: str, partial: Path) -> UserError:
-    return UserError(f"{url} cannot be fetched: {reason}.", _BY_HAND.format(partial.with_suffix("")))
-
-
-def _too_large(source: _Source, partial: Path) -> UserError:
-    _forget(partial)
-    return UserError(
-        f"{source.url} gives more than {source.most_bytes / 1e9:,.12g} GB.",
-        "If you expect so much, fetch it with `brs-detr download NAME --max-gb N`, or by other means.",
-    )
-
-
-def _read(response: Any) -> bytes:
-    try:
-        block: bytes = response.read(_BLOCK)
-    except OSError as error:  # a route that is gone, a broken encryption: of the network, not of the disk
-        raise _Cut(f"the connection broke: {error}") from None
-    return block
-
-
-def _check(url: str, partial: Path, sha256: str) -> None:
-    found = sha256_of(partial)
-    if not found.startswith(sha256.lower()):
-        _forget(partial)
-        raise UserError(
-            f"What {url} gave is not the file that it should be: its SHA-256 is {found}, and was to be {sha256}.",
-            "It was damaged on the way or replaced. Try again, or use another source.",
-        )
-
-
-def _forget(partial: Path) -> None:
-    partial.unlink(missing_ok=True)
-    _validator_file(partial).unlink(missing_ok=True)
-
-
-def _validator_file(partial: Path) -> Path:
-    """What tells whether the file on the server is still the one that was begun."""
-    return partial.with_name(f"{partial.name}.etag")
-
-
-def _read_validator(partial: Path) -> str:
-    file = _validator_file(partial)
-    text = file.read_text(encoding="utf-8") if file.exists() else ""
-    is_strong = not text.startswith("W/")  # a weak one does not vouch for bytes
-    return text if is_strong and text.isascii() and text.isprintable() else ""
-
-
-def _write_validator(partial: Path, text: str) -> None:
-    _validator_file(partial).write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def _bar(what: str, console: Console) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar of bytes on a terminal; silence elsewhere."""
-    if not console.is_terminal:
-        yield lambda done, total: None
-        return
-    name = TextColumn("{task.description}", markup=False)
-    columns = (name, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(short_name(what), total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from brs_detr.checkpoints.archived_info import read_archived_info
-from brs_detr.checkpoints.checkpoint_meta import CALIBRATIONS, class_names_of
-from brs_detr.checkpoints.file_kind import Kind, file_kind
-from brs_detr.checkpoints.pickle_globals import code_in_pickles
-from brs_detr.checkpoints.plain_file import load_plain, refuse_other_kinds
-from brs_detr.checkpoints.stored_config import find_refusals, shown_refusals
-from brs_detr.config.config_text import parse_config_text
+from brs_detr.checkpoints.file_kind import Kind, code_in_pickles, file_kind, require_weights
+from brs_detr.checkpoints.plain_file import CALIBRATIONS, class_names_of, load_plain
 from brs_detr.errors import UserError
 from brs_detr.extras import add_extra
 from brs_detr.run.run_folder import RunFolder, checkpoint_file
-from brs_detr.runtime.artefact_info import METADATA_KEY, ArtefactInfo, Preprocessing
+from brs_detr.runtime.artefact_info import METADATA_KEY, ArtefactInfo
 from brs_detr.runtime.calibration import Calibration, by_name
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_MOST_BYTES = 2**24  # of a description: a zip of a few kilobytes can claim any size
 _ARCHIVES: dict[Kind, str] = {
     "torch-export": "exported program (torch.export)",
     "aoti": "compiled program (AOTInductor)",
     "torchscript": "TorchScript program",
 }
-
+_DETECTORS = ("CoDETR", "DeformableDETR", "FasterRCNN", "ATSS", "ResNet", "SwinTransformer", "TimmBackbone")
 _BACKBONES = (
     (r"layer1\.0\.conv1\.weight", "ResNet, as torchvision or timm save it"),
     (r"layers\.0\.blocks\.0\.attn\.qkv\.weight", "Swin, as its authors release it"),
@@ -36,6 +38,7 @@ _BACKBONES = (
     (r"stages\.0\.blocks\.0\.attn\.w_msa\.qkv\.weight", "Swin, as mmdet saves it"),
     (r"stages\.0\.blocks\.0\.conv_dw\.weight", "ConvNeXt, as timm saves it"),
 )
+_OFFICIAL = re.compile(r"transformer\.decoder\.layers\.\d+\.attentions\.1\.")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class FileInfo:
 
     Args:
         kind: in words.
-        facts: what is known of it, by name; values are plain.
+        facts: plain values by name.
     """
 
     kind: str
@@ -60,26 +63,20 @@ def describe_file(path: Path) -> FileInfo:
     if path.is_dir():
         return _run(path)
     kind = file_kind(path)
-    size = {"size_mib": round(path.stat().st_size / 2**20, 2)}
     if kind == "onnx" or (path.suffix == ".onnx" and kind == "unknown"):
-        return _with(size, _onnx(path))
-    if kind in _ARCHIVES:
-        return _with(size, _archive(path, _ARCHIVES[kind]))
-    if kind == "safetensors":
-        return _with(size, _safetensors(path))
-    if kind == "json":
-        return _with(size, _json(path))
-    refuse_other_kinds(path, kind)
-    return _with(size, _pickle(path))
-
-
-def _with(facts: Mapping[str, Any], info: FileInfo) -> FileInfo:
-    return FileInfo(info.kind, {**info.facts, **facts})
+        info = _onnx(path)
+    elif kind in _ARCHIVES:
+        info = _archive(path, _ARCHIVES[kind])
+    elif kind == "json":
+        info = _json(path)
+    else:
+        require_weights(path)
+        info = _weights(path, kind)
+    return FileInfo(info.kind, {**info.facts, "size_mib": round(path.stat().st_size / 2**20, 2)})
 
 
 def _run(folder: Path) -> FileInfo:
-    checkpoint = checkpoint_file(folder)
-    run = RunFolder(folder)
+    checkpoint, run = checkpoint_file(folder), RunFolder(folder)
     record: dict[str, Any] = {}
     if run.record.is_file():
         try:
@@ -116,47 +113,50 @@ def _onnx(path: Path) -> FileInfo:
 
 def _archive(path: Path, kind: str) -> FileInfo:
     info = read_archived_info(path)
-    if info is None:
-        return FileInfo(f"{kind} of somebody else")
-    return FileInfo(f"exported detector: {kind}", _artefact(info))
+    return FileInfo(f"exported detector: {kind}", _artefact(info)) if info else FileInfo(f"{kind} of somebody else")
+
+
+def read_archived_info(path: Path) -> ArtefactInfo | None:
+    """Read the description that `brs-detr export` put into a zip of PyTorch, and nothing else. None without one.
+
+    Raises:
+        UserError: the file is missing or damaged, or the description says something that cannot be.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = [entry for entry in archive.infolist() if entry.filename.endswith(f"/extra/{METADATA_KEY}")]
+            if len(entries) != 1 or entries[0].file_size > _MOST_BYTES:
+                return None
+            text = archive.read(entries[0]).decode("utf-8", errors="replace")
+    except OSError as error:
+        raise UserError(f"Cannot open {path}: {error.strerror}.", "Check the path.") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:  # some: encrypted
+        raise UserError(f"{path} is damaged inside: {error}", "Copy the file again, or export it again.") from None
+    return ArtefactInfo.from_json(text, path)
 
 
 def _artefact(info: ArtefactInfo) -> dict[str, Any]:
+    settings = info.preprocessing
+    size = f"sides of {settings.short_side} and {settings.long_side} at most"
+    if settings.fixed_size is not None:
+        size = "fitted into {} x {}".format(*settings.fixed_size)
+    elif settings.short_side is None:
+        size = "as it is"
     facts = {
         "head": info.head,
         "classes": list(info.class_names),
         "calibrated": info.calibrated,
         "score_threshold": by_name(info.score_threshold, info.class_names),
         "precision": info.precision,
-        "image_size": _size(info.preprocessing),
+        "image_size": size,
         "batch": info.batch_size or "any",
-        "preprocessing": "inside" if info.preprocessing.inside else "beside",
+        "preprocessing": "inside" if settings.inside else "beside",
         "postprocessing": "inside" if info.postprocessing.inside else "beside",
         "source": info.source,
         "versions": dict(info.versions),
         "parity": dict(info.parity),
     }
     return {name: value for name, value in facts.items() if value not in ("", {})}
-
-
-def _size(settings: Preprocessing) -> str:
-    if settings.fixed_size is not None:
-        return "fitted into {} x {}".format(*settings.fixed_size)
-    return (
-        "as it is"
-        if settings.short_side is None
-        else f"sides of {settings.short_side} and {settings.long_side} at most"
-    )
-
-
-def _safetensors(path: Path) -> FileInfo:
-    from brs_detr.checkpoints.safetensors_checkpoint import read_header
-
-    tensors, meta = read_header(path)
-    if meta is not None:
-        class_names_of(meta, path)
-        return FileInfo("checkpoint of this package (safetensors)", {**_meta(meta, path), **_tensors(tensors)})
-    return FileInfo(f"weights: {_backbone(tensors)}", _tensors(tensors))
 
 
 def _json(path: Path) -> FileInfo:
@@ -170,116 +170,95 @@ def _json(path: Path) -> FileInfo:
         return FileInfo("annotations in COCO format", {**facts, "next": "brs-detr check FOLDER"})
     if isinstance(content, list) and content and isinstance(content[0], dict) and "score" in content[0]:
         return FileInfo("COCO results", {"detections": len(content)})
-    raise UserError(
-        f"{path} is JSON, but neither annotations nor results.", "Give a checkpoint or an exported detector."
-    )
+    hint = "Give a checkpoint or an exported detector."
+    raise UserError(f"{path} is JSON, but neither annotations nor results.", hint)
 
 
-def _pickle(path: Path) -> FileInfo:
+def _weights(path: Path, kind: Kind) -> FileInfo:
     try:
         content = load_plain(path, with_values=False)
     except UserError:
-        code = code_in_pickles(path)
+        code = [] if kind == "safetensors" else code_in_pickles(path)
         if not code:
             raise
         return FileInfo("pickle that would run code when it is read", {"would_run": code[:20]})
-    meta = content.get("meta") if isinstance(content, dict) else None
-    inner = content if isinstance(content, dict) else {}
-    state = next((inner[key] for key in ("state_dict", "model") if isinstance(inner.get(key), dict)), inner)
-    tensors = {str(name): (tuple(value.shape), str(value.dtype)) for name, value in state.items() if _is_tensor(value)}
+    content = content if isinstance(content, dict) else {}
+    meta = content["meta"] if isinstance(content.get("meta"), dict) else {}
+    state = next((content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), content)
+    tensors = {str(name): value for name, value in state.items() if hasattr(value, "shape") and hasattr(value, "dtype")}
     if not tensors:
         raise UserError(f"{path} holds no weights.", "Give a checkpoint, a state dict, or a .safetensors file.")
-    if isinstance(meta, dict) and "cfg" in meta and meta.get("dataset_meta"):
-        class_names_of(meta, path)
-        return FileInfo("checkpoint of this package", {**_meta(meta, path), **_tensors(tensors)})
-    if any(re.search(r"transformer\.decoder\.layers\.\d+\.attentions\.1\.", name) for name in tensors):
-        classes = meta.get("CLASSES") if isinstance(meta, dict) else None
+    if "cfg" in meta and meta.get("dataset_meta"):
+        names = class_names_of(meta, path)
+        suffix = " (safetensors)" if kind == "safetensors" else ""
+        return FileInfo(f"checkpoint of this package{suffix}", {**_meta(meta, names, path), **_tensors(tensors)})
+    if any(map(_OFFICIAL.search, tensors)):
+        classes = meta.get("CLASSES")
         classes = [classes] if isinstance(classes, str) else classes
         facts = {"classes": list(map(str, classes))} if isinstance(classes, (list, tuple)) else {}
-        return FileInfo(
-            "official checkpoint of Co-DETR or BRS-DETR (mmdet 2)",
-            {**facts, **_tensors(tensors), "next": "brs-detr finetune DATA --weights FILE"},
-        )
+        hint = {"next": "brs-detr finetune DATA --weights FILE"}
+        kind_of = "official checkpoint of Co-DETR or BRS-DETR (mmdet 2)"
+        return FileInfo(kind_of, {**facts, **_tensors(tensors), **hint})
     return FileInfo(f"weights: {_backbone(tensors)}", _tensors(tensors))
 
 
-def _is_tensor(value: Any) -> bool:
-    return hasattr(value, "shape") and hasattr(value, "dtype")
-
-
-def _meta(meta: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """What a checkpoint of this package says of itself, and what it asks for in vain."""
-    calibrations = _calibrations(meta)
+def _meta(meta: Mapping[str, Any], class_names: tuple[str, ...], path: Path) -> dict[str, Any]:
+    """What a checkpoint of this package says of itself, and what of its config is refused."""
+    calibrations = {}
+    for head, stored in meta.get(CALIBRATIONS, {}).items():
+        calibration = Calibration.from_json(stored, len(class_names))
+        known = {
+            "kind": calibration.kind,
+            "images": calibration.num_images,
+            "score_threshold": by_name(calibration.thresholds, class_names),
+            "chosen_for": calibration.goal,
+        }
+        calibrations[str(head)] = {name: value for name, value in known.items() if value != ""}
     metrics = {str(name).removeprefix("coco/"): value for name, value in (meta.get("metrics") or {}).items()}
+    versions = meta["versions"] if isinstance(meta.get("versions"), dict) else {}
+    trained = {name: meta.get(f"{name}_version") for name in ("brs_detr", "mmengine")}
+    versions = {**versions, **{name: version for name, version in trained.items() if version}}
     facts = {
-        "config": _config_name(str(meta["cfg"])),
-        "classes": list(map(str, meta["dataset_meta"]["classes"])),
+        "config": _config_name(meta["cfg"]),
+        "classes": list(class_names),
         "epoch": meta.get("epoch"),
         "AP": metrics.get("AP"),
         "AP50": metrics.get("AP50"),
         "calibrations": calibrations or None,
         "raw_score_threshold" if calibrations else "score_threshold": metrics.get("F1_threshold"),
         "seed": meta.get("seed"),
-        "versions": _versions(meta) or None,
+        "versions": {str(name): str(version) for name, version in versions.items()} or None,
         "refused": _refused(meta["cfg"], path) or None,
     }
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _calibrations(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Of each head whose scores are known, what that was learnt from and which scores are kept."""
-    names = tuple(map(str, meta["dataset_meta"]["classes"]))
-    found = {}
-    for head, stored in meta.get(CALIBRATIONS, {}).items():
-        calibration = Calibration.from_json(stored, len(names))
-        facts = {
-            "kind": calibration.kind,
-            "images": calibration.num_images,
-            "score_threshold": by_name(calibration.thresholds, names),
-            "chosen_for": calibration.goal,
-        }
-        found[str(head)] = {name: value for name, value in facts.items() if value != ""}
-    return found
-
-
 def _refused(text: str, path: Path) -> list[str]:
     """What of a config no model would be built from."""
+    from brs_detr.checkpoints.stored_config import find_refusals, shown_refusals
+    from brs_detr.config.config_text import parse_config_text
+
     try:
         return shown_refusals(find_refusals(parse_config_text(text, str(path))))
     except UserError as error:
         return [error.message]
 
 
-def _versions(meta: Mapping[str, Any]) -> dict[str, str]:
-    trained = {"brs_detr": meta["brs_detr_version"]} if meta.get("brs_detr_version") else {}
-    others = {"mmengine": meta["mmengine_version"]} if meta.get("mmengine_version") else {}
-    stored = meta["versions"] if isinstance(meta.get("versions"), dict) else {}
-    return {str(name): str(version) for name, version in {**stored, **trained, **others}.items()}
-
-
 def _config_name(text: str) -> str:
-    """Type of the detector and of its backbone, as far as the text of the config says."""
+    """Types of the detector and of its backbone, as far as the text of the config says."""
     types = re.findall(r"""['"]?type['"]?\s*[=:]\s*['"](\w+)['"]""", text)
-    known = ("CoDETR", "DeformableDETR", "FasterRCNN", "ATSS", "ResNet", "SwinTransformer", "TimmBackbone")
-    found = [name for name in dict.fromkeys(types) if name in known]
+    found = [name for name in dict.fromkeys(types) if name in _DETECTORS]
     is_ranking = any("RankSort" in name or name.endswith("APLoss") for name in types)
     return ", ".join(found + ["ranking losses"] * is_ranking) or "unknown"
 
 
-def _tensors(tensors: Mapping[str, tuple[tuple[int, ...], str]]) -> dict[str, Any]:
+def _tensors(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     parts: Counter[str] = Counter()
-    for name, (shape, _) in tensors.items():
-        parts[name.split(".")[0]] += _product(shape)
-    dtypes = sorted({dtype.removeprefix("torch.") for _, dtype in tensors.values()})
+    for name, tensor in tensors.items():
+        parts[name.split(".")[0]] += math.prod(tensor.shape)
+    dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()})
     by_part = dict(parts.most_common(8))
     return {"tensors": len(tensors), "parameters": sum(parts.values()), "by_part": by_part, "dtypes": dtypes}
-
-
-def _product(shape: Iterable[int]) -> int:
-    result = 1
-    for side in shape:
-        result *= side
-    return result
 
 
 def _backbone(tensors: Iterable[str]) -> str:

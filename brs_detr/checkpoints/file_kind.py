@@ -1,11 +1,15 @@
-"""What kind of file a file is, by its first bytes and the names in it; its suffix may say anything."""
+"""What a file is, by its bytes: its kind, and the code that its pickles would run. Nothing in it is carried out."""
 
 from __future__ import annotations
 
+import io
 import itertools
 import pickletools
+import re
 import zipfile
-from collections.abc import Iterable
+import zlib
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -36,12 +40,46 @@ _HEAD = 8192  # bytes that are enough to tell
 _LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa85019")  # of torch.save before 1.6
 _ONNX_FIELDS = {0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72}  # that may follow the version of an ONNX model
 
+_COPY = "Copy the file again."
+_SOURCE = "Give the checkpoint that it was exported from."
+_WITHOUT_WEIGHTS: dict[Kind, tuple[str, str]] = {
+    "empty": ("it is empty.", _COPY),
+    "lfs-pointer": ("it is a pointer of git-lfs, and not what it points to.", "Fetch the file with `git lfs pull`."),
+    "html": ("it is a web page.", "Its address led to a page: download the file itself."),
+    "json": ("it is a JSON file.", "`brs-detr info` says what is in it."),
+    "text": ("it is a text file.", _COPY),
+    "damaged-zip": ("it ends early or is damaged inside.", _COPY),
+    "zip": ("it is a zip without weights.", "Unpack it, and give the checkpoint that is in it."),
+    "npz": ("it holds arrays of NumPy.", "Give a checkpoint of PyTorch, or a .safetensors file."),
+    "onnx": ("it is an exported ONNX model.", _SOURCE),
+    "torchscript": ("it is an exported TorchScript program.", _SOURCE),
+    "torch-export": ("it is an exported program.", _SOURCE),
+    "aoti": ("it is a compiled program.", _SOURCE),
+    "torch-tar": ("it has PyTorch's format of 2016.", "Load it with PyTorch and save it again with torch.save."),
+}
+
+_MOST_PICKLES = 20  # that are read of a file
+_MOST_BYTES = 2**27  # that are read of each, whatever length it claims
+_MOST_INSTRUCTIONS = 2_000_000
+_PLAIN = re.compile(
+    r"""collections\.(OrderedDict|Counter)
+    | torch\.(\w*Storage|Size|Tensor|device|bool|per_\w+|(bfloat|c?float|complex|q?u?int|bits)\d\w*)
+    | torch\.storage\.\w*Storage
+    | torch\.(cuda|sparse)\.\w+(Storage|Tensor)
+    | torch\._utils\._rebuild_\w+ | torch\._tensor\._rebuild_from_type_v2
+    | torch\.nn\.parameter\.Parameter | torch\.serialization\._get_layout
+    | _codecs\.encode | builtins\.(bytearray|set|complex)
+    | numpy\.(ndarray|dtype|dtypes\.\w+) | numpy\.(core|_core)\.multiarray\.(scalar|_reconstruct)
+    | mmengine\.logging\.history_buffer\.HistoryBuffer""",
+    re.VERBOSE,
+)
+
 
 def file_kind(path: Path) -> Kind:
-    """Tell the kind of a file from at most its first 8 KiB and, of a zip, the list of its entries.
+    """Tell the kind of a file from its first 8 KiB and, for a zip, its list of entries. Suffixes are not believed.
 
     Raises:
-        UserError: there is no such file, or it cannot be opened.
+        UserError: the file cannot be opened.
     """
     try:
         with path.open("rb") as file:
@@ -59,13 +97,26 @@ def file_kind(path: Path) -> Kind:
         return _zip_kind(path)
     if head[257:262] == b"ustar":
         return "torch-tar"
-    if path.suffix == ".safetensors" or _is_safetensors(head, size):
+    if path.suffix == ".safetensors" or (head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= size - 8):
         return "safetensors"
     if head[0] == 0x80 and len(head) > 1 and head[1] <= 5:
         return "torch-legacy" if _LEGACY_MAGIC in head[:32] else "pickle"
     if head[0] == 0x08 and len(head) > 2 and 0 < head[1] < 32 and head[2] in _ONNX_FIELDS:
         return "onnx"
-    return _text_kind(head)
+    return "pickle" if _is_text_pickle(head) else _text_kind(head)
+
+
+def require_weights(path: Path) -> Kind:
+    """Return the kind of a file, unless that kind holds no weights.
+
+    Raises:
+        UserError: it holds none, or the file cannot be opened.
+    """
+    kind = file_kind(path)
+    if kind in _WITHOUT_WEIGHTS:
+        reason, hint = _WITHOUT_WEIGHTS[kind]
+        raise UserError(f"{path} is damaged or not a checkpoint: {reason}", hint)
+    return kind
 
 
 def _zip_kind(path: Path) -> Kind:
@@ -74,10 +125,6 @@ def _zip_kind(path: Path) -> Kind:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return "damaged-zip"
-    return _archive_kind(names)
-
-
-def _archive_kind(names: Iterable[str]) -> Kind:
     inner = [name.partition("/")[2] for name in names]  # PyTorch puts everything into one folder
     if any(name.startswith("data/aotinductor/") for name in inner):
         return "aoti"
@@ -86,24 +133,6 @@ def _archive_kind(names: Iterable[str]) -> Kind:
     if "data.pkl" in inner:
         return "torchscript" if "constants.pkl" in inner or any(n.startswith("code/") for n in inner) else "torch"
     return "npz" if any(name.endswith(".npy") for name in names) else "zip"
-
-
-def _is_safetensors(head: bytes, size: int) -> bool:
-    return head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= size - 8
-
-
-def _text_kind(head: bytes) -> Kind:
-    if _is_text_pickle(head):
-        return "pickle"
-    try:
-        text = head.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if error.start < len(head) - 4 or len(head) < _HEAD:  # else a character that the end of the head cuts
-            return "unknown"
-        text = head[: error.start].decode("utf-8")
-    if not all(character.isprintable() or character in "\t\r\n\f\ufeff" for character in text):
-        return "unknown"
-    return "json" if text.lstrip("\ufeff \t\r\n").startswith(("{", "[")) else "text"
 
 
 def _is_text_pickle(head: bytes) -> bool:
@@ -117,3 +146,81 @@ def _is_text_pickle(head: bytes) -> bool:
     except Exception:
         return False
     return bool(instructions) and instructions[-1][0].name == "STOP"
+
+
+def _text_kind(head: bytes) -> Kind:
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 4 or len(head) < _HEAD:  # else a character that the end of the head cuts
+            return "unknown"
+        text = head[: error.start].decode("utf-8")
+    if not all(character.isprintable() or character in "\t\r\n\f\ufeff" for character in text):
+        return "unknown"
+    return "json" if text.lstrip("\ufeff \t\r\n").startswith(("{", "[")) else "text"
+
+
+def code_in_pickles(path: Path) -> list[str]:
+    """Name everything in a file's pickles that is more than tensors and plain values, such as `posix.system`.
+
+    A file may hide names from this list. An empty list does not make it safe to unpickle.
+
+    Args:
+        path: what `torch.save` wrote, or a bare pickle.
+
+    Returns:
+        Each name once, in the order of the file. A damaged file gives the names before the damage.
+    """
+    names: dict[str, None] = {}
+    try:
+        for pickle in itertools.islice(_pickles(path), _MOST_PICKLES):
+            names.update(dict.fromkeys(_globals(pickle)))
+    except (OSError, zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError):
+        pass
+    return [name for name in names if not _PLAIN.fullmatch(name)]
+
+
+def _pickles(path: Path) -> Iterator[io.BytesIO]:
+    kind = file_kind(path)
+    if kind in ("torch", "torchscript", "zip"):
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                if entry.filename.endswith(".pkl"):
+                    with archive.open(entry) as file:
+                        yield io.BytesIO(file.read(_MOST_BYTES))
+    elif kind in ("torch-legacy", "pickle"):
+        with path.open("rb") as file:
+            yield from itertools.repeat(io.BytesIO(file.read(_MOST_BYTES)), 5)  # torch.save used to write five in a row
+
+
+def _globals(pickle: io.BytesIO) -> Iterator[str]:
+    """Names that one pickle looks up, up to where its instructions make no sense."""
+    strings: list[str | None] = []  # on the top of the stack, as far as they are known
+    memo: dict[int, str | None] = {}
+    try:
+        for opcode, argument, _ in itertools.islice(pickletools.genops(pickle), _MOST_INSTRUCTIONS):
+            if opcode.name in ("GLOBAL", "INST"):
+                yield _shown(*str(argument).split(" ", 1))
+                strings.clear()
+            elif opcode.name == "STACK_GLOBAL":
+                module, name = [None, None, *strings][-2:]
+                yield _shown(module, name) if module and name else "a name that is put together while it runs"
+                strings.clear()
+            elif opcode.name.startswith("EXT"):
+                yield f"copyreg extension {argument}"
+            elif opcode.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+                memo[len(memo) if argument is None else int(str(argument))] = strings[-1] if strings else None
+            elif opcode.name in ("GET", "BINGET", "LONG_BINGET"):
+                strings.append(memo.get(int(str(argument))))
+            elif isinstance(argument, str):
+                strings.append(argument)
+            elif opcode.name != "FRAME":
+                strings.clear()
+    except (ValueError, UnicodeError, IndexError, OverflowError, MemoryError):
+        return
+
+
+def _shown(module: str, name: str = "") -> str:
+    """A name in Python 3, whatever Python 2 called it, without control characters and not too long for a terminal."""
+    name = ".".join(NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name)))
+    return (name if name.isprintable() else ascii(name)[1:-1])[:200]

@@ -1,55 +1,68 @@
-"""Load into a model whatever fits of a set of weights, and say what came of it."""
+"""Load into a model whatever fits of a set of weights, report the result, and carry over the classes that both know."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from mmengine import ConfigDict
+from rich import box
+from rich.table import Table
+from rich.text import Text
 from torch import Tensor, nn
 
-from brs_detr.checkpoints.class_layers import ClassLayer, carry_rows
+from brs_detr.config.folder_data import set_num_classes
 from brs_detr.errors import UserError
-from brs_detr.mm.backbones.swin_names import swin_names
+from brs_detr.mm.backbones import swin_names
 
 _GROWING = "query_embedding.weight"  # one row a query
+_STAND_IN = dict(type="ResNet", depth=18, out_indices=(1, 2, 3))
+_COLUMNS = {"loaded": "loaded", "re-made": "remade", "unused": "unused", "missing": "missing"}
+
+
+@dataclass(frozen=True)
+class ClassLayer:
+    """The rows of a weight or bias whose size depends on the number of classes.
+
+    Args:
+        rows: for each class, in the order of the labels: 1 for logits, 4 for boxes of each class.
+        extra: after those of the classes: 1 for the background of a softmax.
+        is_by_class: false for a dense head with several anchors a location, whose rows are sorted by anchor first.
+    """
+
+    rows: int
+    extra: int = 0
+    is_by_class: bool = True
 
 
 @dataclass(frozen=True)
 class ClassChange:
-    """From which classes to which.
+    """The classes of the weights and of the data.
 
     Args:
         layers: that depend on the classes, by name.
-        new_names: of the data.
-        old_names: of the weights; empty where they do not say.
+        new_names: of the data, by label.
+        old_names: of the weights, by label; empty if unknown.
     """
 
     layers: Mapping[str, ClassLayer] = field(default_factory=dict)
     new_names: tuple[str, ...] = ()
     old_names: tuple[str, ...] = ()
 
-    @property
-    def is_known(self) -> bool:
-        """Whether the weights say what they were trained for."""
-        return bool(self.old_names)
-
-    @property
-    def is_none(self) -> bool:
-        """Whether the labels mean what they meant."""
-        return self.old_names == self.new_names
-
 
 @dataclass(frozen=True)
 class LoadAccount:
-    """What came of loading: the number of values of each tensor, by its name.
+    """The result of loading: the number of values of each tensor, by name.
 
     Args:
-        loaded: as they were.
-        remade: in the model with another number of classes or queries; rows that have the same meaning are kept.
-        unused: in the weights, and nowhere in the model.
-        missing: in the model, and not in the weights; as they were initialised.
-        other_shape: those of the missing ones whose name is there with another shape: (there, here).
+        loaded: tensors taken as they are.
+        remade: tensors for another number of classes or queries. Rows with the same meaning are kept.
+        unused: tensors of the weights that the model does not have.
+        missing: tensors of the model that the weights do not have. They stay as they were initialised.
+        other_shape: shapes in the weights and in the model of the missing tensors that have another shape there.
     """
 
     loaded: dict[str, int] = field(default_factory=dict)
@@ -60,7 +73,7 @@ class LoadAccount:
 
     @property
     def used_share(self) -> float:
-        """Share of the values of the weights that the model uses."""
+        """Share of the weights' values that the model uses."""
         used = sum(self.loaded.values()) + sum(self.remade.values())
         return used / max(used + sum(self.unused.values()), 1)
 
@@ -70,21 +83,22 @@ def load_weights(
 ) -> LoadAccount:
     """Load everything that fits by name and shape.
 
-    They may be those of the model, or of its backbone alone (names of torchvision, timm or the official Swin), or have
-    names that the model translates by its method `own_names(state_dict)`.
+    The names may be the model's, those of its backbone alone (torchvision, timm or the official Swin), or names that
+    the model translates by its method `own_names(state_dict)`.
 
     Args:
-        model: with its weights initialised; changed in place.
-        state_dict: to load.
-        classes: what to do with layers that depend on the classes; by default they are loaded when their shape fits.
+        model: with initialised weights; changed in place.
+        state_dict: weights to load.
+        classes: of the weights and the data. By default, layers that depend on classes are loaded if their shape fits.
         source: of the weights, for messages.
 
     Raises:
-        UserError: less than half of the weights is of use, or nothing of the backbone; the model is as it was.
+        UserError: less than half of the weights can be used, or nothing for the backbone. The model stays as it was.
     """
     own = model.state_dict()
     renamed = max((read(state_dict) for read in _readings(model)), key=lambda names: _num_fitting(names, own))
-    values, account = sort_weights(own, renamed, classes or ClassChange(), _agnostic_layers(model))
+    agnostic = getattr(model, "class_agnostic_layers", ())  # one row a class, and none means a class
+    values, account = sort_weights(own, renamed, classes or ClassChange(), agnostic)
     _require_use(account, source)
     model.load_state_dict(values, strict=False)
     return account
@@ -104,21 +118,16 @@ def _num_fitting(names: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> int:
     return sum(value.numel() for name, value in names.items() if name in own and own[name].shape == value.shape)
 
 
-def _agnostic_layers(model: nn.Module) -> tuple[str, ...]:
-    """Layers that are as large as the number of classes, though their rows mean no class."""
-    return getattr(model, "class_agnostic_layers", ())
-
-
 def sort_weights(
     own: Mapping[str, Tensor], given: Mapping[str, Tensor], classes: ClassChange, agnostic: tuple[str, ...]
 ) -> tuple[dict[str, Tensor], LoadAccount]:
-    """The tensors to load, and the account.
+    """Choose the tensors to load, and account for all of them.
 
     Args:
-        own: of the model.
-        given: under the names of the model.
-        classes: what to do with layers that depend on the classes.
-        agnostic: beginnings of the names of those among them whose rows mean no class.
+        own: tensors of the model.
+        given: tensors to load, under the model's names.
+        classes: of the weights and the data.
+        agnostic: beginnings of the names of layers whose rows mean no class, though there is one for each.
     """
     values: dict[str, Tensor] = {}
     account = LoadAccount(unused={name: value.numel() for name, value in given.items() if name not in own})
@@ -145,33 +154,127 @@ def _is_remade(name: str, old: Tensor, new: Tensor, classes: ClassChange, agnost
         return old.shape != new.shape
     if name not in classes.layers:
         return False
-    means_others = classes.is_known and not classes.is_none and not name.startswith(agnostic)
-    return old.shape != new.shape or means_others
+    means_others = classes.old_names and classes.old_names != classes.new_names and not name.startswith(agnostic)
+    return old.shape != new.shape or bool(means_others)
 
 
 def _remade(name: str, old: Tensor, new: Tensor, classes: ClassChange, agnostic: tuple[str, ...]) -> Tensor:
     if name.endswith(_GROWING) or (agnostic and name.startswith(agnostic)):
         kept = min(len(old), len(new))
         return torch.cat([old[:kept].to(new), new[kept:]])
-    return carry_rows(classes.layers[name], old, new, classes.old_names, classes.new_names) if classes.is_known else new
+    if not classes.old_names:
+        return new
+    return carry_rows(classes.layers[name], old, new, classes.old_names, classes.new_names)
 
 
 def _require_use(account: LoadAccount, source: str) -> None:
     found = [name for name in (*account.loaded, *account.remade) if name.startswith("backbone.")]
     if account.used_share >= 0.5 and found:
         return
+    hint = "Choose the --model that they were trained in."
     if account.other_shape:
-        name, (there, here) = next(iter(account.other_shape.items()))
-        reason = f"{name} is {_size(there)} there and {_size(here)} here"
-        cure = "Choose the --model that they were trained in."
-    elif found or account.used_share >= 0.5:
-        reason = f"the model has no {next(iter(account.unused))}" if found else "there are none for the backbone"
-        cure = "Choose the --model that they were trained in."
+        name, shapes = next(iter(account.other_shape.items()))
+        there, here = (" x ".join(map(str, shape)) or "a number" for shape in shapes)
+        reason = f"{name} is {there} there and {here} here"
+    elif found:
+        reason = f"the model has no {next(iter(account.unused))}"
+    elif account.used_share >= 0.5:
+        reason = "there are none for the backbone"
     else:
         reason = f"its names are of another kind, such as {next(iter(account.unused))}"
-        cure = "Give weights of this detector or of its backbone, or --weights none."
-    raise UserError(f"{source} does not fit the model: {account.used_share:.0%} of it can be used; {reason}.", cure)
+        hint = "Give weights of this detector or of its backbone, or --weights none."
+    raise UserError(f"{source} does not fit the model: {account.used_share:.0%} of it can be used; {reason}.", hint)
 
 
-def _size(shape: torch.Size) -> str:
-    return " x ".join(map(str, shape)) or "a number"
+def find_class_layers(model_config: Mapping[str, Any]) -> dict[str, ClassLayer]:
+    """Find the parameters of a model whose size depends on the number of classes, by name.
+
+    The model is built twice, for 2 and for 3 classes, without memory for its weights.
+
+    Args:
+        model_config: with `num_classes` wherever it has an effect.
+    """
+    two, three = (_shapes(model_config, num_classes) for num_classes in (2, 3))
+    layers = {}
+    for name, shape in two.items():
+        rows = three[name][0] - shape[0] if shape != three[name] else 0
+        if rows:
+            is_convolution = len(two[f"{name.rpartition('.')[0]}.weight"]) == 4
+            layers[name] = ClassLayer(rows, shape[0] - 2 * rows, is_by_class=rows == 1 or not is_convolution)
+    return layers
+
+
+def _shapes(model_config: Mapping[str, Any], num_classes: int) -> dict[str, torch.Size]:
+    from mmengine.registry import MODELS
+
+    stand_in = {**model_config, "backbone": _STAND_IN}  # the backbone knows no classes, and may want memory
+    config = ConfigDict(copy.deepcopy(stand_in))
+    set_num_classes(config, num_classes)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        model: nn.Module = MODELS.build(config)
+    return {name: value.shape for name, value in model.state_dict().items()}
+
+
+def carry_rows(
+    layer: ClassLayer, old: Tensor, new: Tensor, old_names: Sequence[str], new_names: Sequence[str]
+) -> Tensor:
+    """Return a new layer whose rows for known classes, and for the background, are those of the old one.
+
+    Args:
+        layer: which rows belong to which class.
+        old: rows for `old_names`.
+        new: rows for `new_names`, as they were initialised.
+        old_names: by label; may differ in upper and lower case.
+        new_names: by label.
+    """
+    result = new.clone()
+    if not layer.is_by_class:
+        return result
+    num_old, num_new = layer.rows * len(old_names), layer.rows * len(new_names)
+    pairs = [
+        (old_label * layer.rows + row, new_label * layer.rows + row)
+        for old_label, new_label in shared_classes(old_names, new_names)
+        for row in range(layer.rows)
+    ]
+    pairs += [(num_old + row, num_new + row) for row in range(min(len(old) - num_old, layer.extra))]
+    for old_row, new_row in pairs:
+        result[new_row] = old[old_row].to(new.dtype)
+    return result
+
+
+def shared_classes(old_names: Sequence[str], new_names: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the labels (old, new) of the classes that both know, whatever the case of their names."""
+    old_label = {name.casefold(): label for label, name in enumerate(old_names)}
+    return [(old_label[name.casefold()], new) for new, name in enumerate(new_names) if name.casefold() in old_label]
+
+
+def load_table(account: LoadAccount) -> Table:
+    """Show an account as a table for the console: a row for each part of the model."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("values (tensors)")
+    for column in _COLUMNS:
+        table.add_column(column, justify="right")
+    for row in load_rows(account):
+        table.add_row(*map(Text, row))
+    return table
+
+
+def load_rows(account: LoadAccount) -> list[list[str]]:
+    """Return the cells of the table without its head."""
+    columns = [getattr(account, name) for name in _COLUMNS.values()]
+    parts = dict.fromkeys(name.split(".")[0] for column in columns for name in column)
+    return [
+        [part, *(_cell([num for name, num in column.items() if name.split(".")[0] == part]) for column in columns)]
+        for part in parts
+    ]
+
+
+def _cell(sizes: list[int]) -> str:
+    total = sum(sizes)
+    short = f"{total / 1e6:.1f} M" if total >= 1e6 else f"{total / 1e3:.1f} k" if total >= 1e3 else str(total)
+    return f"{short} ({len(sizes)})" if sizes else "-"
+
+
+def remade_layers(account: LoadAccount) -> list[str]:
+    """Return the names of the re-made layers, without `weight` and `bias`."""
+    return list(dict.fromkeys(name.rpartition(".")[0] for name in account.remade))

@@ -1,79 +1,75 @@
-"""Read a file that PyTorch wrote without running anything that is stored in it."""
+"""Read and write files of weights, PyTorch's and safetensors, without running anything that is stored in them."""
 
 from __future__ import annotations
 
+import json
 import pickle
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from brs_detr.checkpoints.file_kind import Kind, file_kind
-from brs_detr.checkpoints.pickle_globals import code_in_pickles
+import brs_detr
+from brs_detr.checkpoints.file_kind import code_in_pickles, file_kind, require_weights
 from brs_detr.errors import UserError, shortened
+from brs_detr.files import written_whole
 from brs_detr.run.console import make_console
+from brs_detr.runtime.calibration import Calibration
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CALIBRATIONS = "calibrations"
+"""Key in `meta` of a table with a `brs_detr.runtime.calibration.Calibration` by the name of its head."""
+METADATA_KEY = "brs_detr"
+"""Key in the header of a safetensors file of what else a checkpoint says, as JSON."""
+FORMAT_VERSION = 1
+
+_MOST_HEADER_BYTES = 2**24  # the largest detectors need a hundredth
+_FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)  # of a damaged safetensors file
+_KEPT = ("epoch", "seed", "brs_detr_version")  # of what training tells
 _COPY = "Copy the file again."
-_OTHER_KINDS: dict[Kind, tuple[str, str]] = {
-    "empty": ("it is empty.", _COPY),
-    "lfs-pointer": ("it is a pointer of git-lfs, and not what it points to.", "Fetch the file with `git lfs pull`."),
-    "html": ("it is a web page.", "Its address led to a page: download the file itself."),
-    "json": ("it is a JSON file.", "`brs-detr info` says what is in it."),
-    "text": ("it is a text file.", _COPY),
-    "damaged-zip": ("it ends early or is damaged inside.", _COPY),
-    "zip": ("it is a zip without weights.", "Unpack it, and give the checkpoint that is in it."),
-    "npz": ("it holds arrays of NumPy.", "Give a checkpoint of PyTorch, or a .safetensors file."),
-    "onnx": ("it is an exported ONNX model.", "Give the checkpoint that it was exported from."),
-    "torchscript": ("it is an exported TorchScript program.", "Give the checkpoint that it was exported from."),
-    "torch-export": ("it is an exported program.", "Give the checkpoint that it was exported from."),
-    "aoti": ("it is a compiled program.", "Give the checkpoint that it was exported from."),
-    "safetensors": ("it is a safetensors file.", "Rename it to end in .safetensors."),
-}
+_RETRAIN = "Train with `brs-detr train`, or use it as weights: `brs-detr finetune DATA --weights FILE`."
 
 
 def load_plain(path: Path, trust_file: bool = False, *, with_values: bool = True) -> Any:
-    """What is in a file that PyTorch wrote, if that is tensors and plain values.
+    """Read a file of PyTorch or safetensors that holds tensors and plain values.
 
     Args:
         path: the file.
-        trust_file: where it asks for code to be run, warn on standard error and run it.
-        with_values: read the values of tensors; without them tensors have shape and dtype only.
+        trust_file: if it asks for code to be run, print a warning to standard error and run it.
+        with_values: read the values of a pickle's tensors. Otherwise they have shape and dtype only.
+
+    Returns:
+        What the file holds. For safetensors a dictionary with `state_dict` and `meta`, which is empty where the file
+        holds weights alone.
 
     Raises:
-        UserError: the file is missing or damaged, of another kind, or asks for code to be run and is not trusted.
+        UserError: the file is missing, damaged or of another kind, or asks for code to be run and is not trusted.
     """
-    _require_weights(path)
+    kind = require_weights(path)
+    if kind == "safetensors":
+        return _read_safetensors(path)
+    if kind == "torch":
+        _require_unpacked(path)
     try:
         return _load(path, with_values, weights_only=True)
     except OSError as error:
-        raise UserError(f"Cannot open the checkpoint {path}: {error.strerror}.", "Check the path.") from None
+        raise UserError(f"Cannot open {path}: {error.strerror}.", "Check the path.") from None
     except Exception as error:  # PyTorch's reader meets hostile bytes with exceptions of any kind
-        if not _asks_for_code(path, error):
-            raise _damaged(path, error) from None
+        is_unpickling = isinstance(error, pickle.UnpicklingError)
+        code = code_in_pickles(path)
+        if not code and not (is_unpickling and "Unsupported" in str(error) and kind != "unknown"):
+            lines = [] if is_unpickling else str(error).splitlines()  # the others are about PyTorch's options
+            reason = "no weights can be read from it." if is_unpickling else next(iter(lines), "it ends early.")
+            raise UserError(f"{path} is damaged or not a checkpoint: {reason}", _COPY) from None
         if not trust_file:
-            raise _refusal(path) from None
-    return _load_trusted(path, with_values)
+            raise _refusal(path, code) from None
+    return _load_trusted(path, code, with_values)
 
 
-def _require_weights(path: Path) -> None:
-    try:
-        kind = file_kind(path)
-    except UserError as error:
-        raise UserError(error.message.replace("Cannot open", "Cannot open the checkpoint", 1), error.cure) from None
-    refuse_other_kinds(path, kind)
-    if kind == "torch":
-        _require_stored(path)
-
-
-def refuse_other_kinds(path: Path, kind: Kind) -> None:
-    """Raise a UserError for a file that is known to hold no weights in a pickle."""
-    if kind in _OTHER_KINDS:
-        reason, cure = _OTHER_KINDS[kind]
-        raise UserError(f"{path} is damaged or not a checkpoint: {reason}", cure)
-
-
-def _require_stored(path: Path) -> None:
-    """Refuse a zip that unpacks to more than itself: PyTorch packs nothing, and believes what a zip claims."""
+def _require_unpacked(path: Path) -> None:
+    """Refuse a zip that unpacks to more than itself: PyTorch compresses nothing, and believes what a zip claims."""
     with zipfile.ZipFile(path) as archive:
         claimed = sum(entry.file_size for entry in archive.infolist())
     size = path.stat().st_size
@@ -95,19 +91,10 @@ def _load(path: Path, with_values: bool, weights_only: bool) -> Any:
         return torch.load(path, map_location="cpu" if with_values else "meta", weights_only=weights_only)
 
 
-def _asks_for_code(path: Path, error: Exception) -> bool:
-    """Whether a file was refused for what it asks for, rather than for its bytes."""
-    is_refused = isinstance(error, pickle.UnpicklingError) and "Unsupported" in str(error)
-    return bool(code_in_pickles(path)) or (is_refused and file_kind(path) != "unknown")
-
-
-def _refusal(path: Path) -> UserError:
-    names = _names(path)
-    reason = (
-        f"to read it, code stored in it would have to run ({names})."
-        if names
-        else "its pickle is of a kind that PyTorch reads only where it may also run code."
-    )
+def _refusal(path: Path, code: list[str]) -> UserError:
+    reason = "its pickle is of a kind that PyTorch reads only where it may also run code."
+    if code:
+        reason = f"to read it, code stored in it would have to run ({shortened(code)})."
     return UserError(
         f"{path} is refused: {reason}",
         "Ask its author for plain weights; a checkpoint from `brs-detr train` needs no code. If you trust its author "
@@ -115,23 +102,10 @@ def _refusal(path: Path) -> UserError:
     )
 
 
-def _names(path: Path) -> str:
-    return shortened(code_in_pickles(path))
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    is_pickle_fault = isinstance(error, pickle.UnpicklingError)  # its text is about PyTorch's options
-    reason = (
-        "no weights can be read from it." if is_pickle_fault else (str(error).splitlines() or ["it ends early."])[0]
-    )
-    return UserError(f"{path} is damaged or not a checkpoint: {reason}", _COPY)
-
-
-def _load_trusted(path: Path, with_values: bool) -> Any:
+def _load_trusted(path: Path, code: list[str], with_values: bool) -> Any:
     make_console(stderr=True).print(
-        f"Warning: reading {path} runs code that is stored in it ({_names(path) or 'none that can be named'}), "
-        "because of --trust-file. "
-        "It can do all that you can."
+        f"Warning: reading {path} runs code that is stored in it ({shortened(code) or 'none that can be named'}), "
+        "because of --trust-file. It can do all that you can."
     )
     try:
         if file_kind(path) == "pickle":  # torch.load would run it, and then miss its own marks
@@ -142,3 +116,113 @@ def _load_trusted(path: Path, with_values: bool) -> Any:
             f"{path} cannot be read, even with the code that it asks for: {type(error).__name__}: {error}",
             "Install the package that the code comes from, or ask its author for plain weights.",
         ) from None
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > _MOST_HEADER_BYTES:
+                raise ValueError(f"its header would have {length} bytes")
+            json.loads(file.read(length), object_pairs_hook=_without_duplicates)  # which the library lets pass
+        with safe_open(path, framework="pt", device="cpu") as opened:
+            described = (opened.metadata() or {}).get(METADATA_KEY)
+            tensors = {name: opened.get_tensor(name) for name in list(opened.keys())}
+            return {"state_dict": tensors, "meta": {} if described is None else _read_meta(described)}
+    except (SafetensorError, *_FAULTS) as error:
+        reason = next(iter(str(error).splitlines()), "it ends early")
+        raise UserError(f"{path} is damaged or not a safetensors file: {reason}", _COPY) from None
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it names {max(names, key=names.count)!r} twice")
+    return found
+
+
+def _read_meta(text: str) -> dict[str, Any]:
+    stored = json.loads(text)
+    if stored["format_version"] != FORMAT_VERSION:
+        raise ValueError(f"it is of format {stored['format_version']}, this version reads {FORMAT_VERSION}")
+    names, config = stored["class_names"], stored["config"]
+    if not isinstance(config, str) or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("config and class names must be text")
+    return {
+        "cfg": config,
+        "dataset_meta": {"classes": tuple(names)},
+        "metrics": {str(name): float(value) for name, value in stored["metrics"].items()},
+        CALIBRATIONS: stored.get(CALIBRATIONS, {}),
+        **{name: stored[name] for name in _KEPT if isinstance(stored.get(name), (int, str))},
+        "versions": {str(name): str(version) for name, version in stored["versions"].items()},
+    }
+
+
+def write_safetensors(path: Path, state_dict: dict[str, Tensor], meta: dict[str, Any] | None = None) -> None:
+    """Write weights, and what else a checkpoint says, to a `.safetensors` file that is whole or not there.
+
+    Args:
+        path: file to write.
+        state_dict: weights by name.
+        meta: of a checkpoint: `cfg`, `dataset_meta` and, if they were measured, `metrics` and `calibrations`. None for
+            weights alone.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    header = None
+    if meta is not None:
+        described = {
+            "format_version": FORMAT_VERSION,
+            "class_names": list(meta["dataset_meta"]["classes"]),
+            "config": meta["cfg"],
+            "metrics": {name: float(value) for name, value in (meta.get("metrics") or {}).items()},
+            CALIBRATIONS: meta.get(CALIBRATIONS, {}),
+            **{name: meta[name] for name in _KEPT if isinstance(meta.get(name), (int, str))},
+            "versions": {"brs_detr": brs_detr.__version__, "torch": str(torch.__version__)},
+        }
+        header = {METADATA_KEY: json.dumps(described)}
+    # Copies: two names of one tensor, which safetensors refuses, are stored twice.
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state_dict.items()}
+    with written_whole(path) as partial:
+        save_file(tensors, partial, header)
+
+
+def class_names_of(meta: dict[str, Any], path: Path) -> tuple[str, ...]:
+    """Return the class names in the `meta` of a checkpoint, by label, after a check of all of its entries.
+
+    Args:
+        meta: with `cfg`, `dataset_meta` and, if they were measured, `metrics` and `calibrations`.
+        path: of the checkpoint, for messages.
+
+    Raises:
+        UserError: class names or config are missing, or an entry is not what it should be.
+    """
+    dataset_meta = meta.get("dataset_meta") or {}
+    names = dataset_meta.get("classes") if isinstance(dataset_meta, dict) else dataset_meta
+    metrics, calibrations = meta.get("metrics") or {}, meta.get(CALIBRATIONS, {})
+    if not names or "cfg" not in meta:
+        raise UserError(f"{path} holds weights without class names or config.", _RETRAIN)
+    fault = ""
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        fault = "its class names are no list of texts"
+    elif not isinstance(meta["cfg"], str):
+        fault = "its config is no text"
+    elif not isinstance(metrics, dict) or not all(isinstance(value, (int, float)) for value in metrics.values()):
+        fault = "its metrics are no numbers"
+    elif not 0 <= metrics.get("coco/F1_threshold", 0.0) <= 1:
+        fault = f"its threshold is {metrics['coco/F1_threshold']}"
+    elif not isinstance(calibrations, dict):
+        fault = "its calibrations are no table of heads"
+    else:
+        try:
+            for calibration in calibrations.values():
+                Calibration.from_json(calibration, len(names))
+        except ValueError as error:
+            fault = f"what it says of its scores cannot be ({error})"
+    if fault:
+        raise UserError(f"{path} is not a checkpoint of this package: {fault}.", _RETRAIN)
+    return tuple(names)

@@ -1,25 +1,17 @@
-"""The config inside a file: text by somebody else, of which a model is built only where all of it is known.
+"""The config inside a file: text by somebody else. A model is built from it only if everything in it is known.
 
 text -> data -> refusals -> model
 """
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from brs_detr.checkpoints.allowed_types import (
-    ALLOWED_TYPES,
-    SCOPE,
-    is_kind_allowed,
-    is_number_allowed,
-    is_of_this_program,
-    is_word_allowed,
-    takes_argument,
-)
 from brs_detr.config.config import import_modules
 from brs_detr.config.config_text import PlainConfig, parse_config_text
 from brs_detr.data.loading.registry import register
@@ -28,14 +20,85 @@ from brs_detr.errors import UserError
 if TYPE_CHECKING:
     from mmengine import Config
 
+SCOPE = "mmdet"
+"""The only registry that names are looked up in."""
+
+_LAYERS = {
+    "BN": {"requires_grad", "eps", "momentum"},
+    "SyncBN": {"requires_grad", "eps", "momentum"},
+    "GN": {"requires_grad", "eps", "num_groups"},
+    "LN": {"requires_grad", "eps"},
+    "ReLU": {"inplace"},
+    "GELU": set[str](),
+    "DCNv2": {"deform_groups", "fallback_on_stride"},
+    "RoIAlign": {"output_size", "sampling_ratio", "aligned", "pool_mode"},
+    "nms": {"iou_threshold", "max_num", "score_threshold", "class_agnostic", "split_thr"},
+    "soft_nms": {"iou_threshold", "sigma", "min_score", "method", "max_num", "class_agnostic", "split_thr"},
+}
+"""Layers with their arguments, since they are built in ways of their own."""
+ALLOWED_TYPES = {
+    # detectors, backbones, necks
+    *("ATSS", "AnyWidthDeformableDETR", "CascadeRCNN", "CoDETR", "FasterRCNN", "MaskRCNN", "PAA", "RetinaNet"),
+    *("ResNet", "SwinTransformer", "TimmBackbone", "ChannelMapper", "FPN"),
+    # heads
+    *("ATSSHead", "DeformableDETRHead", "FCNMaskHead", "PAAHead", "RPNHead", "RetinaHead", "Shared2FCBBoxHead"),
+    *("CoATSSHead", "CoDeformDETRHead", "CoRoIHead", "CascadeRoIHead", "StandardRoIHead"),
+    *("RankingATSSHead", "RankingCoATSSHead", "RankingCoDeformDETRHead", "RankingFCNMaskHead", "RankingPAAHead"),
+    *("RankingRPNHead", "RankingRetinaHead", "RankingRoIHead", "RankingShared2FCBBoxHead"),
+    # losses
+    *("ALRPLoss", "APLoss", "BucketedAPLoss", "BucketedRankSortLoss", "DRLoss", "RankSortLoss"),
+    *("CrossEntropyLoss", "DiceLoss", "FocalLoss", "GIoULoss", "L1Loss", "SmoothL1Loss"),
+    # parts of heads
+    *("AnchorGenerator", "DeltaXYWHBBoxCoder", "DetDataPreprocessor", "SingleRoIExtractor"),
+    *("ATSSAssigner", "HungarianAssigner", "MaxIoUAssigner", "PseudoSampler", "RandomSampler"),
+    *("BBoxL1Cost", "FocalLossCost", "IoUCost"),
+    # transforms
+    *("LoadAnnotations", "LoadImage", "LoadImageFromFile", "LoadMasks", "PackDetInputs", "Resize"),
+    *_LAYERS,
+}
+"""Types that the config inside a file may name. A name must be whole: no scope, no dots."""
+
+_WORDS = {
+    "add_extra_convs": {"on_input", "on_lateral", "on_output"},
+    "box_format": {"xyxy", "xywh"},
+    "eval_head": {"query", "roi", "atss"},
+    "imdecode_backend": {"cv2", "pillow"},
+    "interpolation": {"bilinear", "nearest", "area", "bicubic", "lanczos"},
+    "iou_mode": {"iou", "iof", "giou"},
+    "meta_keys": {
+        *("img_id", "img_path", "img_shape", "ori_shape", "scale_factor", "instances"),
+        *("flip", "flip_direction", "neg_category_ids", "homography_matrix"),
+    },
+    "method": {"naive", "linear", "gaussian"},
+    "pool_mode": {"avg", "max"},
+    "reduction": {"none", "mean", "sum"},
+    "style": {"caffe", "pytorch"},
+}
+_TIMM_NAME = re.compile(r"[a-z]\w*(\.\w+)?")
+
+_LARGEST = {
+    **{"output_size": 64, "sampling_ratio": 64},
+    **{"num_layers": 100, "stacked_convs": 100, "num_convs": 100},
+    "num": 10**10,  # of a sampler that takes everything
+}
+_LARGEST_OF_OTHERS = 100_000
+"""Bound of any other number: more than every size, count and temperature of a detector."""
+
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("max_per_img", "nms_pre"), int),
+    **dict.fromkeys(("iou_threshold", "min_bbox_size", "score_thr"), (int, float)),
+    "nms": Mapping,
+}
+"""Kinds of settings that no initialiser looks at: mmdet would fail on another kind in the first image."""
+
+_KNOWN_PACKAGES = {"brs_detr", "co_detr", "mmcv", "mmdet", "mmengine", "timm", "torch", "torchvision"}
 _ORIGINS = {"init_cfg", "pretrained", "weights_file"}
-"""Where weights come from before a training: those of the file take their place, so these are left out unread."""
+"""Where weights come from before a training. Those of the file replace them, so these keys are dropped unread."""
 _OWN_PACKAGES = {"brs_detr", "co_detr"}
 _HARMLESS = re.compile(rf"(({SCOPE}|mmcv|mmengine)\.)?[\w-]*")
 _PIPELINE = "test_dataloader.dataset.pipeline"
 _MOST_SHOWN = 5
-_MOST_AT_A_TIME = 64
-"""Images of a batch, and processes that load them."""
+_MOST_AT_A_TIME = 64  # images of a batch, and processes that load them
 
 
 @dataclass(frozen=True)
@@ -44,10 +107,10 @@ class Refusal:
 
     Args:
         key: such as ``model.bbox_head.bbox_coder.type``.
-        value: that stands there.
+        value: of the key.
         reason: a sentence without its subject.
-        can_act: whether a program that believes it could run, import, open or fetch something; otherwise it is only
-            unknown here.
+        can_act: whether a program that trusts the value could run, import, open or fetch something. Otherwise the value
+            is only unknown.
     """
 
     key: str
@@ -61,31 +124,31 @@ class Refusal:
 
 
 def find_refusals(config: Mapping[str, Any]) -> list[Refusal]:
-    """Every place of a config from a file that a model must not be built from, in the order in which they are used.
+    """List every place of a file's config that a model must not be built from, in the order of use.
 
     Args:
-        config: its `model`, its pipeline for images, `default_scope` and `custom_imports` are looked at; the rest is
-            not used.
+        config: its `model`, its pipeline for images, `default_scope` and `custom_imports` are checked. The rest is not
+            used.
     """
     register()
     imports = [*_imports(config)]
     if not imports:
         import_modules(config)
-    parts = {"model": without_origins(config.get("model")), _PIPELINE: _stored_pipeline(config)}
+    parts = {"model": without_origins(config.get("model")), _PIPELINE: _innermost(config, "test").get("pipeline")}
     refused = [refusal for key, part in parts.items() for refusal in _value(part, key, None, "")]
     return [*_scope(config.get("default_scope"), "default_scope"), *imports, *refused]
 
 
 def require_allowed(config: Mapping[str, Any], source: str, *, is_used: bool = True) -> None:
-    """Refuse the config of a file.
+    """Raise if something in the config of a file is not known to be safe.
 
     Args:
         config: see `find_refusals`.
         source: the file, for the message.
-        is_used: whether a model is built from it. Where only weights are read, names that are merely unknown pass.
+        is_used: whether a model is built from it. If only weights are read, names that are merely unknown pass.
 
     Raises:
-        UserError: something in it is not known to be safe.
+        UserError: it names the places.
     """
     found = [refusal for refusal in find_refusals(config) if is_used or refusal.can_act]
     if found:
@@ -97,20 +160,20 @@ def require_allowed(config: Mapping[str, Any], source: str, *, is_used: bool = T
 
 
 def shown_refusals(refusals: Sequence[Refusal]) -> list[str]:
-    """The first refusals in words, and how many more there are."""
+    """Describe the first refusals, and say how many more there are."""
     left = len(refusals) - _MOST_SHOWN
     return [*map(str, refusals[:_MOST_SHOWN]), *([f"and {left} more"] if left > 0 else [])]
 
 
 def require_harmless(text: Any, source: str) -> None:
-    """Refuse a file for a config that could act, where its weights are read and its config is not used.
+    """Raise if a config could act, although only the weights of its file are read.
 
     Args:
-        text: of the config; None where the file has none.
+        text: the config; anything but a text passes.
         source: the file, for the message.
 
     Raises:
-        UserError: see `require_allowed`; or it is no plain data.
+        UserError: see `require_allowed`; or the text is no plain data.
     """
     if not isinstance(text, str):
         return
@@ -124,18 +187,18 @@ def require_harmless(text: Any, source: str) -> None:
 
 
 def read_stored_config(text: str, source: str, is_trusted: bool = False) -> Config:
-    """What is used of the config in a file: the model, how images are prepared, and where the data set lies.
+    """Read what is used of a file's config: the model, how images are prepared, and where the data set is.
 
     Args:
         text: as the file has it.
         source: the file, for messages.
-        is_trusted: take the model and the preparation as they are, and import what they need.
+        is_trusted: take model and preparation as they are, and import what they need.
 
     Returns:
-        A config to evaluate with; all else in it is ours.
+        A config to evaluate with. Everything else in it is this package's own.
 
     Raises:
-        UserError: it is no plain data, has no model, or something in it is not known to be safe.
+        UserError: the text is no plain data, has no model, or something in it is not known to be safe.
     """
     config = parse_config_text(text, source)
     if not isinstance(config.get("model"), Mapping):
@@ -147,7 +210,7 @@ def read_stored_config(text: str, source: str, is_trusted: bool = False) -> Conf
     used: dict[str, dict[str, Any]] = {
         f"{phase}_dataloader": {"dataset": _stored_paths(config, phase)} for phase in ("train", "val", "test")
     }
-    used["test_dataloader"]["dataset"].update(test_mode=True, pipeline=_stored_pipeline(config))
+    used["test_dataloader"]["dataset"].update(test_mode=True, pipeline=_innermost(config, "test").get("pipeline"))
     used["test_dataloader"].update(
         {"batch_size": 1, "num_workers": 2, "sampler": {"type": "DefaultSampler", "shuffle": False}},
         **_stored_counts(config),
@@ -157,7 +220,7 @@ def read_stored_config(text: str, source: str, is_trusted: bool = False) -> Conf
 
 
 def is_harmless(value: Any) -> bool:
-    """Whether a setting is made of numbers and names: nothing that could be imported, opened or fetched."""
+    """Whether a setting consists of numbers and names: nothing that could be imported, opened or fetched."""
     if isinstance(value, Mapping):
         return all(map(is_harmless, (*value.keys(), *value.values())))
     if isinstance(value, (list, tuple)):
@@ -166,26 +229,22 @@ def is_harmless(value: Any) -> bool:
 
 
 def without_origins(node: Any) -> Any:
-    """A copy of a config that does not say where weights come from."""
+    """Copy a config without the places that weights come from."""
     if isinstance(node, Mapping):
         return {key: without_origins(value) for key, value in node.items() if key not in _ORIGINS}
     return type(node)(map(without_origins, node)) if isinstance(node, (list, tuple)) else node
 
 
 def _innermost(config: Mapping[str, Any], phase: str) -> Mapping[str, Any]:
-    """The data set of a phase, below mmengine's wrappers; empty where the config has none."""
+    """The data set of a phase, below mmengine's wrappers; empty if the config has none."""
     node = config.get(f"{phase}_dataloader")
     while isinstance(node, Mapping) and isinstance(node.get("dataset"), Mapping):
         node = node["dataset"]
     return node if isinstance(node, Mapping) else {}
 
 
-def _stored_pipeline(config: Mapping[str, Any]) -> Any:
-    return _innermost(config, "test").get("pipeline")
-
-
 def _stored_paths(config: Mapping[str, Any], phase: str) -> dict[str, Any]:
-    """Where a phase finds its data set; texts, which nothing but `eval` without ``--data`` opens."""
+    """Where a phase finds its data set: texts, which only `eval` without ``--data`` opens."""
     dataset = _innermost(config, phase)
     prefix = dataset.get("data_prefix")
     images = prefix.get("img") if isinstance(prefix, Mapping) else None
@@ -224,28 +283,34 @@ def _scope(value: Any, key: str) -> Iterator[Refusal]:
 
 
 def _value(value: Any, key: str, kind: str | None, argument: str) -> Iterator[Refusal]:
-    """Refusals of what one argument of a type is given; ``kind`` is None in a dictionary without a type."""
-    if not is_kind_allowed(value, argument):
+    """Refusals of the value of one argument of a type. ``kind`` is None in a dictionary without a type."""
+    if value is not None and not isinstance(value, _KINDS.get(argument, object)):
         yield Refusal(key, value, "is not of the kind that belongs there", can_act=False)
     if isinstance(value, Mapping):
         yield from _dictionary(value, key)
     elif isinstance(value, (list, tuple)):
-        for place, item in enumerate(value):
-            yield from _value(item, f"{key}.{place}", kind, argument)
+        for index, item in enumerate(value):
+            yield from _value(item, f"{key}.{index}", kind, argument)
     elif isinstance(value, str):
-        if not is_word_allowed(value, kind, argument):
+        if not _is_word_allowed(value, kind, argument):
             yield Refusal(key, value, "is no text that is known there", can_act=not _HARMLESS.fullmatch(value))
     elif isinstance(value, (int, float)):
-        if not is_number_allowed(value, argument):
+        if not abs(value) <= _LARGEST.get(argument, _LARGEST_OF_OTHERS):  # NaN is not
             yield Refusal(key, value, "is no number of a detector's size", can_act=False)
     elif value is not None:
         yield Refusal(key, value, "is neither number nor text", can_act=True)
 
 
+def _is_word_allowed(text: str, kind: str | None, argument: str) -> bool:
+    if argument == "model_name":
+        return kind == "TimmBackbone" and _TIMM_NAME.fullmatch(text) is not None
+    return text in _WORDS.get(argument, ()) or (kind is not None and text == _parameters(kind).get(argument))
+
+
 def _dictionary(value: Mapping[str, Any], key: str) -> Iterator[Refusal]:
     kind = value.get("type")
     if "type" in value and not (isinstance(kind, str) and kind in ALLOWED_TYPES):
-        if isinstance(kind, str) and is_of_this_program(kind):
+        if isinstance(kind, str) and _is_of_this_program(kind):
             yield from _own_arguments(value, key)
             return
         is_harmless = isinstance(kind, str) and _HARMLESS.fullmatch(kind) is not None
@@ -257,7 +322,7 @@ def _dictionary(value: Mapping[str, Any], key: str) -> Iterator[Refusal]:
             yield from _scope(child, place)
         elif name == "type":
             continue
-        elif isinstance(name, str) and (kind is None or takes_argument(kind, name)):
+        elif isinstance(name, str) and (kind is None or _takes_argument(kind, name)):
             yield from _value(child, place, kind, name)
         else:
             can_act = any(refusal.can_act for refusal in _value(child, place, None, str(name)))
@@ -265,7 +330,7 @@ def _dictionary(value: Mapping[str, Any], key: str) -> Iterator[Refusal]:
 
 
 def _own_arguments(value: Any, key: str) -> Iterator[Refusal]:
-    """Of a class of the running program: its arguments are its own business, what is built for it is not."""
+    """Refusals in the arguments of a class of the running program: of what is built for it, not of its own values."""
     if isinstance(value, Mapping):
         for name, child in value.items():
             if name == "_scope_":
@@ -275,6 +340,45 @@ def _own_arguments(value: Any, key: str) -> Iterator[Refusal]:
             else:
                 yield from _own_arguments(child, f"{key}.{name}")
     elif isinstance(value, (list, tuple)):
-        for place, item in enumerate(value):
+        for index, item in enumerate(value):
             is_typed = isinstance(item, Mapping) and "type" in item
-            yield from (_dictionary if is_typed else _own_arguments)(item, f"{key}.{place}")
+            yield from (_dictionary if is_typed else _own_arguments)(item, f"{key}.{index}")
+
+
+def _takes_argument(kind: str, argument: str) -> bool:
+    parameters = _LAYERS.get(kind) or _parameters(kind)
+    return argument in parameters or (kind == "TimmBackbone" and argument.isidentifier())
+
+
+def _is_of_this_program(kind: str) -> bool:
+    """Whether the running program has registered this class of its own, which is as trusted as the program."""
+    cls = _class_of(kind)
+    return cls is not None and cls.__module__.split(".")[0] not in _KNOWN_PACKAGES
+
+
+def _parameters(kind: str) -> dict[str, Any]:
+    """Names and defaults of the arguments of a class, with those that it passes on to its base classes."""
+    cls = _class_of(kind)
+    found: dict[str, Any] = {}
+    for ancestor in () if cls is None else inspect.getmro(cls):
+        initialiser = vars(ancestor).get("__init__")
+        if not inspect.isfunction(initialiser):
+            continue
+        parameters = inspect.signature(initialiser).parameters.values()
+        found = {**{one.name: one.default for one in parameters if one.name != "self"}, **found}
+        if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters):
+            break
+    return found
+
+
+def _class_of(kind: str) -> type | None:
+    """The class of a name, without any import."""
+    from mmdet.registry import MODELS, TASK_UTILS, TRANSFORMS
+
+    for registry in (MODELS, TASK_UTILS, TRANSFORMS):
+        while registry is not None:
+            if kind in registry.module_dict:
+                found = registry.module_dict[kind]
+                return found if inspect.isclass(found) else None
+            registry = registry.parent
+    return None

@@ -15,12 +15,11 @@ from typing import Any
 import click
 
 import brs_detr
-from brs_detr.cli.openmp import shorten_spin
-from brs_detr.cli.plain_output import show_plainly
+from brs_detr.cli.process_setup import shorten_spin, show_plainly
 from brs_detr.errors import UserError, did_you_mean
 from brs_detr.extras import add_extra, extra_of
+from brs_detr.files import remove_temporary_folders
 from brs_detr.printable import LONGEST_MESSAGE, cut, for_terminal
-from brs_detr.run.temporary_folder import remove_temporary_folders
 
 COMMANDS = (
     "demo",
@@ -41,7 +40,6 @@ COMMANDS = (
     "convert-checkpoint",
     "download",
     "reproduce",
-    "bench",
 )
 INTERRUPTED = 130
 
@@ -99,7 +97,7 @@ class CommandGroup(click.Group):
         except ImportError as error:
             if "cv2" not in (error.name or str(error)):
                 raise
-            from brs_detr.mm.ops.installation import cure_opencv
+            from brs_detr.mm.installation import cure_opencv
 
             raise _Refusal(str(UserError(f"OpenCV cannot be loaded: {error}.", cure_opencv()))) from None
         except OSError as error:  # a folder that is a file, a full disk, no permission

@@ -54,9 +54,9 @@ def command(
       brs-detr calibrate brs-detr-r50.safetensors --data data/coco
       brs-detr calibrate best.pth --data factory --split test --head atss --out best-atss.pth
     """
-    from brs_detr.analysis.class_thresholds import Goal
+    from brs_detr.analysis.curves import Goal
     from brs_detr.evaluation.calibrate import calibrate
-    from brs_detr.report.table import ap_table
+    from brs_detr.report.tables import ap_table
     from brs_detr.run.console import make_console
 
     goals = [Goal("F1")] * best_f1

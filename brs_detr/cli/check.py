@@ -14,8 +14,8 @@ import brs_detr
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from brs_detr.data.checks.data_report import DataReport
-    from brs_detr.data.writing.fix import Changes
+    from brs_detr.data.checks.check import DataReport
+    from brs_detr.data.writing.convert import Changes
 
 _ERRORS_FOUND = 2
 
@@ -60,13 +60,11 @@ def command(
       brs-detr check my_data --size 448x256
       brs-detr check my_data --fix my_mended_data
     """
-    from brs_detr.data.checks.check_source import check_source
+    from brs_detr.data.checks.check import check_source
     from brs_detr.data.formats.source import open_source
-    from brs_detr.data.writing.fix import fix_source
-    from brs_detr.report.check_page import write_check
-    from brs_detr.report.check_table import class_table, findings_table, verdict
-    from brs_detr.run.bars import counter
-    from brs_detr.run.console import make_console
+    from brs_detr.data.writing.convert import fix_source
+    from brs_detr.report.check_page import class_table, findings_table, verdict, write_check
+    from brs_detr.run.console import counter, make_console
 
     console = make_console()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from brs_detr.cli.trust import data_only_option, require_shipped, trust_option
+from brs_detr.errors import UserError
 
 
 @click.command("convert-checkpoint", short_help="Bring official weights into a checkpoint of this package.")
@@ -35,22 +36,28 @@ def command(
 ) -> None:
     """Write the weights SOURCE as the checkpoint OUT, a .safetensors file.
 
-    SOURCE is an official checkpoint of BRS-DETR or Co-DETR (mmdet 2; R-50, Swin-T or Swin-L), or a ResNet-50 or Swin
-    backbone as torchvision, timm or its authors release it. OUT holds class names and config as well, and every command
+    SOURCE is a run folder or a checkpoint of this package, which OUT holds without a pickle; an official checkpoint of
+    BRS-DETR or Co-DETR (mmdet 2; R-50, Swin-T or Swin-L); or a ResNet-50 or Swin backbone as torchvision, timm or its
+    authors release it. OUT holds class names and config as well, and every command
     takes it. Each tensor is accounted for: if one belongs to nothing or is missing, nothing is written.
 
     \b
     Examples:
+      brs-detr convert-checkpoint work_dirs/traffic traffic.safetensors
       brs-detr convert-checkpoint brs_detr_r50.pth brs-detr-r50.safetensors
       brs-detr convert-checkpoint mine.pth mine.safetensors --class-names cat,dog
       brs-detr convert-checkpoint swin_tiny_patch4_window7_224.pth swin-t.safetensors --dry-run
     """
     from brs_detr.checkpoints.convert_checkpoint import convert_checkpoint
-    from brs_detr.checkpoints.load_table import load_table
+    from brs_detr.checkpoints.load_weights import load_table
     from brs_detr.run.console import make_console
 
     if data_only and config is not None:
         require_shipped(config)
+    console = make_console()
+    if not (class_names or config or dry_run) and _rewrite(source, out, overwrite, trust_file):
+        console.print(f"Written to {out}. Next: brs-detr predict {out} IMAGES")
+        return
     conversion = convert_checkpoint(
         source,
         out,
@@ -62,7 +69,6 @@ def command(
         dry_run=dry_run,
         trust_file=trust_file,
     )
-    console = make_console()
     num_classes = conversion.recognised.num_classes
     what = "backbone of" if num_classes is None else f"detector of {num_classes} classes,"
     console.print(f"{source}: {what} {conversion.recognised.config}")
@@ -75,3 +81,21 @@ def command(
         console.print(f"Written to {out}. Next: brs-detr finetune DATA --weights {out}")
     else:
         console.print(f"Written to {out}. Next: brs-detr eval {out} --data data/coco --split val")
+
+
+def _rewrite(source: Path, out: Path, overwrite: bool, trust_file: bool) -> bool:
+    """Write a checkpoint of this package without its pickle; False if `source` is none."""
+    from brs_detr.checkpoints.checkpoint import read_checkpoint
+    from brs_detr.checkpoints.convert_checkpoint import require_writable
+    from brs_detr.checkpoints.plain_file import write_safetensors
+
+    try:
+        content = read_checkpoint(source, trust_file)
+    except UserError:
+        if source.is_dir():
+            raise
+        return False
+    require_writable(out, overwrite)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_safetensors(out, content.state_dict, content.meta)
+    return True

@@ -15,7 +15,6 @@ from brs_detr.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from brs_detr.evaluation.evaluate import Evaluation
     from brs_detr.training.train import TrainedRun
 
 CONFIG = "brs-co-deformable-detr_r18_1xb4-4e_shapes"
@@ -23,17 +22,17 @@ CONFIG_FOR_USERS = "brs-co-deformable-detr_r18_1xb4-12e_coco"
 MARKER = ".brs-detr-demo"  # only a folder with this file in it is ever replaced
 
 
-@click.command("demo", short_help="Train a small model on made pictures; needs nothing.")
+@click.command("demo", short_help="Train a small model on synthetic images; needs nothing.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the pictures and the training.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the images and the training.")
 @click.option("--epochs", type=click.IntRange(1), help="[default: as the config says]")
 @click.option("--train-images", type=click.IntRange(1), default=600, show_default=True)
-@click.option("--val-images", type=click.IntRange(1), default=150, show_default=True, help="Held out, to measure AP.")
+@click.option("--val-images", type=click.IntRange(1), default=150, show_default=True, help="For validation.")
 @click.option("--image-size", type=click.IntRange(48), default=160, show_default=True, help="Side in pixels.")
 def command(out: Path, seed: int, epochs: int | None, train_images: int, val_images: int, image_size: int) -> None:
-    """Make pictures of shapes, train a small BRS-DETR on them and show what it learnt.
+    """Make images of shapes, train a small BRS-DETR on them and show what it learnt.
 
-    Needs no GPU, no data and no download. Writes the data set, the checkpoint, loss and AP curves, pictures with drawn
+    Needs no GPU, no data and no download. Writes the data set, the checkpoint, loss and AP curves, images with drawn
     boxes and summary.json.
 
     \b
@@ -42,33 +41,43 @@ def command(out: Path, seed: int, epochs: int | None, train_images: int, val_ima
       brs-detr demo --out quick --epochs 2 --train-images 200
     """
     from brs_detr.data.synthetic.shapes import make_shapes
-    from brs_detr.evaluation.evaluate import evaluate
-    from brs_detr.run.bars import counter
-    from brs_detr.run.console import make_console
+    from brs_detr.evaluation.evaluate import evaluate, write_evaluation
+    from brs_detr.report.training_figures import plot_curves
+    from brs_detr.run.console import counter, make_console
+    from brs_detr.run.run_folder import RunFolder, read_numbers
     from brs_detr.training.train import train
 
     console = make_console()
     _claim(out)
-    console.print(f"1/4 Making {train_images} + {val_images} pictures of shapes")
+    console.print(f"1/4 Making {train_images} + {val_images} images of shapes")
     size = (image_size, image_size)
-    with counter("pictures", console) as progress:
+    with counter("images", console) as progress:
         make_shapes(out / "data", train_images, val_images, size, seed, progress)
     console.print(f"2/4 Training {CONFIG}")
     started = time.perf_counter()
     run = train(CONFIG, out / "data", out / "run", seed=seed, epochs=epochs, console=console)
     train_seconds = time.perf_counter() - started
-    console.print("3/4 Measuring AP on the held-out pictures")
+    console.print("3/4 Measuring AP on the validation images")
     evaluation = evaluate(run.best_checkpoint, out / "data", "val", console=console)
     console.print("4/4 Drawing")
-    _draw(out, run, evaluation)
-    summary = _summary(run, evaluation, train_seconds, train_images)
+    plot_curves(read_numbers(RunFolder(run.work_dir).metrics), out / "curves.png", "BRS-DETR on shapes")
+    write_evaluation(evaluation, out / "eval", num_pictures=12)
+    summary = {
+        **evaluation.metrics,
+        "train_seconds": train_seconds,
+        "eval_seconds": evaluation.seconds,
+        "train_images": train_images,
+        "val_images": evaluation.num_images,
+        "config": CONFIG,
+        "seed": run.seed,
+    }
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     _say_what_is_where(out, run, summary, console)
 
 
 def _claim(out: Path) -> None:
     """Empty the output folder of an earlier demo, and nothing else; until the command ends, it is nobody else's."""
-    from brs_detr.run.file_lock import Held, hold
+    from brs_detr.run.locks import Held, hold
 
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file.", "Choose another folder with --out DIR.")
@@ -84,36 +93,15 @@ def _claim(out: Path) -> None:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def _draw(out: Path, run: TrainedRun, evaluation: Evaluation) -> None:
-    from brs_detr.evaluation.evaluation_files import write_evaluation
-    from brs_detr.report.curves import plot_curves
-    from brs_detr.report.history import read_scalars
-
-    plot_curves(read_scalars(run.work_dir / "vis_data" / "scalars.json"), out / "curves.png", "BRS-DETR on shapes")
-    write_evaluation(evaluation, out / "eval", num_pictures=12)
-
-
-def _summary(run: TrainedRun, evaluation: Evaluation, train_seconds: float, train_images: int) -> dict[str, Any]:
-    return {
-        **evaluation.metrics,
-        "train_seconds": train_seconds,
-        "eval_seconds": evaluation.seconds,
-        "train_images": train_images,
-        "val_images": evaluation.num_images,
-        "config": CONFIG,
-        "seed": run.seed,
-    }
-
-
 def _say_what_is_where(out: Path, run: TrainedRun, summary: dict[str, Any], console: Console) -> None:
-    console.print(f"\nAP {summary['AP']:.3f}  AP50 {summary['AP50']:.3f} on {summary['val_images']} held-out pictures")
+    console.print(f"\nAP {summary['AP']:.3f}  AP50 {summary['AP50']:.3f} on {summary['val_images']} validation images")
     console.print(f"Trained for {summary['train_seconds']:.0f} s. In {out}/:")
     for name, what in (
         ("curves.png", "loss and AP over the training"),
-        ("eval/pictures.jpg", "truth beside what was found"),
+        ("eval/pictures.jpg", "ground truth beside detections"),
         ("summary.json", "the numbers"),
         (str(run.best_checkpoint.relative_to(out)), "the detector"),
-        ("data", "the pictures, in COCO format"),
+        ("data", "the images, in COCO format"),
     ):
         console.print(f"  {name:<18} {what}")
     console.print(

@@ -1,4 +1,4 @@
-"""`brs-detr doctor`: what works here, what does not, and the cure."""
+"""`brs-detr doctor`: what works here, what does not, and how to fix it."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from brs_detr.mm.ops.installation import Check
+    from brs_detr.mm.installation import Check
 
 CONFIG = "brs-co-deformable-detr_r18_1xb4-4e_shapes"
 _COLOURS = {"ok": "green", "note": "yellow", "fault": "bold red"}
 _CURE = "Reinstall brs-detr and its dependencies in a new environment; if this stays, report this line."
 
 
-@click.command("doctor", short_help="Check the installation, and name the cure for each fault.")
+@click.command("doctor", short_help="Check the installation, and say how to fix each fault.")
 def command() -> None:
-    """Check the installation, every operator and a training of one step, and name the cure for each fault.
+    """Check the installation, every operator and one training step, and say how to fix each fault.
 
     Where only the runtime is installed, what training needs is listed and not missed.
     Exits with 0 when what is installed works, with 1 when something is broken.
     """
     from rich.text import Text
 
-    from brs_detr.mm.ops.installation import can_train, check_installation, installed_versions
+    from brs_detr.mm.installation import can_train, check_installation, installed_versions
     from brs_detr.run.console import make_console
 
     console = make_console()
@@ -58,7 +58,7 @@ def command() -> None:
 
 def check_operators(device: str) -> list[Check]:
     """Run every operator on ``cpu`` or ``cuda``."""
-    from brs_detr.mm.ops.installation import Check
+    from brs_detr.mm.installation import Check
     from brs_detr.mm.ops.selftest import run_self_tests
     from brs_detr.mm.platform import prepare
 
@@ -72,20 +72,20 @@ def check_operators(device: str) -> list[Check]:
 
 def check_training() -> Check:
     """Train for one step."""
-    from brs_detr.mm.ops.installation import Check
+    from brs_detr.mm.installation import Check
 
     name, start = f"training step ({_devices()[-1]})", time.perf_counter()
     try:
         train_one_step(CONFIG)
     except UserError as error:
-        return Check(name, "fault", error.message, error.cure or _CURE)
-    except Exception as error:  # whatever is wrong with an installation is the result, not an accident
+        return Check(name, "fault", error.message, error.hint or _CURE)
+    except Exception as error:  # whatever is wrong with an installation is a result, not a crash
         return Check(name, "fault", f"{type(error).__name__}: {error}".splitlines()[0], _CURE)
     return Check(name, "ok", f"{1000 * (time.perf_counter() - start):.0f} ms")
 
 
 def train_one_step(config: str | Path) -> None:
-    """Train on a made-up picture and evaluate on another, as `brs-detr train` does it, on the device that it takes.
+    """Train on a synthetic image and evaluate on another, as `brs-detr train` does, on the device that it takes.
 
     Raises:
         ValueError: the loss or a gradient is not finite.
@@ -130,7 +130,7 @@ def _print_extras(console: Console) -> None:
 
 
 def _print_checks(console: Console, title: str, checks: Sequence[Check]) -> None:
-    """Print one row for each check, then the cure for each that is not ok."""
+    """Print one row for each check, then the fix for each that is not ok."""
     from rich.text import Text
 
     rows = [(Text(check.status, _COLOURS[check.status]), check.name, check.detail) for check in checks]

@@ -51,9 +51,8 @@ def command(
       brs-detr eval work_dirs/traffic --calibration
     """
     from brs_detr.checkpoints.checkpoint import read_checkpoint
-    from brs_detr.evaluation.evaluate import evaluate
-    from brs_detr.evaluation.evaluation_files import class_rows, write_evaluation
-    from brs_detr.report.table import ap_table
+    from brs_detr.evaluation.evaluate import class_rows, evaluate, write_evaluation
+    from brs_detr.report.tables import ap_table
     from brs_detr.run.console import make_console
     from brs_detr.run.distributed import is_first
     from brs_detr.run.run_folder import checkpoint_file, folder_of
@@ -78,8 +77,8 @@ def command(
 def _measure_scores(
     evaluation: Evaluation, checkpoint: Checkpoint, head: str | None, out: Path, console: Console
 ) -> None:
-    from brs_detr.evaluation.calibration_files import measure_calibration, write_calibration
-    from brs_detr.report.calibration_table import calibration_table
+    from brs_detr.evaluation.calibrate import measure_calibration, write_calibration
+    from brs_detr.report.tables import calibration_table
 
     measured = measure_calibration(evaluation, checkpoint, head)
     write_calibration(measured, evaluation, out)

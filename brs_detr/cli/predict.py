@@ -93,8 +93,8 @@ def command(
       brs-detr predict best.pth val --format coco --annotations val.json --no-pictures
       brs-detr predict model.onnx webcam --max-frames 500
     """
-    from brs_detr.export.open_session import format_of
-    from brs_detr.predict.open_detector import open_detector
+    from brs_detr.exporting.formats import format_of
+    from brs_detr.predict.detector import Detector, TiledDetector
     from brs_detr.predict.run import PredictOptions, predict, require_readable, require_room
     from brs_detr.predict.sources import find_sources, left_out
     from brs_detr.run.console import make_console
@@ -118,12 +118,9 @@ def command(
     with tempfile.TemporaryDirectory(prefix="brs-detr-") as downloads:
         found = find_sources(sources, recursive, Path(downloads))
         paged = require_readable(found)
-        detector: Any = open_detector(model, device, threshold, trust_file, raw_scores=raw_scores)
-        detector.batch_size = batch
+        detector: Any = Detector(model, device, threshold, batch, trust_file=trust_file, raw_scores=raw_scores)
         options = replace(options, batch_size=detector.batch_size)
         if tile is not None:
-            from brs_detr.predict.tiles import TiledDetector
-
             detector = TiledDetector(detector, tile, overlap)
         require_room(found, out, overwrite, pictures=not no_pictures)
         result = predict(detector, str(model), found, options, console)
@@ -154,9 +151,9 @@ def _read_annotations(file: Path | None) -> tuple[dict[str, Any] | None, Path | 
         return None, None
     from brs_detr.data.annotations import read_annotations
     from brs_detr.data.checks.annotation_check import find_annotation_faults
-    from brs_detr.data.findings import DUPLICATE_ID, DUPLICATE_NAME, MALFORMED, Findings
-    from brs_detr.data.formats.coco_folder import split_of_file
-    from brs_detr.data.formats.coco_folder_images import with_found_names
+    from brs_detr.data.findings import Findings
+    from brs_detr.data.formats.coco_folder import split_of_file, with_found_names
+    from brs_detr.data.kinds import DUPLICATE_ID, DUPLICATE_NAME, MALFORMED
 
     if not file.is_file():
         raise UserError(f"There is no file {file}.", "Check the path of --annotations.")

@@ -23,12 +23,13 @@ def command(file: Path, device: str, trust_file: bool) -> None:
     Example:
       brs-detr replay work_dirs/my_run/failed_step.pth
     """
-    from brs_detr.bench.environment import find_device
-    from brs_detr.errors import shortened
+    from brs_detr.checkpoints.checkpoint import find_device
+    from brs_detr.errors import UserError, shortened
     from brs_detr.run.console import make_console
     from brs_detr.training.replay import replay
 
-    find_device(device)
+    if find_device(device).type not in ("cpu", "cuda"):
+        raise UserError(f"A step is repeated on cpu or cuda, not on {device}.")
     result = replay(file, device, trust_file=trust_file)
     console = make_console()
     lines = [f"Step {result.step}"]

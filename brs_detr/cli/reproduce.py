@@ -42,7 +42,7 @@ _TABLES = [f"table{number}" for number in range(1, 9)]
 @click.option("--weights", type=click.Path(path_type=Path), help="File for --eval-only. [default: fetched]")
 @click.option("--mirror", metavar="URL", help="Fetch weights from there.")
 @click.option("--smoke", is_flag=True, help="Go through every step with a tiny model, in a minute.")
-@click.option("--data", metavar="DIR|demo", help="For --smoke. [default: demo, made pictures]")
+@click.option("--data", metavar="DIR|demo", help="For --smoke. [default: demo, synthetic images]")
 @click.option(
     "--machines", "count", type=click.IntRange(1), default=1, help="That share a folder; give the same command on each."
 )
@@ -76,7 +76,7 @@ def command(
     """Train or evaluate rows of TABLE and write each result into a ledger, beside the figure of the paper.
 
     A row is trained as in the paper: 16 images a step, accumulated where there are fewer GPUs. It may be killed at any
-    time: the same command goes on from the last checkpoint. `--show` lists the rows of a table. Tables 1 to 4, 7 and 8
+    time: the same command resumes from the last checkpoint. `--show` lists the rows of a table. Tables 1 to 4, 7 and 8
     compare losses in Faster, Cascade and Mask R-CNN, ATSS, PAA and RetinaNet, Table 5 is Co-DETR, Table 6 transformers.
 
     \b
@@ -122,8 +122,7 @@ def command(
 
 
 def _show(ledger: Path, names: Sequence[str], console: Console) -> None:
-    from brs_detr.reproduce.ledger import read_ledger
-    from brs_detr.reproduce.show import entry_line, tables
+    from brs_detr.reproduce.ledger import entry_line, read_ledger, tables
     from brs_detr.reproduce.tables import TABLES
 
     entries = read_ledger(ledger)
@@ -203,8 +202,8 @@ def _write_slurm(
 
 def _train(rows: Sequence[Row], places: Places, machines: Machines, seed: int, smoke: bool, console: Console) -> None:
     from brs_detr.reproduce.data_sets import check_data_set
+    from brs_detr.reproduce.ledger import entry_line
     from brs_detr.reproduce.reproduce import train_row, trial_data
-    from brs_detr.reproduce.show import entry_line
     from brs_detr.run.console import make_console
 
     if machines.count > 1 and len(rows) > 1:
@@ -217,7 +216,7 @@ def _train(rows: Sequence[Row], places: Places, machines: Machines, seed: int, s
         try:
             entry = train_row(row, places, splits, machines, seed, smoke, console)
         except KeyboardInterrupt:
-            make_console(stderr=True).print("\nStopped. The same command goes on from the last checkpoint.")
+            make_console(stderr=True).print("\nStopped. The same command resumes from the last checkpoint.")
             sys.exit(INTERRUPTED)
         if entry is not None:
             console.print(entry_line(entry))
@@ -239,9 +238,8 @@ def _evaluate(
     rows: Sequence[Row], places: Places, weights: Path | None, mirror: str | None, trust_file: bool, console: Console
 ) -> None:
     from brs_detr.reproduce.data_sets import check_data_set
-    from brs_detr.reproduce.released import released_checkpoint
-    from brs_detr.reproduce.reproduce import evaluate_weights
-    from brs_detr.reproduce.show import entry_line
+    from brs_detr.reproduce.ledger import entry_line
+    from brs_detr.reproduce.reproduce import evaluate_weights, released_checkpoint
 
     if weights is not None and len(rows) != 1:
         raise click.UsageError("--weights are those of one row: name it with --row.")

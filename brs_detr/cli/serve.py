@@ -50,10 +50,10 @@ def command(
     open_page: bool,
     trust_file: bool,
 ) -> None:
-    """Try MODEL on your pictures in the browser, or from another program.
+    """Try MODEL on your images in the browser, or from another program.
 
-    MODEL is an exported .onnx file, or a checkpoint or run folder of a training. Pictures stay in memory: nothing
-    that is sent is written to disk. How large they may be is measured when the server starts.
+    MODEL is an exported file, a checkpoint or a run folder. Images stay in memory: nothing that is sent is written to
+    disk. How large they may be is measured when the server starts.
 
     \b
     Examples:
@@ -64,14 +64,13 @@ def command(
     import webbrowser
     from functools import partial
 
-    from brs_detr.predict.open_detector import open_detector
+    from brs_detr.predict.detector import Detector
     from brs_detr.run.console import make_console
     from brs_detr.runtime.images import PIXEL_LIMIT_VARIABLE, most_pixels
-    from brs_detr.serve.app import make_app
+    from brs_detr.serve.app import ServedModel, make_app
     from brs_detr.serve.capacity import free_memory, measure_capacity
-    from brs_detr.serve.detector_process import GIGABYTE, DetectorProcess
-    from brs_detr.serve.limits import MEGABYTE, Limits
-    from brs_detr.serve.served_model import ServedModel
+    from brs_detr.serve.detector_process import DetectorProcess
+    from brs_detr.serve.limits import GIGABYTE, MEGABYTE, Limits
     from brs_detr.serve.server import address_of, is_local, listen, local_names, run_until_interrupted
 
     if max_pixels is not None and max_pixels > most_pixels():
@@ -81,7 +80,7 @@ def command(
         )
     console = make_console()
     with listen(host, port) as listener:
-        opened = partial(open_detector, model, device, None, trust_file, keep_memory=False, raw_scores=raw_scores)
+        opened = partial(Detector, model, device, trust_file=trust_file, raw_scores=raw_scores, keep_memory=False)
         with closing(DetectorProcess(opened)) as process:
             capacity = measure_capacity(process)
             memory = max_memory_gb * GIGABYTE if max_memory_gb else free_memory() / 2

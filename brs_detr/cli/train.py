@@ -1,50 +1,129 @@
-"""`brs-detr train`: train a config."""
+"""`brs-detr train`: train a config. What it shares with `finetune`: options, resuming, what is printed in the end."""
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from brs_detr.cli.training_session import TrainingCommand, conclude, resumable, resume_option, wants_to_resume
+from brs_detr.cli import INTERRUPTED
 from brs_detr.cli.trust import data_only_option, require_shipped, trust_option
+
+if TYPE_CHECKING:
+    from brs_detr.training.train import TrainedRun
+
+
+class TrainingCommand(click.Command):
+    """A command whose `--resume` takes the value `auto` or none; any other word after it is not its value."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Give a bare `--resume` the value `last`."""
+        pairs = zip_longest(args, args[1:])
+        is_bare = [arg == "--resume" and following != "auto" for arg, following in pairs]
+        return super().parse_args(ctx, [arg + "=last" * bare for arg, bare in zip(args, is_bare, strict=True)])
+
+
+resume_option = click.option(
+    "--resume",
+    type=click.Choice(["last", "auto"]),
+    metavar="[auto]",
+    help="Continue from the last checkpoint in the work dir; with auto, begin where there is none.",
+)
+
+
+def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of every training."""
+    for option in reversed(
+        (
+            click.option("--amp", is_flag=True, help="Compute in bfloat16: faster on GPUs and CPUs that support it."),
+            click.option(
+                "--seed", type=click.IntRange(0, 2**32 - 1), help="Repeat a run. [default: drawn, printed and stored]"
+            ),
+            click.option(
+                "--deterministic", is_flag=True, help="The same bits from the same seed on a GPU too; slower."
+            ),
+            resume_option,
+            click.option(
+                "--log",
+                "services",
+                multiple=True,
+                type=click.Choice(["wandb", "mlflow"]),
+                help="Send losses and metrics there too.",
+            ),
+            click.option("--no-report", is_flag=True, help="Do not write report.html."),
+            trust_option,
+            data_only_option,
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def wants_to_resume(resume: Literal["last", "auto"] | None, work_dir: Path) -> bool:
+    """Whether to resume the run in a folder."""
+    from brs_detr.run.run_folder import RunFolder
+
+    return RunFolder(work_dir).can_resume if resume == "auto" else resume is not None
+
+
+@contextmanager
+def resumable(work_dir: Path) -> Iterator[None]:
+    """Exit when a training is interrupted, and print where its last checkpoint is and how to resume."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        from brs_detr.run.console import make_console
+        from brs_detr.run.run_folder import RunFolder
+
+        console, last = make_console(stderr=True), RunFolder(work_dir).last
+        if last.exists():
+            again = shlex.join([*sys.argv[1:], *([] if "--resume" in sys.argv else ["--resume"])])
+            console.print(f"\nStopped. The last checkpoint is {last}. To go on:\n  brs-detr {again}")
+        else:
+            console.print("\nStopped before the first checkpoint.")
+        sys.exit(getattr(error, "exit_code", INTERRUPTED))
+
+
+def conclude(run: TrainedRun, with_report: bool) -> None:
+    """Write the report and print what is where, in the first process of several."""
+    from brs_detr.evaluation.report import report_after_training
+    from brs_detr.run.console import make_console
+    from brs_detr.run.distributed import is_first
+    from brs_detr.run.run_folder import RunFolder
+
+    if not is_first():
+        return
+    console = make_console()
+    if with_report:
+        report_after_training(RunFolder(run.work_dir), console)
+    if run.best_checkpoint.exists():
+        console.print(f"Best AP {run.best_ap:.3f}: {run.best_checkpoint}")
+        console.print(f"Next: brs-detr predict {run.best_checkpoint} IMAGE")
+    else:
+        console.print(f"Never evaluated. The weights are in {run.last_checkpoint}")
 
 
 @click.command("train", cls=TrainingCommand, short_help="Train a config on your data or on COCO.")
 @click.argument("config")
 @click.option("--data", type=click.Path(path_type=Path), help="Your data: COCO, Pascal VOC or YOLO.")
 @click.option("--work-dir", type=click.Path(path_type=Path), help="Where to write. [default: work_dirs/CONFIG]")
-@resume_option
-@trust_option
-@data_only_option
-@click.option("--amp", is_flag=True, help="Compute in bfloat16: faster on GPUs and on CPUs that have it.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Repeat a run. [default: drawn, printed and stored]")
-@click.option("--deterministic", is_flag=True, help="The same bits from the same seed on a GPU too; slower.")
-@click.option("--epochs", type=click.IntRange(1), help="How long to train; the schedule is stretched to it.")
-@click.option(
-    "--log",
-    "services",
-    multiple=True,
-    type=click.Choice(["wandb", "mlflow"]),
-    help="Send losses and metrics there too.",
-)
-@click.option("--no-report", is_flag=True, help="Leave out report.html.")
+@click.option("--epochs", type=click.IntRange(1), help="Length of the training; the schedule is stretched to it.")
+@training_options
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the config; repeatable.")
 def command(
     config: str,
     data: Path | None,
     work_dir: Path | None,
     resume: Literal["last", "auto"] | None,
-    amp: bool,
-    seed: int | None,
-    deterministic: bool,
-    epochs: int | None,
-    services: tuple[str, ...],
     no_report: bool,
-    overrides: tuple[str, ...],
-    trust_file: bool,
     data_only: bool,
+    **options: Any,
 ) -> None:
     """Train CONFIG, a name from `brs-detr configs` or a file. A file is a program: it runs with all your rights.
 
@@ -66,17 +145,5 @@ def command(
         require_shipped(config)
     work_dir = work_dir or default_work_dir(config)
     with resumable(work_dir):
-        run = train(
-            config,
-            data,
-            work_dir,
-            resume=wants_to_resume(resume, work_dir),
-            amp=amp,
-            seed=seed,
-            deterministic=deterministic,
-            epochs=epochs,
-            overrides=overrides,
-            services=services,
-            trust_file=trust_file,
-        )
+        run = train(config, data, work_dir, resume=wants_to_resume(resume, work_dir), **options)
     conclude(run, with_report=not no_report)

@@ -1,4 +1,4 @@
-"""Find, read and adjust configs."""
+"""Find, read and change configs, and name the models that are fine-tuned."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import ast
 import importlib
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import brs_detr
-from brs_detr.config.overrides import apply_overrides
 from brs_detr.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from mmengine import Config
 
-# What mmengine's Runner reads from a config besides its own parameters.
+# Keys that mmengine's Runner reads from a config besides its own parameters.
 _EXTRA_KEYS = {
     "custom_imports",
     "model_wrapper_cfg",
@@ -31,6 +30,19 @@ _EXTRA_KEYS = {
 OWN_LOOP = {"save_minutes": 15, "max_unreadable": 0.01}
 """Settings of `brs_detr.training.train_loop` that mmengine's loop does not have."""
 
+_BACKBONES = {
+    "r18": "r18_1xb4-12e_coco",
+    "r50": "r50_finetune",
+    "swin-t": "swin-t_finetune",
+    "swin-l": "swin-l_finetune",
+}
+MODELS = {
+    f"{prefix}{backbone}": f"{detector}_{config}"
+    for prefix, detector in (("", "brs-co-deformable-detr"), ("co-", "co-deformable-detr"))
+    for backbone, config in _BACKBONES.items()
+}
+"""Name of the config by short name; `co-` is plain Co-DETR."""
+
 
 @dataclass(frozen=True)
 class ConfigEntry:
@@ -42,52 +54,78 @@ class ConfigEntry:
 
 
 def configs_dir() -> Path:
-    """Folder of the shipped configs: inside the package when installed, beside it in a checkout of the repository."""
+    """Return the folder of the shipped configs: inside the package if installed, beside it in a checkout."""
     package = Path(brs_detr.__file__).parent
     shipped = package / "configs"
     return shipped if shipped.is_dir() else package.parent / "configs"
 
 
 def list_configs() -> list[ConfigEntry]:
-    """Every shipped config that can be trained, sorted by name. Reads their first lines, runs nothing."""
+    """List every shipped config that can be trained, by name. Reads their first lines and runs nothing."""
     files = (path for path in configs_dir().rglob("*.py") if "_base_" not in path.parts)
     return [ConfigEntry(path.stem, path, _description(path)) for path in sorted(files, key=lambda path: path.stem)]
 
 
 def find_config(name_or_path: str | Path) -> Path:
-    """Path of a config file.
+    """Return the path of a config file.
 
     Args:
         name_or_path: a name from `list_configs`, or the path of a `.py` file.
 
     Raises:
-        UserError: there is no such config; the message names the nearest one.
+        UserError: there is no such config. The hint names the nearest one.
     """
     path = Path(name_or_path)
     if path.is_file():
         return path
     entries = {entry.name: entry.path for entry in list_configs()}
     if path.suffix == ".py" or len(path.parts) > 1:
+        hint = "Check the path, or take a name from `brs-detr configs`."
         if path.stem in entries:
-            raise UserError(f"There is no config file {path}.", f"Its name alone is enough: {path.stem}")
-        raise UserError(f"There is no config file {path}.", "Check the path, or take a name from `brs-detr configs`.")
+            hint = f"Its name alone is enough: {path.stem}"
+        raise UserError(f"There is no config file {path}.", hint)
     if path.name not in entries:
         raise UserError(f"There is no config called {path.name!r}.", did_you_mean(path.name, entries))
     return entries[path.name]
 
 
+def find_model(name: str) -> str:
+    """Return what `load_config` takes for a model: a name of `MODELS`, of `brs-detr configs`, or a config file.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    if name in MODELS:
+        return MODELS[name]
+    try:
+        find_config(name)
+    except UserError:
+        if name.endswith(".py") or "/" in name:
+            raise
+        known = [*MODELS, *(entry.name for entry in list_configs())]
+        raise UserError(f"There is no model {name!r}.", did_you_mean(name, known)) from None
+    return name
+
+
+def default_model() -> tuple[str, str]:
+    """Return the short name of the model for this machine, and the reason."""
+    import torch
+
+    return ("r50", "there is a GPU") if torch.cuda.is_available() else ("r18", "small, since there is no GPU")
+
+
 def load_config(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """Read a config and change single keys of it.
 
-    Variables that only help to write the file (`train_pipeline`, `data_root`, ...) are left out of the result: whatever
-    key is in it is read by somebody, so that an override of a key that has no effect is an error.
+    Variables that only help to write the file (`train_pipeline`, `data_root`, ...) are dropped, so that an override
+    of a key without effect is an error.
 
     Args:
         name_or_path: a name from `list_configs`, or the path of a `.py` file.
         overrides: assignments `key=value`, see `apply_overrides`.
 
     Raises:
-        UserError: no such config, the file is not valid Python, or an override names an unknown key.
+        UserError: there is no such config, the file is not valid Python, or an override names an unknown key.
     """
     from mmengine import Config
 
@@ -114,7 +152,7 @@ def load_config(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Conf
 
 
 def with_own_loop(train_cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """Let a training by epochs be one that can be left after any step, with all that can be set of it."""
+    """Return the settings of a training by epochs with this package's loop, which can stop after any step."""
     if not (train_cfg.get("by_epoch") or train_cfg.get("type") in ("EpochBasedTrainLoop", "TrainLoop")):
         return {**train_cfg}
     kept = {key: value for key, value in train_cfg.items() if key != "by_epoch"}
@@ -122,7 +160,7 @@ def with_own_loop(train_cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def import_modules(config: Mapping[str, Any]) -> None:
-    """Import what a config that is trusted needs.
+    """Import the modules that a trusted config needs.
 
     Raises:
         UserError: there is no such module.
@@ -137,23 +175,82 @@ def import_modules(config: Mapping[str, Any]) -> None:
 
 
 def explain_unknown_type(error: KeyError) -> UserError | None:
-    """What to tell a user whose config names a `type` that is not registered; None for any other KeyError."""
-    from mmengine.registry import MODELS
+    """Turn the KeyError of an unregistered `type` into a message for the user; None for any other KeyError."""
+    from mmengine import registry
 
     found = re.search(r"(\w+) is not in the (\S+) registry", str(error))
     if found is None:
         return None
-    registries = [MODELS, *MODELS.children.values()]
-    known = {name for registry in registries for name in registry.module_dict}
+    known = {name for models in (registry.MODELS, *registry.MODELS.children.values()) for name in models.module_dict}
     return UserError(f"The config names a type that does not exist: {found[1]}.", did_you_mean(found[1], known))
 
 
 def explain_unknown_option(error: TypeError) -> UserError | None:
-    """What to tell a user whose config gives a class an argument that it does not have; None for other TypeErrors."""
+    """Turn the TypeError of an unknown argument into a message for the user; None for any other TypeError."""
     found = re.search(r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'", str(error))
     if found is None:
         return None
     return UserError(f"The config gives {found[1]} an option that it does not have: {found[2]}.", "Check its spelling.")
+
+
+def apply_overrides(config: MutableMapping[str, Any], assignments: Iterable[str]) -> None:
+    """Change keys of a config in place.
+
+    Args:
+        config: nested mappings and lists.
+        assignments: `key=value` each. The key is a path with dots and list indices (`param_scheduler.0.gamma=0.5`).
+            The value is a Python literal, or else a string.
+
+    Raises:
+        UserError: an assignment lacks its `=`, names a key that the config does not have, or gives a text where a
+            number or a truth value belongs.
+    """
+    for assignment in assignments:
+        key, separator, text = assignment.partition("=")
+        if not separator or not key:
+            raise UserError(
+                f"--set {assignment} is not of the form key=value.", "Example: --set train_cfg.val_interval=2"
+            )
+        _set(config, key.strip(), parse_value(text.strip()))
+
+
+def parse_value(text: str) -> Any:
+    """Read a Python literal, or return the text itself if it is none."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _set(config: Any, key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    node, walked = config, ""
+    for part in parents:
+        node = node[_existing(node, part, walked, key)]
+        walked += f"{part}."
+    index = _existing(node, last, walked, key)
+    if isinstance(node, tuple):
+        raise UserError(f"--set {key}: {walked.rstrip('.')} is a tuple.", f"Set all of it, now {node!r}.")
+    old = node[index]
+    if isinstance(old, (bool, int, float)) and isinstance(value, str):
+        kind = "True or False" if isinstance(old, bool) else "a number"
+        raise UserError(f"--set {key}={value}: {kind} belongs there, now {old!r}.", "Check the value.")
+    node[index] = value
+
+
+def _existing(node: Any, part: str, walked: str, key: str) -> str | int:
+    """The key or index in `node` that one part of a path means."""
+    if isinstance(node, Mapping):
+        valid = {str(name): name for name in node}
+    elif isinstance(node, (list, tuple)):
+        valid = {str(index): index for index in range(len(node))}
+    else:
+        raise UserError(f"--set {key}: {walked.rstrip('.')} is {node!r} and has no keys.", "Drop the rest of the key.")
+    if part not in valid:
+        nearest = did_you_mean(f"{walked}{part}", [f"{walked}{name}" for name in valid])
+        hint = nearest if valid else f"{walked.rstrip('.')} is empty."
+        raise UserError(f"--set {key}: the config has no key {walked}{part}.", hint)
+    return valid[part]
 
 
 def _runner_keys() -> set[str]:
@@ -165,8 +262,5 @@ def _runner_keys() -> set[str]:
 def _description(path: Path) -> str:
     """First line of the docstring of a config, or its first comment."""
     text = path.read_text(encoding="utf-8")
-    docstring = ast.get_docstring(ast.parse(text))
-    if docstring:
-        return docstring.splitlines()[0]
-    comment = next((line for line in text.splitlines() if line.startswith("#")), "")
-    return comment.lstrip("# ")
+    comment = next((line.lstrip("# ") for line in text.splitlines() if line.startswith("#")), "")
+    return (ast.get_docstring(ast.parse(text)) or comment).partition("\n")[0]

@@ -11,10 +11,11 @@ from rich.console import Console
 from brs_detr.data.annotations import read_class_names
 from brs_detr.data.checks.check import check_split
 from brs_detr.data.formats.coco_folder import CocoSplit, shared_class_names
-from brs_detr.data.formats.source import SourceSplit, open_source
+from brs_detr.data.formats.layout import SourceSplit
+from brs_detr.data.formats.source import open_source
 from brs_detr.data.formats.splits import describe_splits, place_split, place_splits, require_known_names
 from brs_detr.errors import UserError
-from brs_detr.run.bars import counter
+from brs_detr.run.console import counter
 
 if TYPE_CHECKING:
     from mmengine import Config, ConfigDict
@@ -28,21 +29,18 @@ _PHASES = {"train": ("train",), "val": ("val", "test"), "test": ("test", "val")}
 def use_folder(
     config: Config, folder: str | Path, placed: Path, console: Console, class_names: Sequence[str] | None = None
 ) -> None:
-    """Make a config train on the `train` split of a data set and evaluate on its `val` split.
-
-    The `test` split is left for `brs-detr eval`; where there is no `val` split, `test` stands in for it. The splits are
-    checked first, and what will be dropped is printed.
+    """Make a config train on the `train` split of a data set and evaluate on its `val` split, or `test` without one.
 
     Args:
-        config: changed in place: datasets, evaluators, and every `num_classes` of the model.
-        folder: data set in any format that `brs_detr.data.formats.source` knows.
-        placed: where annotation files are written that the data set lacks.
-        console: where to print.
-        class_names: of the run that is resumed, by label.
+        config: changed in place: data sets, evaluators, and every `num_classes` of the model.
+        folder: data set in any format of `brs_detr.data.formats.source`.
+        placed: where to write annotation files that the data set lacks.
+        console: where to print what is dropped.
+        class_names: by label, of the run that is resumed.
 
     Raises:
-        UserError: there is no data set, it has no `train` split, its classes are others than those of the run, or a
-            split cannot be used; the message lists every fault.
+        UserError: there is no data set, it has no `train` split, its classes differ from the run's, or a split cannot
+            be used. The message lists every fault.
     """
     splits = open_splits(folder, placed, console, class_names)
     chosen = {phase: choose_split(splits, names, folder) for phase, names in _PHASES.items()}
@@ -57,18 +55,17 @@ def open_splits(
 ) -> dict[str, CocoSplit]:
     """Check the splits of a data set and bring them into the form that training and evaluation read.
 
-    Which images are held out, where the data set does not say it, depends on the data alone: runs with different seeds
-    are measured on the same images.
+    Splits that the data set lacks are made. They depend on the data alone, so runs with different seeds are measured
+    on the same images.
 
     Args:
-        folder: data set in any format that `brs_detr.data.formats.source` knows.
-        placed: where annotation files are written that the data set lacks.
-        console: where to print what will be dropped, and which splits had to be made.
-        class_names: that a trained model knows, by label.
+        folder: data set in any format of `brs_detr.data.formats.source`.
+        placed: where to write annotation files that the data set lacks.
+        console: where to print what is dropped, and which splits were made.
+        class_names: by label, of a trained model.
 
     Raises:
-        UserError: there is no data set in the folder, its classes are not those of the model, or a split cannot be
-            used.
+        UserError: there is no data set, its classes differ from the model's, or a split cannot be used.
     """
     source = open_source(folder)
     for split in source.splits.values():
@@ -80,16 +77,16 @@ def open_splits(
 
 
 def open_split(folder: str | Path, names: Sequence[str], placed: Path, console: Console) -> CocoSplit:
-    """Check one split of a data set and bring it into the form that evaluation reads.
+    """Check the first of the named splits that a data set has, and bring it into the form that evaluation reads.
 
     Args:
-        folder: data set in any format that `brs_detr.data.formats.source` knows.
-        names: the first of them that the data set has is taken.
-        placed: where its annotation file is written, if it needs one.
-        console: where to print what will be dropped.
+        folder: data set in any format of `brs_detr.data.formats.source`.
+        names: of splits, the preferred one first.
+        placed: where to write its annotation file, if needed.
+        console: where to print what is dropped.
 
     Raises:
-        UserError: there is no data set in the folder, it has no such split, or the split cannot be used.
+        UserError: there is no data set, it has no such split, or the split cannot be used.
     """
     source = open_source(folder)
     if "all" in source.splits:
@@ -100,14 +97,14 @@ def open_split(folder: str | Path, names: Sequence[str], placed: Path, console: 
 
 
 def use_config_data(config: Config, class_names: Sequence[str] | None = None) -> None:
-    """Fit the model of a config to the classes of the data set that the config itself names.
+    """Fit the model of a config to the classes of the data set that the config names.
 
     Args:
         config: changed in place.
-        class_names: of the run that is resumed, by label.
+        class_names: by label, of the run that is resumed.
 
     Raises:
-        UserError: the annotation file of the data set does not exist, or its classes are not those of the run.
+        UserError: the annotation file does not exist, or its classes differ from the run's.
     """
     file = split_of(config, "train").annotation_file
     if not file.is_file():
@@ -120,16 +117,16 @@ def use_config_data(config: Config, class_names: Sequence[str] | None = None) ->
 
 
 def config_class_names(config: Config) -> list[str]:
-    """Class names that the training data of a config have, by label: its own, or those of the annotation file."""
+    """Return the class names of a config's training data by label: its own, or else the annotation file's."""
     own = (inner_dataset(config, "train").get("metainfo") or {}).get("classes")
     return list(own) if isinstance(own, (list, tuple)) else read_class_names(split_of(config, "train").annotation_file)
 
 
 def check_data(config: Config, phases: Iterable[str], console: Console) -> None:
-    """Check the annotations and images of some phases; print what will be dropped.
+    """Check the annotations and images of some phases, and print what is dropped.
 
     Raises:
-        UserError: a split cannot be used; the message lists every fault.
+        UserError: a split cannot be used. The message lists every fault.
     """
     for phase in phases:
         split = split_of(config, phase)
@@ -144,7 +141,7 @@ def _check(split: CocoSplit | SourceSplit, file: Path, console: Console) -> None
 
 
 def choose_split(splits: dict[str, Split], names: Sequence[str], folder: str | Path) -> Split:
-    """The first of `names` that a folder has.
+    """Return the first of `names` that a folder has.
 
     Raises:
         UserError: it has none of them.
@@ -159,7 +156,7 @@ def choose_split(splits: dict[str, Split], names: Sequence[str], folder: str | P
 
 
 def use_split(config: Config, phase: str, split: CocoSplit, class_names: Sequence[str]) -> None:
-    """Make one phase of a config (`train`, `val` or `test`) read a split, its labels following `class_names`."""
+    """Make one phase of a config (`train`, `val` or `test`) read a split, with labels in the order of `class_names`."""
     inner_dataset(config, phase).update(
         type="CocoFolderDataset",
         data_root="",
@@ -175,7 +172,7 @@ def use_split(config: Config, phase: str, split: CocoSplit, class_names: Sequenc
 
 
 def split_of(config: Config, phase: str) -> CocoSplit:
-    """The split that a phase of a config reads."""
+    """Return the split that a phase of a config reads."""
     dataset = inner_dataset(config, phase)
     root = Path(dataset.get("data_root") or "")
     return CocoSplit(phase, root / dataset.ann_file, root / dataset.data_prefix.img)
@@ -186,15 +183,13 @@ def set_num_classes(node: Any, num_classes: int) -> None:
     if isinstance(node, dict):
         if "num_classes" in node:
             node["num_classes"] = num_classes
-        children = list(node.values())
-    else:
-        children = list(node) if isinstance(node, (list, tuple)) else []
-    for child in children:
+        node = list(node.values())
+    for child in node if isinstance(node, (list, tuple)) else ():
         set_num_classes(child, num_classes)
 
 
 def inner_dataset(config: Config, phase: str) -> ConfigDict:
-    """The innermost data set of a phase, below mmengine's wrappers."""
+    """Return the innermost data set of a phase, below mmengine's wrappers."""
     dataset = config[f"{phase}_dataloader"].dataset
     while "dataset" in dataset:
         dataset = dataset.dataset

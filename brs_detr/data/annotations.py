@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from brs_detr.data.odd_values import without_odd_values
-from brs_detr.data.text import read_json
+from brs_detr.data.text import read_json, without_odd_values
 from brs_detr.errors import UserError, shortened
 
 SECTIONS = ("images", "annotations", "categories")
@@ -20,47 +19,37 @@ def read_annotations(file: str | Path) -> dict[str, Any]:
     """Load a COCO annotation file.
 
     Args:
-        file: JSON file with an object that holds the lists `images`, `annotations` and `categories`.
+        file: JSON object with the lists `images`, `annotations` and `categories`.
 
     Returns:
-        The object. Its entries are not looked at: that is the work of `brs_detr.data.checks.check`. Images of LVIS are
-        given the `file_name` that their `coco_url` ends with, below the folder of COCO. Names of categories are put
-        into Unicode normal form C, so that those that look alike are one class.
+        The object, its entries unchecked (see `brs_detr.data.checks`). Category names are in Unicode normal form C.
+        Images of LVIS get the `file_name` at the end of their `coco_url`, such as `train2017/000000391895.jpg`.
 
     Raises:
-        UserError: the file is missing, is not JSON (with line and column), or lacks one of the three lists.
+        UserError: the file is missing, is not JSON (names line and column), or lacks one of the three lists.
     """
     dataset = read_json(Path(file))
-    _require_sections(dataset, file)
-    _name_files(dataset["images"])
-    for category in dataset["categories"]:
-        if isinstance(category, dict) and isinstance(name := category.get("name"), str):
-            category["name"] = unicodedata.normalize("NFC", name)
-    return dataset
-
-
-def _name_files(images: list[Any]) -> None:
-    """Name the files of LVIS, whose images only tell their address at COCO: `.../train2017/000000391895.jpg`."""
-    for image in images:
-        if isinstance(image, dict) and "file_name" not in image and isinstance(image.get("coco_url"), str):
-            image["file_name"] = "/".join(image["coco_url"].split("/")[-2:])
-
-
-def _require_sections(dataset: Any, file: str | Path) -> None:
     cure = "A COCO detection file is an object with the lists images, annotations and categories."
     if not isinstance(dataset, dict):
         raise UserError(f"{file} holds a JSON {type(dataset).__name__}, not an object.", cure)
     missing = [key for key in SECTIONS if not isinstance(dataset.get(key), list)]
     if missing:
         raise UserError(f"{file} has no list {', '.join(map(repr, missing))}.", cure)
+    for image in dataset["images"]:
+        if isinstance(image, dict) and "file_name" not in image and isinstance(image.get("coco_url"), str):
+            image["file_name"] = "/".join(image["coco_url"].split("/")[-2:])
+    for category in dataset["categories"]:
+        if isinstance(category, dict) and isinstance(name := category.get("name"), str):
+            category["name"] = unicodedata.normalize("NFC", name)
+    return dataset
 
 
 def write_annotations(file: Path, dataset: Mapping[str, Any]) -> None:
-    """Write a COCO annotation file: the same data give the same bytes, which are JSON in UTF-8 whatever they hold.
+    """Write a COCO annotation file as valid JSON in UTF-8; the same data give the same bytes.
 
     Args:
-        file: where to; the folder is made when it does not exist.
-        dataset: the object to write. What JSON does not have becomes null, see `without_odd_values`.
+        file: target; its folder is created if needed.
+        dataset: object to write. What JSON cannot hold becomes null, see `without_odd_values`.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -75,15 +64,10 @@ def _as_json(dataset: Mapping[str, Any]) -> str:
 
 
 def read_class_names(file: str | Path) -> list[str]:
-    """Class names of an annotation file in the order of their category ids.
-
-    The place of a name in this list is its label. Ids may start anywhere and may have gaps.
-
-    Args:
-        file: COCO annotation file.
+    """Read the class names of an annotation file, in the order of their category ids, which may have gaps.
 
     Returns:
-        One name per category, at least one.
+        At least one name; the index of a name is its label.
 
     Raises:
         UserError: the file cannot be read, has no category, or has two of one name.
@@ -92,12 +76,7 @@ def read_class_names(file: str | Path) -> list[str]:
 
 
 def class_names_of(dataset: Mapping[str, Any], file: str | Path) -> list[str]:
-    """The same for annotations that have been read.
-
-    Args:
-        dataset: COCO object.
-        file: what a message calls it.
-    """
+    """Class names of a COCO object as `read_class_names` gives them; `file` is its name in messages."""
     try:
         names = [str(entry["name"]) for entry in sorted(dataset["categories"], key=lambda category: category["id"])]
     except (KeyError, TypeError):

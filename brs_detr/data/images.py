@@ -1,53 +1,68 @@
-"""What can be said about an image file without decoding all of it."""
+"""Read sizes and headers of image files without decoding all of them."""
 
 from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL.Image import Image
 
-from brs_detr.runtime.images import LYING, TURNED, open_image, orientation_of
+from brs_detr.runtime.images import LYING, TURNED, UnreadableImage, open_image, orientation_of
+
+ImageSize = tuple[int, int]
+"""(h, w) in pixels."""
+
+NUM_THREADS = 8
+"""Threads that read images at a time."""
 
 _PNG_REMARKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # may ask for a rotation
 _TAIL = 1024  # bytes searched for the end mark of a JPEG: some cameras write padding behind it
 
 
 class ImageHeader(NamedTuple):
-    """What an image file says of itself.
+    """Properties of an image file.
 
     Args:
-        size: (h, w) as the image is loaded for training, that is after the rotation its EXIF data ask for.
-        stored_size: (h, w) before it.
-        is_turned: whether the EXIF data ask for a rotation or a reflection.
-        has_more: whether there are more pages or frames than the first, which is the one that is loaded.
+        size: (h, w) as loaded for training, after the EXIF rotation.
+        stored_size: (h, w) before the rotation.
+        is_turned: whether EXIF asks for a rotation or a reflection.
+        has_more: whether further pages or frames follow the first, which is the one that is loaded.
         has_16_bits: whether its grey pixels have more than 8 bits.
     """
 
-    size: tuple[int, int]
-    stored_size: tuple[int, int]
+    size: ImageSize
+    stored_size: ImageSize
     is_turned: bool
     has_more: bool
     has_16_bits: bool
 
 
-def read_size(path: str | Path) -> tuple[int, int]:
-    """Size (h, w) of an image as it is loaded for training, see `read_header`."""
+def read_size(path: str | Path) -> ImageSize:
+    """Size (h, w) of an image as loaded for training, see `read_header`."""
     return read_header(path).size
 
 
+def read_sizes(paths: Iterable[Path]) -> list[ImageSize | UnreadableImage]:
+    """Read sizes in threads; in place of a size is the error where an image cannot be read."""
+
+    def size_or_error(path: Path) -> ImageSize | UnreadableImage:
+        try:
+            return read_size(path)
+        except UnreadableImage as error:
+            return error
+
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        return list(pool.map(size_or_error, paths))
+
+
 def read_header(path: str | Path) -> ImageHeader:
-    """Size and rotation of an image.
+    """Read the header of an image.
 
-    Of a JPEG or PNG that ends as it should, the header and the last bytes are read. Everything else is decoded.
-
-    Args:
-        path: image file.
-
-    Returns:
-        Sizes in pixels, whether the image is to be turned, and whether more pages follow.
+    Of a complete JPEG or PNG only the header and the last bytes are read. Other files are decoded.
 
     Raises:
         UnreadableImage: the file is missing, is not an image, is truncated, or has pixels that are no colours.
@@ -64,8 +79,8 @@ def read_header(path: str | Path) -> ImageHeader:
     return ImageHeader(size, stored, orientation in TURNED, has_more, has_16_bits)
 
 
-def _stored_size(image: Image) -> tuple[int, int]:
-    """(h, w) before any rotation. Of TIFF some versions of Pillow give the one after it."""
+def _stored_size(image: Image) -> ImageSize:
+    """(h, w) before any rotation. For TIFF some versions of Pillow give the one after it."""
     width, height = image.size
     if image.format == "TIFF":
         width, height = (int(image.tag_v2[tag]) for tag in (256, 257))  # type: ignore[attr-defined]
@@ -77,7 +92,7 @@ def _has_more(image: Image) -> bool:
         return False
     try:
         return bool(getattr(image, "is_animated", False))
-    except Exception:  # what follows the first frame is damaged, and not looked at
+    except Exception:  # frames after the first are damaged, and not used
         return True
 
 
@@ -88,7 +103,7 @@ def _is_whole_jpeg(path: Path) -> bool:
 
 
 def _is_plain_png(path: Path) -> bool:
-    """Whether a PNG is whole, and has no remark behind its pixels."""
+    """Whether a PNG is complete, and has no metadata behind its pixels."""
     has_pixels = False
     with path.open("rb") as file:
         file.seek(8)

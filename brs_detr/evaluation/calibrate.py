@@ -1,24 +1,34 @@
-"""Learn what the scores of a detector mean, and store it with its weights."""
+"""Learn what the scores of a detector mean, store it with its weights, and measure what it is worth."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
-from brs_detr.analysis.class_thresholds import ClassThresholds, Goal
+from brs_detr.analysis.coco_ap import evaluate_by_protocol
+from brs_detr.analysis.curves import ClassThresholds, Goal, class_thresholds, rates_at
+from brs_detr.analysis.fit_score_map import Labelled, fit_score_map
+from brs_detr.analysis.matching import Matching, read_matching
+from brs_detr.analysis.score_measures import ScoredDetections, ScoreMeasures, measure_scores, score_detections
 from brs_detr.checkpoints.checkpoint import Checkpoint, read_checkpoint
-from brs_detr.checkpoints.checkpoint_meta import CALIBRATIONS
-from brs_detr.checkpoints.plain_file import load_plain
-from brs_detr.checkpoints.safetensors_checkpoint import write_safetensors
-from brs_detr.data.annotations import read_annotations
+from brs_detr.checkpoints.plain_file import CALIBRATIONS, load_plain, write_safetensors
+from brs_detr.data.annotations import class_names_of, read_annotations
+from brs_detr.data.checks.cleaning import clean_annotations
 from brs_detr.data.formats.coco_folder import CocoSplit
-from brs_detr.errors import UserError
+from brs_detr.errors import UserError, shortened
 from brs_detr.evaluation.evaluate import Evaluation, evaluate
-from brs_detr.evaluation.learn_calibration import choose_thresholds, learn_calibration, rates_by_class
+from brs_detr.files import written_whole
+from brs_detr.report.detection_figures import reliability_figure
 from brs_detr.run.distributed import is_first
 from brs_detr.runtime.calibration import Calibration
+from brs_detr.runtime.score_map import ScoreMap, logit
 
 
 @dataclass(frozen=True)
@@ -88,11 +98,11 @@ def calibrate(
     calibration, held_out = learnt
     chosen = None
     if goal is not None:
-        chosen = choose_thresholds(evaluation.matching, dataset, calibration, content.class_names, goal)
+        chosen = class_thresholds(*_mapped(evaluation.matching, dataset, calibration, content.class_names), goal)
         calibration = replace(calibration, thresholds=chosen.thresholds, goal=str(goal))
     if is_first():
         store_calibration(content, head or content.head, calibration, path)
-    rows = rates_by_class(evaluation.matching, dataset, calibration, content.class_names)
+    rows = _rates_by_class(evaluation.matching, dataset, calibration, content.class_names)
     return Calibrated(path, calibration, held_out, evaluation, chosen, rows)
 
 
@@ -102,16 +112,11 @@ def store_calibration(checkpoint: Checkpoint, head: str, calibration: Calibratio
 
     stored = {**checkpoint.meta.get(CALIBRATIONS, {}), head: calibration.to_json()}
     meta = {**checkpoint.meta, CALIBRATIONS: stored}
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".safetensors":
         write_safetensors(path, checkpoint.state_dict, meta)
         return
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with written_whole(path) as partial:
         torch.save({"meta": meta, "state_dict": checkpoint.state_dict}, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _require_writable(source: Path, path: Path, trust_file: bool) -> None:
@@ -124,6 +129,160 @@ def _require_writable(source: Path, path: Path, trust_file: bool) -> None:
         more = set(load_plain(source, trust_file, with_values=False)) - {"meta", "state_dict"}
         if more:
             raise UserError(
-                f"{source} holds what a training goes on from: {', '.join(sorted(map(str, more)))}.",
+                f"{source} holds what a training resumes from: {', '.join(sorted(map(str, more)))}.",
                 "Calibrate best.pth, or write elsewhere with --out FILE.",
             )
+
+
+def learn_calibration(
+    matching: Matching, dataset: Mapping[str, Any], class_names: tuple[str, ...]
+) -> tuple[Calibration, dict[str, float]] | None:
+    """What scores mean by the detections of an evaluation, and the log loss of each kind of map on validation images.
+
+    Args:
+        matching: of its raw scores.
+        dataset: COCO object that was evaluated on.
+        class_names: of the detector.
+
+    Returns:
+        None where nothing that was found is right.
+    """
+    labels = _labels(matching.detection_classes, dataset, class_names)
+    fitted = fit_score_map(
+        Labelled(logit(matching.scores), labels, matching.is_true, matching.images, len(class_names))
+    )
+    if fitted is None:
+        return None
+    counts = np.bincount(labels, minlength=len(class_names))
+    calibration = Calibration(fitted.score_map, fitted.kind, len(dataset["images"]), tuple(counts.tolist()))
+    return calibration, fitted.held_out
+
+
+def _rates_by_class(
+    matching: Matching, dataset: Mapping[str, Any], calibration: Calibration, class_names: tuple[str, ...]
+) -> dict[str, dict[str, float]]:
+    """Objects, and precision, recall and F1 at the threshold of each class."""
+    scores, labels, is_true, num_objects = _mapped(matching, dataset, calibration, class_names)
+    thresholds = np.broadcast_to(np.array(calibration.thresholds, np.float64), len(class_names))
+    rates = rates_at(scores, labels, is_true, num_objects, thresholds)
+    columns = zip(class_names, num_objects.tolist(), thresholds.tolist(), rates.tolist(), strict=True)
+    return {
+        name: {"objects": number, "threshold": threshold, **dict(zip(("precision", "recall", "F1"), row, strict=True))}
+        for name, number, threshold, row in columns
+    }
+
+
+def _mapped(
+    matching: Matching, dataset: Mapping[str, Any], calibration: Calibration, class_names: tuple[str, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Probabilities, labels and truth of the detections, and the number of objects of each class."""
+    labels = _labels(matching.detection_classes, dataset, class_names)
+    objects = _labels(matching.object_classes, dataset, class_names)
+    scores = calibration.score_map(matching.scores, labels)
+    return scores, labels, matching.is_true, np.bincount(objects, minlength=len(class_names))
+
+
+def _labels(indices: NDArray[np.int64], dataset: Mapping[str, Any], class_names: tuple[str, ...]) -> NDArray[np.int64]:
+    """Labels of the detector for indices in the categories sorted by id: a `Matching` counts them so."""
+    label_of_name = {name: label for label, name in enumerate(class_names)}
+    names = class_names_of(dataset, "the data set")
+    label_of_index = np.array([label_of_name.get(name, -1) for name in names], np.int64)
+    labels: NDArray[np.int64] = label_of_index[indices]
+    return labels
+
+
+@dataclass(frozen=True)
+class MeasuredScores:
+    """What the scores of a head are worth on a split.
+
+    Args:
+        head: of the checkpoint.
+        raw: shown from the threshold that its training suggests.
+        calibration: with the classes in the order of the category ids, where the checkpoint has one of the head.
+        calibrated: shown from its thresholds.
+    """
+
+    head: str
+    raw: ScoreMeasures
+    calibration: Calibration | None = None
+    calibrated: ScoreMeasures | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        record: dict[str, Any] = {"head": self.head, "raw": self.raw.to_json()}
+        if self.calibration is None or self.calibrated is None:
+            return record
+        map_facts = {key: getattr(self.calibration, key) for key in ("kind", "num_images", "goal")}
+        return {**record, "map": map_facts, "calibrated": self.calibrated.to_json()}
+
+
+def measure_calibration(evaluation: Evaluation, checkpoint: Checkpoint, head: str | None = None) -> MeasuredScores:
+    """Measure scores before and after the map that the checkpoint has for the head.
+
+    Args:
+        evaluation: of the checkpoint, with raw scores.
+        checkpoint: what was evaluated.
+        head: that was evaluated; by default the one that its config names.
+    """
+    scored = scored_detections(evaluation)
+    raw = measure_scores(scored, checkpoint.thresholds(head, raw_scores=True))
+    stored = checkpoint.calibration(head)
+    if stored is None:
+        return MeasuredScores(head or checkpoint.head, raw)
+    calibration = in_order_of(stored, checkpoint.class_names, scored.class_names)
+    calibrated = measure_scores(scored.mapped(calibration.score_map), calibration.thresholds)
+    return MeasuredScores(head or checkpoint.head, raw, calibration, calibrated)
+
+
+def scored_detections(evaluation: Evaluation) -> ScoredDetections:
+    """The detections of an evaluation with their scores as they are, by the protocol of its data set."""
+    file = evaluation.split.annotation_file
+    dataset, _ = clean_annotations(read_annotations(file), file)
+    matched = evaluate_by_protocol(dataset, evaluation.predictions)
+    return score_detections(matched, read_matching(matched), class_names_of(dataset, file))
+
+
+def write_calibration(measured: MeasuredScores, evaluation: Evaluation, folder: Path) -> None:
+    """Write `calibration.json` and `calibration.png`: reliability before and after.
+
+    Args:
+        measured: from `measure_calibration`.
+        evaluation: that it was measured on.
+        folder: made when it does not exist; files of these names are replaced.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {
+        "annotation_file": str(evaluation.split.annotation_file),
+        "num_images": evaluation.num_images,
+        **measured.to_json(),
+    }
+    (folder / "calibration.json").write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    calibrated = None if measured.calibrated is None else measured.calibrated.reliability
+    reliability_figure(measured.raw.reliability, calibrated).savefig(folder / "calibration.png")
+
+
+def in_order_of(calibration: Calibration, class_names: Sequence[str], wanted: Sequence[str]) -> Calibration:
+    """The same calibration with its classes in another order.
+
+    Args:
+        calibration: of the classes of a checkpoint.
+        class_names: of the checkpoint; the index in the list is the label.
+        wanted: the same names in the order of the category ids of a data set.
+
+    Raises:
+        UserError: they are not the same names.
+    """
+    odd = sorted(set(class_names) ^ set(wanted))
+    if odd:
+        raise UserError(
+            f"The data and the checkpoint differ in their classes; only one knows {shortened(odd)}.",
+            "Measure the scores on data of the same classes.",
+        )
+    order = [list(class_names).index(name) for name in wanted]
+    thresholds = calibration.thresholds
+    return replace(
+        calibration,
+        score_map=ScoreMap(calibration.score_map.knots[order], calibration.score_map.values[order]),
+        num_detections=tuple(calibration.num_detections[label] for label in order),
+        thresholds=tuple(thresholds[label] for label in order) if isinstance(thresholds, tuple) else thresholds,
+    )

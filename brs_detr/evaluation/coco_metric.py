@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from brs_detr.analysis.coco_ap import CocoAP, coco_ap
-from brs_detr.analysis.lvis_ap import is_federated, lvis_ap
+from brs_detr.analysis.coco_ap import CocoAP, average_precision
 from brs_detr.data.annotations import read_annotations
 from brs_detr.data.checks.cleaning import clean_annotations
 from brs_detr.errors import UserError
@@ -86,8 +85,7 @@ class CocoAPMetric(BaseMetric):
     def compute_metrics(self, results: list[list[dict[str, Any]]]) -> dict[str, float]:
         """Average precision and recall of all images, see `coco_ap` and `lvis_ap`."""
         self.predictions = [entry for entries in results for entry in entries]
-        measure = lvis_ap if is_federated(self.dataset) else coco_ap
-        self.result = measure(self.dataset, self.predictions, masks=self.masks)
+        self.result = average_precision(self.dataset, self.predictions, masks=self.masks)
         return self.result.metrics
 
 

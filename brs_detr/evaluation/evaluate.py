@@ -1,28 +1,30 @@
-"""Measure a checkpoint on a data set."""
+"""Measure a checkpoint on a data set, and write down numbers, detections and pictures."""
 
 from __future__ import annotations
 
 import copy
+import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
 from rich.console import Console
 
 from brs_detr.analysis.coco_ap import ClassAP
 from brs_detr.analysis.matching import Matching
-from brs_detr.checkpoints.checkpoint import Checkpoint, build_model, read_checkpoint
-from brs_detr.checkpoints.score_cut import warn_of_cut
+from brs_detr.checkpoints.checkpoint import Checkpoint, build_model, read_checkpoint, warn_of_cut
 from brs_detr.config.folder_data import check_data, open_split, split_of, use_split
-from brs_detr.data.annotations import read_class_names
+from brs_detr.data.annotations import read_annotations, read_class_names
 from brs_detr.data.formats.coco_folder import CocoSplit
 from brs_detr.errors import UserError
 from brs_detr.evaluation.loaders import build_loader
-from brs_detr.run.bars import track
-from brs_detr.run.console import make_console
+from brs_detr.files import temporary_folder
+from brs_detr.report.pictures import contact_sheet, draw_truth
+from brs_detr.run.console import make_console, track
 from brs_detr.run.distributed import from_first, is_launched, join_processes
-from brs_detr.run.temporary_folder import temporary_folder
 
 if TYPE_CHECKING:
     from mmengine import Config
@@ -42,7 +44,7 @@ class Evaluation:
         predictions: COCO result entries, with image and category ids of the annotation file; of several processes, the
             first one has those of all, and the others have none.
         split: what was evaluated on.
-        class_names: of the checkpoint; the place in the list is the label.
+        class_names: of the checkpoint; the index in the list is the label.
         num_images: in the split.
         seconds: for all images, loading included.
     """
@@ -172,7 +174,7 @@ def _measure(model: nn.Module, config: Config, class_names: tuple[str, ...], con
     import torch
 
     from brs_detr.evaluation.coco_metric import CocoAPMetric
-    from brs_detr.evaluation.registry import register
+    from brs_detr.evaluation.loaders import register
 
     register()
     loader = build_loader(config.test_dataloader)
@@ -184,3 +186,62 @@ def _measure(model: nn.Module, config: Config, class_names: tuple[str, ...], con
             metric.process(batch, [sample.to_dict() for sample in samples])
     metric.evaluate(len(loader.dataset))  # type: ignore[arg-type]
     return metric
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path, num_pictures: int = 8) -> None:
+    """Write `metrics.json`, `predictions.json` (COCO results) and `pictures.jpg` (truth beside detections).
+
+    Args:
+        evaluation: from `evaluate`.
+        folder: made when it does not exist; files of these names are replaced.
+        num_pictures: images of the split to draw, spread evenly over it, with the detections that have a score
+            above the threshold of the best F1.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / "metrics.json", metrics_record(evaluation))
+    _write_json(folder / "predictions.json", evaluation.predictions)
+    threshold = evaluation.metrics["F1_threshold"]
+    truth_and_detections(evaluation, num_pictures, threshold).save(folder / "pictures.jpg", quality=90)
+
+
+def metrics_record(evaluation: Evaluation) -> dict[str, Any]:
+    """Everything that was measured, as plain values."""
+    return {
+        **evaluation.metrics,
+        "per_class": class_rows(evaluation),
+        "annotation_file": str(evaluation.split.annotation_file),
+        "num_images": evaluation.num_images,
+        "seconds": evaluation.seconds,
+    }
+
+
+def class_rows(evaluation: Evaluation) -> dict[str, dict[str, float]]:
+    """AP, AP50 and number of boxes by class name, as `brs_detr.report.tables` shows them."""
+    return {row.name: {"AP": row.AP, "AP50": row.AP50, "boxes": row.num_boxes} for row in evaluation.per_class}
+
+
+def truth_and_detections(evaluation: Evaluation, num_pictures: int, score_threshold: float) -> Image.Image:
+    """A sheet with two pictures of each image: its ground truth on the left, what was detected on the right.
+
+    Args:
+        evaluation: from `evaluate`, on at least one image.
+        num_pictures: images to draw, spread evenly over the split.
+        score_threshold: detections with a lower score are left out.
+    """
+    dataset = read_annotations(evaluation.split.annotation_file)
+    detections = [entry for entry in evaluation.predictions if entry["score"] >= score_threshold]
+    sheet, captions = [], []
+    for image in _spread(dataset["images"], num_pictures):
+        pair = draw_truth(dataset, detections, image, evaluation.split.image_dir, evaluation.class_names)
+        sheet += [pair.truth, pair.detected]
+        captions += [f"{pair.file_name}: truth", f"{pair.file_name}: detected"]
+    return contact_sheet(sheet, columns=4, captions=captions)
+
+
+def _spread(images: Sequence[dict[str, Any]], number: int) -> list[dict[str, Any]]:
+    number = min(number, len(images))
+    return [images[index * len(images) // number] for index in range(number)]
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

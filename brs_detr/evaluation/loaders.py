@@ -1,4 +1,4 @@
-"""Data loaders from a config."""
+"""Data loaders from a config, and the names that a config of an evaluation may use."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from brs_detr.data.loading import registry
+
 if TYPE_CHECKING:
     from mmengine import Config, ConfigDict
     from torch.utils.data import DataLoader
-
 
 SECONDS_TO_END = 30
 """As long as torchrun waits for a process that it has told to end."""
@@ -57,3 +58,14 @@ def build_loader(loader: ConfigDict) -> DataLoader:
     from mmengine.runner import Runner
 
     return Runner.build_dataloader({**loader, "persistent_workers": False})
+
+
+def register() -> None:
+    """Make what an evaluation is built from available to configs, models and data too."""
+    registry.register()
+    from mmengine.registry import FUNCTIONS, METRICS
+
+    from brs_detr.evaluation.coco_metric import CocoAPMetric
+
+    FUNCTIONS.register_module(module=begin_worker, force=True)
+    METRICS.register_module(module=CocoAPMetric, force=True)

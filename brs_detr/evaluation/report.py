@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -10,24 +12,27 @@ from rich.console import Console
 
 import brs_detr
 from brs_detr.analysis.analysis import Analysis, analyse
-from brs_detr.analysis.calibration_order import in_order_of
-from brs_detr.analysis.predictions import read_predictions
 from brs_detr.checkpoints.checkpoint import read_checkpoint
 from brs_detr.config.config_text import parse_config_text
 from brs_detr.data.annotations import class_names_of, read_annotations
 from brs_detr.data.checks.cleaning import clean_annotations
 from brs_detr.data.formats.coco_folder import CocoSplit
+from brs_detr.data.text import is_number, read_json
 from brs_detr.errors import UserError
+from brs_detr.evaluation.calibrate import in_order_of
+from brs_detr.printable import printable
+from brs_detr.report.pictures import TruthPicture, draw_truth
 from brs_detr.report.run_page import RunReport, write_run_page
-from brs_detr.report.truth_pictures import TruthPicture, draw_truth
 from brs_detr.run.console import make_console
-from brs_detr.run.metrics_file import read_rows
-from brs_detr.run.run_folder import RunFolder
+from brs_detr.run.run_folder import RunFolder, read_numbers
 from brs_detr.run.run_record import read_record
 from brs_detr.runtime.calibration import Calibration
 
 NUM_PICTURES = 6
 Part = TypeVar("Part")
+
+_CURE = "An entry has image_id, category_id, bbox (x, y, w, h) and score, all of them finite numbers."
+_MOST = 1e15  # pixels: a box of so many still has a finite area
 
 
 class _Detections(NamedTuple):
@@ -88,7 +93,7 @@ def write_report(
         name=folder.path.resolve().name,
         folder=str(run),
         record=record,
-        rows=[_numbers(row) for row in read_rows(folder.metrics)],
+        rows=read_numbers(folder.metrics),
         config=part(lambda: _config_facts(folder.config), {}, "No facts of the config"),
         split=split,
         analysis=analysis,
@@ -144,11 +149,6 @@ def _pictures(dataset: Mapping[str, Any], detections: _Detections, analysis: Ana
     return [draw_truth(dataset, analysis.shown, image, detections.split.image_dir) for image in worst]
 
 
-def _numbers(row: Mapping[str, str]) -> dict[str, Any]:
-    """A row of `metrics.csv` without its empty cells."""
-    return {name: int(text) if name in ("iteration", "epoch") else float(text) for name, text in row.items() if text}
-
-
 def _config_facts(path: Path) -> dict[str, str]:
     """What a reader wants to know of a config."""
     config = parse_config_text(path.read_text(encoding="utf-8"), str(path))
@@ -169,3 +169,37 @@ def _config_facts(path: Path) -> dict[str, str]:
         if step.get("type") == "Resize" and "scale" in step
     ]
     return {**facts, **({"resolution": " x ".join(map(str, sizes[0]))} if sizes else {})}
+
+
+def read_predictions(file: Path) -> list[dict[str, Any]]:
+    """Read COCO results.
+
+    Args:
+        file: JSON file with a list of objects that have `image_id`, `category_id`, `bbox` (x, y, w, h) and `score`.
+
+    Returns:
+        The list.
+
+    Raises:
+        UserError: the file cannot be read, or an entry is none of these; the message names its index, from 0.
+    """
+    entries = read_json(file)
+    if not isinstance(entries, list):
+        raise UserError(f"{file} holds a JSON {type(entries).__name__}, not a list of detections.", _CURE)
+    for index, entry in enumerate(entries):
+        if not _is_detection(entry):
+            raise UserError(f"{file}: entry {index} is no detection: {printable(reprlib.repr(entry))}.", _CURE)
+    return entries
+
+
+def _is_detection(entry: Any) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    box = entry.get("bbox")
+    is_box = isinstance(box, list) and len(box) == 4 and all(map(_is_finite, box))
+    are_ids = all(isinstance(entry.get(key), int) and is_number(entry[key]) for key in ("image_id", "category_id"))
+    return is_box and are_ids and _is_finite(entry.get("score"))
+
+
+def _is_finite(value: Any) -> bool:
+    return is_number(value) and math.isfinite(value) and abs(value) <= _MOST

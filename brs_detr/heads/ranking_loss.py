@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from brs_detr import losses
-from brs_detr.losses.loop import loop_rank_sort_loss
+from brs_detr.losses.published import loop_rank_sort_loss
 
 
 class SigmoidClassification:

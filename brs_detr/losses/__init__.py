@@ -2,13 +2,15 @@
 
 >>> loss = bucketed_rank_sort_loss(logits, targets, delta=0.5)
 >>> (loss.rank + loss.sort).backward()
+
+`published` holds RS and BRS Loss as published, to measure against. `cpu`, `cuda`, `operator` and `checks` are internal.
 """
 
 from __future__ import annotations
 
-from brs_detr.losses.average_precision import APLoss, BucketedAPLoss, ap_loss, bucketed_ap_loss
-from brs_detr.losses.distributional_ranking import DRLoss, dr_loss
-from brs_detr.losses.localisation_recall_precision import ALRPLoss, ALRPLossOutput, alrp_loss
+from brs_detr.losses.alrp import ALRPLoss, ALRPLossOutput, alrp_loss
+from brs_detr.losses.ap import APLoss, BucketedAPLoss, ap_loss, bucketed_ap_loss
+from brs_detr.losses.dr import DRLoss, dr_loss
 from brs_detr.losses.rank_sort import (
     BucketedRankSortLoss,
     RankSortLoss,
@@ -16,8 +18,7 @@ from brs_detr.losses.rank_sort import (
     bucketed_rank_sort_loss,
     rank_sort_loss,
 )
-from brs_detr.losses.self_balancing import self_balancing_weight
-from brs_detr.losses.targets import MIN_QUALITY, ranking_targets
+from brs_detr.losses.targets import MIN_QUALITY, ranking_targets, self_balancing_weight
 
 __all__ = [
     "MIN_QUALITY",

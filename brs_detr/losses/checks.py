@@ -77,6 +77,6 @@ def _is_valid_target(targets: Tensor) -> Tensor:
 
 def _raise(is_valid: Tensor, message: str) -> None:
     wrong = is_valid.logical_not().nonzero()
-    *row, place = wrong[0].tolist()
-    where = f"row {row[0]}, index {place}" if row and len(is_valid) > 1 else f"index {place}"
+    *row, index = wrong[0].tolist()
+    where = f"row {row[0]}, index {index}" if row and len(is_valid) > 1 else f"index {index}"
     raise ValueError(f"{message}: {len(wrong)} wrong, the first at {where}")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from brs_detr.losses.checks import check_delta
-from brs_detr.losses.terms import ranking_losses
+from brs_detr.losses.operator import ranking_losses
 
 
 class RankSortLossOutput(NamedTuple):
@@ -22,8 +22,18 @@ def rank_sort_loss(
 ) -> RankSortLossOutput:
     """Rank & Sort Loss (Oksuz et al., ICCV 2021), exact at every delta.
 
-    The means over the positives of the ranking error `brs_detr.losses.ranking.rank_positives` and of the sorting error
-    `brs_detr.losses.sorting.sort_positives`, which state the equations.
+    The mean ranking error and the mean sorting error of the positives. For positive i, negatives j and positives k,
+    with quality q (IoU) and the step ``H(x) = clamp(x / (2 delta) + 1/2, 0, 1)``, or ``[x >= 0]`` at ``delta = 0``::
+
+        num_false_positives(i) = sum_j H(s_j - s_i)
+        rank(i)                = sum_k H(s_k - s_i) + num_false_positives(i)
+        ranking_error(i)       = num_false_positives(i) / rank(i)
+        current(i)             = sum_k H(s_k - s_i) (1 - q_k) / sum_k H(s_k - s_i)
+        target(i)              = the same quotient over those k with q_k >= q_i
+        sorting_error(i)       = current(i) - target(i)
+
+    Positive i receives minus its errors. The negatives above it receive its ranking error, and the positives above it
+    with lower quality its sorting error, each in proportion to its step.
 
     Each row of logits is a problem of its own: several, as of the layers of a decoder, cost one call. With P positives
     a row needs O((N + P) log P) time on a CPU and O(N) memory; on a CUDA device positives are compared pair by pair.
@@ -34,7 +44,7 @@ def rank_sort_loss(
             `ranking_targets` makes them from labels.
         delta: half the length of the step's ramp, in logits, >= 0.
         max_positives: most positives in a row, >= 1, N by default. A bound saves memory and time on a CUDA device,
-            where room is set aside for as many.
+            whose buffers have that size.
 
     Returns:
         Ranking and sorting loss in [0, 1], scalars or [L], attached to the logits. A weight on one of them reaches its

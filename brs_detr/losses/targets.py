@@ -1,4 +1,4 @@
-"""Targets of a ranking loss from what a detection head knows."""
+"""What a detection head gives a ranking loss, and the weight that keeps its box loss in step with it."""
 
 from __future__ import annotations
 
@@ -42,3 +42,20 @@ def ranking_targets(
     targets = quality.new_zeros(*labels.shape, num_classes + 1)
     targets = targets.scatter_(-1, labels[..., None], quality[..., None])[..., :num_classes]
     return targets if weights is None else targets.masked_fill(weights[..., None] == 0, -1)
+
+
+def self_balancing_weight(ranking_loss: Tensor, box_loss: Tensor) -> Tensor:
+    """Weight that gives a box loss the value of the ranking loss (RS Loss, ICCV 2021; BRS, ECCV 2024, Eq. 17).
+
+    ``lambda_box = L_ranking / L_box``. Multiplied by it a box loss keeps its direction and takes the ranking loss's
+    value, so that a ``loss_weight`` of its own has no effect.
+
+    Args:
+        ranking_loss: scalar, ranking plus sorting loss with their weights.
+        box_loss: scalar >= 0.
+
+    Returns:
+        Detached scalar; 0 where the box loss is 0. Nothing is read back from the device.
+    """
+    weight = ranking_loss.detach() / box_loss.detach()
+    return torch.where(weight.isfinite(), weight, 0)

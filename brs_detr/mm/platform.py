@@ -62,11 +62,9 @@ def silence_warnings() -> None:
 def supply_distutils() -> None:
     """mmengine's `collect_env` catches an exception of distutils, which left the standard library in Python 3.12."""
     if importlib.util.find_spec("distutils") is None:
-        errors = ModuleType("distutils.errors")
-        errors.DistutilsPlatformError = type("DistutilsPlatformError", (Exception,), {})  # type: ignore[attr-defined]
-        package = ModuleType("distutils")
-        package.errors = errors  # type: ignore[attr-defined]
-        package.__path__ = []
+        errors, package = ModuleType("distutils.errors"), ModuleType("distutils")
+        vars(errors)["DistutilsPlatformError"] = type("DistutilsPlatformError", (Exception,), {})
+        vars(package).update(errors=errors, __path__=[])
         sys.modules |= {"distutils": package, "distutils.errors": errors}
 
 
@@ -95,12 +93,37 @@ def allow_checkpoint_globals() -> None:
     torch.serialization.add_safe_globals(allowed)
 
 
+def _history_method(owner: type, name: str) -> Any:
+    """The only `getattr` that a checkpoint may call: a statistic of mmengine's log history."""
+    from mmengine.logging import HistoryBuffer
+
+    if owner is not HistoryBuffer or name.startswith("_"):
+        raise pickle.UnpicklingError(f"A checkpoint asked for getattr({owner!r}, {name!r}), which is not allowed.")
+    return getattr(HistoryBuffer, name)
+
+
+_LOG_NOISE = {
+    "mmengine.optim.optimizer.default_constructor": r"^paramwise_options -- |is skipped since its requires_grad=False$",
+    "mmengine.runner.checkpoint": r"^Loads checkpoint by ",
+    "mmengine.fileio.file_client": r'^"(FileClient|HardDiskBackend)" ',
+}
+
+
 def drop_log_noise() -> None:
     """mmengine logs a line or two for every parameter with a setting of its own, and deprecates its own calls."""
     for module_name, noise in _LOG_NOISE.items():
         module = importlib.import_module(module_name)
-        if not isinstance(module.print_log, _QuietLog):
-            module.print_log = _QuietLog(module.print_log, noise)  # type: ignore[attr-defined]
+        if not hasattr(module.print_log, "__wrapped__"):
+            vars(module)["print_log"] = _without(re.compile(noise), module.print_log)
+
+
+def _without(noise: re.Pattern[str], print_log: Callable[..., None]) -> Callable[..., None]:
+    @wraps(print_log)
+    def quiet_log(message: object, *args: Any, **kwargs: Any) -> None:
+        if not noise.search(str(message)):
+            print_log(message, *args, **kwargs)
+
+    return quiet_log
 
 
 def drop_shell_noise() -> None:
@@ -108,7 +131,7 @@ def drop_shell_noise() -> None:
     module = importlib.import_module("mmengine.utils.dl_utils.collect_env")
     quiet = ModuleType("subprocess")
     vars(quiet).update(vars(subprocess), check_output=partial(subprocess.check_output, stderr=subprocess.DEVNULL))
-    module.subprocess = quiet  # type: ignore[attr-defined]
+    vars(module)["subprocess"] = quiet
 
 
 def use_differentiable_attention() -> None:
@@ -138,26 +161,6 @@ class _DifferentiableAttention:
         return multi_scale_deformable_attention(value, shapes, locations, weights)
 
 
-def keep_every_pixel() -> None:
-    """mmcv resizes a line of an image to no line at all, and flips a single pixel to what PyTorch refuses."""
-    from mmcv.image import geometric
-
-    if not getattr(geometric._scale_size, "__wrapped__", None):
-        scale_size, imflip = geometric._scale_size, geometric.imflip
-
-        @wraps(scale_size)
-        def at_least_one(*args: Any) -> tuple[int, int]:
-            width, height = scale_size(*args)
-            return max(width, 1), max(height, 1)
-
-        @wraps(imflip)
-        def flipped_copy(*args: Any, **kwargs: Any) -> Any:
-            return imflip(*args, **kwargs).copy()  # which the packing of the image would make
-
-        _rebind("mmcv", scale_size, at_least_one)
-        _rebind("mmcv", imflip, flipped_copy)
-
-
 def keep_dropout_apart() -> None:
     """mmcv's attention writes the ``dropout`` of one model into a default that all later models of the process share.
 
@@ -177,6 +180,27 @@ def keep_dropout_apart() -> None:
         original(self, *args, **kwargs)
 
     MultiheadAttention.__init__ = with_a_default_of_its_own
+
+
+def keep_every_pixel() -> None:
+    """mmcv resizes a line of an image to no line at all, and flips a single pixel to what PyTorch refuses."""
+    from mmcv.image import geometric
+
+    if hasattr(geometric._scale_size, "__wrapped__"):
+        return
+    scale_size, imflip = geometric._scale_size, geometric.imflip
+
+    @wraps(scale_size)
+    def at_least_one(*args: Any) -> tuple[int, int]:
+        width, height = scale_size(*args)
+        return max(width, 1), max(height, 1)
+
+    @wraps(imflip)
+    def flipped_copy(*args: Any, **kwargs: Any) -> Any:
+        return imflip(*args, **kwargs).copy()  # which the packing of the image would make
+
+    _rebind("mmcv", scale_size, at_least_one)
+    _rebind("mmcv", imflip, flipped_copy)
 
 
 def is_installed(package: str) -> bool:
@@ -222,31 +246,3 @@ def _rebind(root: str, original: Callable[..., Any], replacement: Callable[..., 
     for module_name, module in list(sys.modules.items()):
         if module_name.split(".")[0] == root and getattr(module, original.__name__, None) is original:
             setattr(module, original.__name__, replacement)
-
-
-def _history_method(owner: type, name: str) -> Any:
-    """The only `getattr` that a checkpoint may call: a statistic of mmengine's log history."""
-    from mmengine.logging import HistoryBuffer
-
-    if owner is not HistoryBuffer or name.startswith("_"):
-        raise pickle.UnpicklingError(f"A checkpoint asked for getattr({owner!r}, {name!r}), which is not allowed.")
-    return getattr(HistoryBuffer, name)
-
-
-class _QuietLog:
-    """mmengine's `print_log`, less the messages that match a pattern."""
-
-    def __init__(self, print_log: Callable[..., None], noise: str) -> None:
-        self._print_log = print_log
-        self._noise = re.compile(noise)
-
-    def __call__(self, message: object, *args: Any, **kwargs: Any) -> None:
-        if not self._noise.search(str(message)):
-            self._print_log(message, *args, **kwargs)
-
-
-_LOG_NOISE = {
-    "mmengine.optim.optimizer.default_constructor": r"^paramwise_options -- |is skipped since its requires_grad=False$",
-    "mmengine.runner.checkpoint": r"^Loads checkpoint by ",
-    "mmengine.fileio.file_client": r'^"(FileClient|HardDiskBackend)" ',
-}

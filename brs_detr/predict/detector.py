@@ -1,135 +1,178 @@
-"""Use a trained detector in two lines of Python."""
+"""One detector for every file that holds a model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from brs_detr.checkpoints.checkpoint import build_model, read_checkpoint
-from brs_detr.runtime.calibration import choose_thresholds
-from brs_detr.runtime.detections import Detection, Detections
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    ImageLike = str | Path | Image.Image | NDArray[np.uint8]
-    ImageList = list[ImageLike] | tuple[ImageLike, ...]
-    Packed = dict[str, Any]
-
-__all__ = ["Detection", "Detections", "Detector"]
+from brs_detr.errors import UserError
+from brs_detr.exporting.formats import format_of
+from brs_detr.runtime.artefact_info import ArtefactInfo, Postprocessing, Preprocessing
+from brs_detr.runtime.calibration import Thresholds
+from brs_detr.runtime.detections import Detections
+from brs_detr.runtime.detector import Detector as RuntimeDetector
+from brs_detr.runtime.session import OnnxSession, Outputs, Session
 
 
-class Detector:
-    """A detector with its weights, class names and preprocessing, all from one checkpoint.
+class Detector(RuntimeDetector):
+    """A detector from any file that holds one, with its class names, thresholds and preprocessing.
 
+    >>> from brs_detr import Detector
     >>> model = Detector("work_dirs/my_run")
     >>> detections = model("street.jpg")
 
+    Opening a file runs no code that is stored in it, unless `trust_file` is set. ONNX files need no PyTorch.
+
     Args:
-        checkpoint: folder of a run of `brs-detr train`, or one of its checkpoints. It is read without running any code
-            that is stored in it.
+        path: folder of a training run, a checkpoint (`.pth`, `.safetensors`), or a file that `brs-detr export` wrote
+            (ONNX, torch-export, AOTInductor, TorchScript).
         device: `cpu`, `cuda`, `cuda:1`, ...; by default the GPU if there is one.
-        score_threshold: objects with a lower score are left out, in [0, 1]: one for all classes, or by class name; by
-            default 0.5 or what `brs-detr calibrate` chose for each class, and of raw scores the one with the best F1 on
-            the validation data.
-        batch_size: images of a list that run together, where the model sees them in one size.
-        trust_file: run the code that the checkpoint asks for.
-        raw_scores: leave scores as they were trained. Otherwise they are probabilities, where the checkpoint knows what
-            its scores mean (docs/scores.md); `calibrated` says whether they are.
+        score_threshold: lowest score to keep, in [0, 1]: one number, or a dictionary by class name. Default: 0.5, or
+            what `brs-detr calibrate` chose for each class; for raw scores, the threshold with the best F1 on the
+            validation data.
+        batch_size: number of images of a list to run together, if they have the same size. A file with a fixed batch
+            size keeps its own.
+        trust_file: run the code that a checkpoint asks for.
+        raw_scores: leave scores as they were trained. By default they are probabilities if the file is calibrated
+            (docs/scores.md); `calibrated` says whether it is.
+        keep_memory: keep the memory of onnxruntime for the next batch; otherwise release it after each.
 
     Raises:
-        UserError: the checkpoint is missing or damaged, needs code to be run, or does not fit its config, or there is
-            no such class.
+        UserError: the file is missing, damaged or of another kind, asks for code to be run, or has no raw scores; or
+            there is no such device or class.
     """
 
     def __init__(
         self,
-        checkpoint: str | Path,
+        path: str | Path,
         device: str | None = None,
         score_threshold: float | Mapping[str, float] | None = None,
         batch_size: int = 1,
         *,
         trust_file: bool = False,
         raw_scores: bool = False,
+        keep_memory: bool = True,
     ) -> None:
+        path = Path(path)
+        if not path.exists():
+            raise UserError(f"There is no file or folder {path}.", "Check the path.")
+        kind = format_of(path)
+        session: Session
+        if kind is None:
+            session = CheckpointSession(path, device, trust_file=trust_file, raw_scores=raw_scores)
+        elif kind == "onnx":
+            session = OnnxSession(path, device, keep_memory=keep_memory)
+        else:
+            from brs_detr.exporting.sessions import TorchSession
+
+            session = TorchSession(path, device)
+        if raw_scores and session.info.calibrated:
+            raise UserError(
+                f"{path} gives probabilities and holds no raw scores.",
+                "Export its checkpoint again with `brs-detr export CHECKPOINT --raw-scores`.",
+            )
+        self._start(session, score_threshold, batch_size)
+
+    @property
+    def model(self) -> Any:
+        """The PyTorch model (`torch.nn.Module`) of a checkpoint; an exported file has none."""
+        return self.session.model  # type: ignore[attr-defined]
+
+
+class CheckpointSession:
+    """The model of a checkpoint behind its own test pipeline: decoded images in, boxes in pixels of them out.
+
+    Args:
+        path: run folder or checkpoint.
+        device: by default the GPU if there is one.
+        trust_file: run the code that the checkpoint asks for.
+        raw_scores: leave scores as they were trained.
+    """
+
+    def __init__(self, path: Path, device: str | None, *, trust_file: bool = False, raw_scores: bool = False) -> None:
         from mmcv.transforms import Compose
-        from mmengine.registry import TRANSFORMS
 
-        content = read_checkpoint(checkpoint, trust_file)
-        default = content.thresholds(raw_scores=raw_scores)
-        self.score_threshold = choose_thresholds(score_threshold, default, content.class_names)
+        from brs_detr.checkpoints.checkpoint import build_model, read_checkpoint
+
+        content = read_checkpoint(path, trust_file)
+        self.info = ArtefactInfo(
+            head=content.head,
+            class_names=content.class_names,
+            score_threshold=content.thresholds(raw_scores=raw_scores),
+            preprocessing=Preprocessing(True, None, None, None, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
+            postprocessing=Postprocessing(True, max_detections=0),
+            calibrated=not raw_scores and content.calibration() is not None,
+            source=content.path.name,
+        )
         self.model = build_model(content, device, raw_scores=raw_scores)
-        self.class_names = content.class_names
-        self.calibrated = not raw_scores and content.calibration() is not None
-        self.batch_size = batch_size
-        load, *prepare = content.pipeline
-        self._load = TRANSFORMS.build(load)
-        self._prepare = Compose(prepare)
+        load, *steps = content.pipeline
+        self._dtype = np.float32 if load.get("to_float32") else np.uint8
+        self._prepare = Compose(steps)
 
-    @overload
-    def __call__(self, image: ImageLike) -> Detections: ...
-    @overload
-    def __call__(self, image: ImageList) -> list[Detections]: ...
-
-    def __call__(self, image: ImageLike | ImageList) -> Detections | list[Detections]:
-        """Find the objects on one image, or on each of a list.
-
-        Args:
-            image: a path, a PIL image, an RGB array uint8 [H, W, 3], or a list of them. A file is turned upright as its
-                EXIF data ask; a PIL image or an array is taken as it is.
-
-        Returns:
-            Boxes in pixels of the image, best first; a list of them for a list.
-
-        Raises:
-            UserError: a file cannot be read as an image.
-            ValueError: an array of another type or shape.
-        """
-        if not isinstance(image, (list, tuple)):
-            return self._detect([self._packed(image)])[0]
-        found: list[Detections] = []
-        for batch in self._batches(image):
-            found += self._detect(batch)
-        return found
-
-    def _batches(self, images: ImageList) -> Iterator[list[Packed]]:
-        """Neighbours of one size, so that none is padded: a list gives what its images give one by one."""
-        batch: list[Packed] = []
-        for packed in map(self._packed, images):
-            if batch and (len(batch) == self.batch_size or packed["inputs"].shape != batch[0]["inputs"].shape):
-                yield batch
-                batch = []
-            batch.append(packed)
-        if batch:
-            yield batch
-
-    def _packed(self, image: ImageLike) -> Packed:
-        return self._prepare(self._read(image))  # type: ignore[no-any-return]
-
-    def _detect(self, batch: list[Packed]) -> list[Detections]:
+    def run(self, images: NDArray[Any], image_sizes: NDArray[np.int64] | None) -> Outputs:
+        """Run RGB images uint8 [B, H, W, 3]."""
         import torch
 
-        inputs = {name: [packed[name] for packed in batch] for name in ("inputs", "data_samples")}
+        packed = [self._packed(image) for image in images]
+        inputs = {name: [one[name] for one in packed] for name in ("inputs", "data_samples")}
         with torch.inference_mode():
             samples = self.model.test_step(inputs)  # type: ignore[operator]
-        return [self._detections(sample.pred_instances.cpu().numpy()) for sample in samples]
+        found = [sample.pred_instances.cpu().numpy() for sample in samples]
+        most = max(len(one.scores) for one in found)
+        boxes = np.zeros((len(found), most, 4), np.float32)
+        scores, labels = np.full((len(found), most), -1, np.float32), np.zeros((len(found), most), np.int64)
+        for row, one in enumerate(found):
+            number = len(one.scores)
+            boxes[row, :number], scores[row, :number], labels[row, :number] = one.bboxes, one.scores, one.labels
+        return Outputs(boxes, scores, labels)
 
-    def _detections(self, found: Any) -> Detections:
-        order = np.argsort(-found.scores, kind="stable")
-        boxes, scores, labels = found.bboxes[order], found.scores[order], found.labels[order]
-        return Detections(boxes, scores, labels, self.class_names).above(self.score_threshold)
+    def _packed(self, image: NDArray[np.uint8]) -> dict[str, Any]:
+        """An image as the first step of the pipeline would have read it: in BGR."""
+        size, bgr = image.shape[:2], np.ascontiguousarray(image[..., ::-1], self._dtype)
+        results = {"img": bgr, "img_path": None, "img_id": 0, "img_shape": size, "ori_shape": size}
+        return self._prepare(results)  # type: ignore[no-any-return]
 
-    def _read(self, image: ImageLike) -> dict[str, Any]:
-        """The start of the pipeline: pixels in BGR, as the file loader gives them."""
-        if isinstance(image, (str, Path)):
-            return self._load({"img_path": str(image), "img_id": 0})
-        pixels = np.asarray(image if isinstance(image, np.ndarray) else image.convert("RGB"))
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-            raise ValueError(f"an image is uint8 [H, W, 3] in RGB, not {pixels.dtype} {list(pixels.shape)}")
-        size = pixels.shape[:2]
-        bgr = np.ascontiguousarray(pixels[..., ::-1])
-        return {"img": bgr, "img_path": None, "img_id": 0, "img_shape": size, "ori_shape": size}
+
+MERGE_SHARE = 0.5
+"""Boxes of one class are merged if they share more than this of the smaller one: parts of one object in two tiles."""
+
+
+class TiledDetector:
+    """Runs a detector on overlapping tiles of an image, each in full resolution, with supervision's slicer.
+
+    Args:
+        detector: runs on the tiles.
+        tile: side of a tile in pixels.
+        overlap: share of a tile that its neighbour covers as well, in [0, 1).
+    """
+
+    def __init__(self, detector: Any, tile: int, overlap: float) -> None:
+        import supervision
+
+        self.class_names: tuple[str, ...] = detector.class_names
+        self.score_threshold: Thresholds = detector.score_threshold
+        self.calibrated: bool = detector.calibrated
+        self._slicer = supervision.InferenceSlicer(
+            callback=lambda pixels: detector(np.ascontiguousarray(pixels)).to_supervision(),
+            slice_wh=(tile, tile),
+            overlap_wh=(round(tile * overlap),) * 2,
+            overlap_filter=supervision.OverlapFilter.NON_MAX_MERGE,
+            overlap_metric=supervision.OverlapMetric.IOS,
+            iou_threshold=MERGE_SHARE,
+        )
+
+    def __call__(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        """Find the objects in each image, RGB [H, W, 3]."""
+        return [self._detect(image) for image in images]
+
+    def _detect(self, image: NDArray[np.uint8]) -> Detections:
+        found: Any = self._slicer(image)
+        scores = np.asarray(found.confidence if len(found) else [], np.float32)
+        order = np.argsort(-scores, kind="stable")
+        boxes = np.asarray(found.xyxy, np.float32).reshape(-1, 4)[order]
+        labels = np.asarray(found.class_id if len(found) else [], np.int64)[order]
+        return Detections(boxes, scores[order], labels, self.class_names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -12,18 +12,27 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from brs_detr.data.formats.source_files import is_there
+from brs_detr.data.formats.layout import is_there
 from brs_detr.data.images import read_header
 from brs_detr.data.text import read_json
-from brs_detr.errors import UserError
-from brs_detr.predict.class_choice import choose_labels
+from brs_detr.errors import UserError, did_you_mean, shortened
 from brs_detr.predict.coco_ids import find_category_ids, find_image_ids
-from brs_detr.predict.frame import Frame, Writer
-from brs_detr.predict.pictures import CROPS, CropWriter, PictureWriter, picture_name, video_names
 from brs_detr.predict.sources import Source
-from brs_detr.predict.video import Video
-from brs_detr.predict.writers import FORMATS, CocoWriter, CsvWriter, JsonWriter, YoloWriter
-from brs_detr.run.bars import track
+from brs_detr.predict.video import Frame, Video
+from brs_detr.predict.writers import (
+    CROPS,
+    FORMATS,
+    CocoWriter,
+    CropWriter,
+    CsvWriter,
+    JsonWriter,
+    PictureWriter,
+    Writer,
+    YoloWriter,
+    picture_name,
+    video_names,
+)
+from brs_detr.run.console import track
 from brs_detr.runtime.calibration import by_name
 from brs_detr.runtime.detections import Detections
 from brs_detr.runtime.images import UnreadableImage, read_pixels
@@ -34,16 +43,16 @@ class PredictOptions:
     """What to read and write.
 
     Args:
-        out: folder of everything that is written.
+        out: folder for all results.
         formats: keys of `brs_detr.predict.writers.FORMATS`; JSON is always written.
-        pictures: draw what was found.
-        crops: cut it out.
-        batch_size: images that are read and detected together.
-        classes: names to keep with commas between them, see `brs_detr.predict.class_choice`; all by default.
-        annotations: COCO object that names images and categories of the COCO results.
-        image_dir: what its file names are relative to, where that is known.
-        most_frames: of a video or camera; None for all.
-        every: take one frame of a video of so many.
+        pictures: draw the objects on the images.
+        crops: cut the objects out.
+        batch_size: number of images to read and detect together.
+        classes: class names to keep, separated by commas (`choose_labels`); None for all.
+        annotations: COCO object with the image and category ids for the COCO results.
+        image_dir: folder that its file names are relative to, if known.
+        most_frames: number of frames of a video or camera; None for all.
+        every: take one frame of so many.
     """
 
     out: Path
@@ -63,8 +72,8 @@ class Predicted:
     """What was done.
 
     Args:
-        num_frames: images, and frames of videos, that were detected on.
-        num_objects: found.
+        num_frames: number of images and video frames.
+        num_objects: number of objects found.
         unreadable: what is wrong with each image that could not be decoded.
     """
 
@@ -80,10 +89,10 @@ def predict(
 
     Args:
         detector: called with a list of RGB arrays; has `class_names`, `score_threshold` and `calibrated`.
-        model_name: for the record.
-        sources: from `brs_detr.predict.sources.find_sources`; headers of images were read by `require_readable`.
+        model_name: name of the model in predictions.json.
+        sources: from `find_sources`, checked by `require_readable`.
         options: what to write.
-        console: where progress is shown.
+        console: shows progress.
 
     Raises:
         UserError: a video cannot be opened, no image can be decoded, or a class is unknown.
@@ -116,10 +125,10 @@ def predict(
 
 
 def require_readable(sources: Sequence[Source]) -> list[str]:
-    """Refuse what is no image, by its header, before any work is done.
+    """Refuse files that are no images, by their headers, before any work is done.
 
     Returns:
-        Names of images with several pages or frames, of which the first is looked at.
+        Names of images with several pages or frames, of which only the first is used.
 
     Raises:
         UnreadableImage: the first that cannot be read.
@@ -132,10 +141,10 @@ def require_room(sources: Sequence[Source], out: Path, overwrite: bool, pictures
     """Refuse to mix new results with old ones, or to draw over an original.
 
     Args:
-        sources: what is detected on.
-        out: folder of the results; of an earlier run there, everything that it wrote is deleted if `overwrite`.
-        overwrite: delete it.
-        pictures: whether the sources will be drawn.
+        sources: what to detect on.
+        out: folder of the results.
+        overwrite: delete what an earlier run wrote there.
+        pictures: the sources will be drawn.
 
     Raises:
         UserError: it is a file, there are earlier results, or a drawn picture would replace an original or another one.
@@ -198,7 +207,8 @@ def _writers(
     try:
         writers += [makers[name]() for name in dict.fromkeys(options.formats) if name != "json"]
         if options.pictures:
-            writers.append(_Pictures(options.out, videos, options.every))
+            fps = {source.name: video.fps / options.every for source, video in videos.items()}
+            writers.append(PictureWriter(options.out, fps))
         if options.crops:
             writers.append(CropWriter(options.out))
     except BaseException:
@@ -216,31 +226,6 @@ def _coco_writer(sources: Sequence[Source], class_names: Sequence[str], options:
     return CocoWriter(options.out, find_image_ids(sources, known["images"], options.image_dir), category_ids)
 
 
-class _Pictures:
-    """A `PictureWriter` for the images, and one for each video."""
-
-    def __init__(self, out: Path, videos: dict[Source, Video], every: int) -> None:
-        self._images = PictureWriter(out)
-        names = dict(zip(videos, video_names([source.name for source in videos]), strict=True))
-        self._videos = {
-            source.name: PictureWriter(out, video.fps / every, names[source]) for source, video in videos.items()
-        }
-
-    def add(self, frame: Frame, found: Detections) -> None:
-        """Draw one frame."""
-        (self._images if frame.index is None else self._videos[frame.name]).add(frame, found)
-
-    def close(self) -> None:
-        """Finish the videos."""
-        for writer in self._videos.values():
-            writer.close()
-
-    def discard(self) -> None:
-        """Leave no unfinished video behind."""
-        for writer in self._videos.values():
-            writer.discard()
-
-
 def _frames(
     sources: Sequence[Source], videos: dict[Source, Video], result: Predicted, console: Console
 ) -> Iterator[Frame]:
@@ -254,20 +239,7 @@ def _frames(
             continue
         yield Frame(source.name, pixels)
     for source, video in videos.items():
-        yield from track(_Counted(video), source.name, console) if video.num_frames else video
-
-
-class _Counted:
-    """A video with a length, for a bar."""
-
-    def __init__(self, video: Video) -> None:
-        self._video = video
-
-    def __len__(self) -> int:
-        return self._video.num_frames or 0
-
-    def __iter__(self) -> Iterator[Frame]:
-        return iter(self._video)
+        yield from track(video, source.name, console) if video.num_frames else video
 
 
 def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
@@ -279,3 +251,46 @@ def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
 def _only(found: Detections, labels: list[int]) -> Detections:
     kept = np.isin(found.labels, labels)
     return Detections(found.boxes_xyxy[kept], found.scores[kept], found.labels[kept], found.class_names)
+
+
+"""Which classes a user asks for."""
+
+
+def choose_labels(text: str, class_names: Sequence[str]) -> list[int]:
+    """Labels of class names separated by commas.
+
+    Args:
+        text: such as `car, bus`. Class names may contain commas; they need quotation marks only if the text could be
+            read in two ways: `"a, b",c`.
+        class_names: all classes of the model.
+
+    Raises:
+        UserError: a class is unknown, or the text can be read in two ways.
+    """
+    known = {name.strip(): name for name in class_names}
+    parts = [part for part in text.split(",") if part.strip()]
+    if not parts:
+        raise UserError(f"--classes {text!r} names no class.", f"The model knows: {shortened(class_names)}.")
+    readings = list(_readings(text.split(","), known)) or list(_readings(parts, known))
+    if not readings:
+        name = next((part for part in map(str.strip, parts) if part not in known), text)
+        raise UserError(f"The model knows no class {name!r}.", did_you_mean(name, class_names))
+    if len(readings) > 1:
+        first, second = (" and ".join(map(repr, reading)) for reading in readings[:2])
+        raise UserError(
+            f"--classes {text!r} may mean {first}, or {second}.",
+            """Put a name that holds a comma into quotation marks, as '"a, b",c', and leave no space between names.""",
+        )
+    return [label for label, name in enumerate(class_names) if name in readings[0]]
+
+
+def _readings(parts: Sequence[str], known: Mapping[str, str]) -> Iterator[list[str]]:
+    """Every way to join neighbouring parts into known names."""
+    if not parts:
+        yield []
+    for count in range(1, len(parts) + 1):
+        name = ",".join(parts[:count]).strip()
+        is_quoted = len(name) > 2 and name[0] == name[-1] == '"'
+        name = known.get(name) or known.get(name[1:-1] if is_quoted else "", "")
+        if name:
+            yield from ([name, *rest] for rest in _readings(parts[count:], known))

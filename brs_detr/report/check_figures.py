@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
-    from brs_detr.data.checks.data_report import DataReport
+    from brs_detr.data.checks.check import DataReport
 
 _SIZE = (4.6, 2.7)  # inches
 _LOOKS: dict[str, tuple[int, Any]] = {"train": (1, "-"), "val": (2, (0, (5, 1.5))), "test": (3, (0, (1, 1)))}

@@ -1,4 +1,4 @@
-"""The page of a check: findings with cures and pictures, classes, sizes, and drawn samples of every class."""
+"""The result of a check: a page with findings, classes, figures and drawn samples, and tables for the console."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from brs_detr.data.findings import SEVERITIES
+from brs_detr.data.kinds import SEVERITIES, Severity
+from brs_detr.files import write_whole
+from brs_detr.printable import for_terminal, short_name
 from brs_detr.report.check_figures import check_figures
-from brs_detr.report.check_table import verdict
 from brs_detr.report.figure import colour_of
 from brs_detr.report.mosaic import Sample, class_samples, fault_samples
-from brs_detr.report.page import write_page, write_whole
+from brs_detr.report.page import write_page
 
 if TYPE_CHECKING:
-    from brs_detr.data.checks.data_report import DataReport, PlacedFinding
+    from rich.table import Table
+
+    from brs_detr.data.checks.check import DataReport, PlacedFinding
 
 PAGE, RECORD = "check.html", "check.json"
+
+_MAX_CLASSES = 100  # rows of a table for the console
+_STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
 class _Bar(NamedTuple):
@@ -45,9 +51,9 @@ def write_check(report: DataReport, folder: str | Path, version: str) -> Path:
     """Write `check.html`, which needs no other file, and `check.json`.
 
     Args:
-        report: from `brs_detr.data.checks.check_source.check_source`.
-        folder: where to; it is made when it does not exist.
-        version: of this package, to be named on the page.
+        report: from `brs_detr.data.checks.check.check_source`.
+        folder: target; it is created if needed.
+        version: of this package, for the page.
 
     Returns:
         Path of the page.
@@ -92,3 +98,62 @@ def _image_sizes(report: DataReport) -> str:
     if len(sizes) == 1:
         return f"all images {widths[0]} x {heights[0]}"
     return f"images from {min(widths)} to {max(widths)} wide and from {min(heights)} to {max(heights)} high"
+
+
+def findings_table(report: DataReport) -> Table:
+    """One row for each finding: how bad, where, how many; what, the first example, and the cure."""
+    from rich.text import Text
+
+    table = _new_table("", "split", "count", "finding, first example, cure")
+    for split, finding in report.placed_findings:
+        kind = finding.kind
+        text = Text.assemble((kind.what, "bold"), "\n", for_terminal(finding.examples[0]), "\n", (kind.cure, "italic"))
+        table.add_row(Text(kind.severity, style=_STYLES[kind.severity]), split or "all", finding.amount, text)
+        table.add_section()
+    return table
+
+
+def class_table(report: DataReport) -> Table:
+    """Boxes and images of each class in each split, of many classes the first ones."""
+    from rich.text import Text
+
+    table = _new_table("class", *report.splits)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    statistics = [part.statistics for part in report.splits.values()]
+    for label, name in enumerate(report.class_names[:_MAX_CLASSES]):
+        table.add_row(Text(short_name(name)), *(str(part.boxes_by_class[label]) for part in statistics))
+    if len(report.class_names) > _MAX_CLASSES:
+        table.add_row(f"and {len(report.class_names) - _MAX_CLASSES} more classes, on the page")
+    table.add_section()
+    table.add_row("boxes", *(str(part.num_boxes) for part in statistics))
+    table.add_row("images", *(str(part.num_images) for part in statistics))
+    table.add_row("images without any object", *(str(part.num_empty_images) for part in statistics))
+    return table
+
+
+def verdict(report: DataReport) -> str:
+    """The outcome in one line."""
+    counts = {severity: len(report.of_severity(severity)) for severity in SEVERITIES}
+    others = f"{_counted(counts['warning'], 'warning')}, {_counted(counts['note'], 'note')}."
+    if counts["error"] == 0:
+        return f"No errors: ready to train. {others}"
+    errors = _counted(counts["error"], "error")
+    if report.is_trainable:
+        return f"{errors} in test: training goes on, measuring on test will be refused. {others}"
+    return f"{errors}: training will refuse this data. {others}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def _new_table(*columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(Text(column), overflow="fold")
+    return table

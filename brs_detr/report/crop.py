@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw
 
+from brs_detr.runtime.draw import Rgb
 from brs_detr.runtime.images import read_pixels
-from brs_detr.runtime.palette import Rgb
 
 _CONTEXT = 1.7  # side of the window by the longer side of the box
 _TIGHT = 1.1  # the least of it, where the box is nearly as large as the picture

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from brs_detr.analysis.confusion import ConfusionMatrix
+from brs_detr.analysis.curves import PRCurve, ThresholdCurves
 from brs_detr.analysis.error_types import ErrorType
-from brs_detr.analysis.pr_curves import PRCurve
-from brs_detr.analysis.reliability import Reliability
-from brs_detr.analysis.thresholds import ThresholdCurves
+from brs_detr.analysis.score_measures import Reliability
 from brs_detr.report.figure import GRID, INK, colour_of, drawn_name, new_figure, style_axes
-from brs_detr.report.threshold_text import threshold_text
+from brs_detr.report.tables import threshold_text
 from brs_detr.runtime.calibration import Thresholds
 
 if TYPE_CHECKING:
@@ -29,8 +28,8 @@ def pr_figure(curves: Sequence[PRCurve]) -> Figure:
     """Precision against recall at IoU 0.5: all classes, and the first few of them each."""
     figure = new_figure(6.4, 4.2)
     axes = figure.subplots()
-    for place, curve in enumerate(curves[1 : MOST_CURVES + 1]):
-        axes.plot(curve.recall, curve.precision50, color=colour_of(place), linewidth=1.2, label=drawn_name(curve.name))
+    for index, curve in enumerate(curves[1 : MOST_CURVES + 1]):
+        axes.plot(curve.recall, curve.precision50, color=colour_of(index), linewidth=1.2, label=drawn_name(curve.name))
     axes.plot(curves[0].recall, curves[0].precision50, color=INK, linewidth=2.4, label="all classes")
     style_axes(axes, "precision by recall, IoU 0.5", "recall", "precision")
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
@@ -42,10 +41,10 @@ def threshold_figure(curves: ThresholdCurves, thresholds: Thresholds) -> Figure:
     """Precision, recall and F1 against the lowest score that is kept, and the one that is used, where it is one."""
     figure = new_figure(6.4, 4.2)
     axes = figure.subplots()
-    for place, (name, values) in enumerate(
+    for index, (name, values) in enumerate(
         (("precision", curves.precision), ("recall", curves.recall), ("F1", curves.f1))
     ):
-        axes.plot(curves.scores, values, color=colour_of(place), linewidth=2.2 if name == "F1" else 1.4, label=name)
+        axes.plot(curves.scores, values, color=colour_of(index), linewidth=2.2 if name == "F1" else 1.4, label=name)
     if not isinstance(thresholds, tuple):
         axes.axvline(thresholds, color=INK, linewidth=1, linestyle=(0, (3, 3)))
         axes.annotate(f" {thresholds:.3f}", (thresholds, 1.0), color=INK, fontsize=9, va="top", annotation_clip=False)
@@ -94,10 +93,10 @@ def reliability_figure(raw: Reliability, calibrated: Reliability | None = None) 
     parts = [("raw scores", raw), *([("calibrated scores", calibrated)] if calibrated else [])]
     figure = new_figure(0.4 + 4.4 * len(parts), 4.2)
     panels = figure.subplots(1, len(parts), squeeze=False)[0]
-    for place, (axes, (title, part)) in enumerate(zip(panels, parts, strict=True)):
+    for index, (axes, (title, part)) in enumerate(zip(panels, parts, strict=True)):
         axes.plot([0, 1], [0, 1], color=GRID, linewidth=1.5)
-        _draw_reliability(axes, part, colour_of(place), 300)
-        style_axes(axes, title, "mean score", "" if place else "share that is right")
+        _draw_reliability(axes, part, colour_of(index), 300)
+        style_axes(axes, title, "mean score", "" if index else "share that is right")
         axes.set(xlim=(0, 1.02 * part.edges[-1]), ylim=(0, 1.02))
     return figure
 
@@ -153,10 +152,10 @@ def error_figure(errors: Sequence[ErrorType]) -> Figure:
     names = [error.name for error in errors][::-1]
     lost = [100 * error.lost_AP50 for error in errors][::-1]
     axes.barh(names, lost, color=colour_of(2), height=0.62)
-    for place, value in enumerate(lost):
+    for index, value in enumerate(lost):
         axes.annotate(
             f"{value:.1f}",
-            (value, place),
+            (value, index),
             xytext=(4, 0),
             textcoords="offset points",
             va="center",

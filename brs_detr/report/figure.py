@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from brs_detr.printable import LONGEST_NAME, short_name
-from brs_detr.runtime.palette import class_colour
+from brs_detr.runtime.draw import class_colour
 
 if TYPE_CHECKING:
     from markupsafe import Markup

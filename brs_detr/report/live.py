@@ -1,7 +1,8 @@
-"""The panel that stands above the bar while a detector is trained."""
+"""Losses by head and kind, and the panel that stands above the bar while a detector is trained."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from rich import box
@@ -9,10 +10,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from brs_detr.report.loss_groups import sum_losses
-
 _BARS = "▁▂▃▄▅▆▇█"
 _MOST_BARS = 40
+
+_AUXILIARY = re.compile(r"_aux\d+$")
+_HEADS = (("enc_", "encoder"), ("loss_rpn_", "RPN"), ("roi.", "RoI"), ("atss.", "ATSS"))
 
 
 def training_panel(
@@ -42,3 +44,37 @@ def _ap_line(aps: Sequence[float], best_ap: float, best_epoch: int) -> Text:
     highest = max(*shown, best_ap, 1e-9)
     bars = "".join(_BARS[round(ap / highest * (len(_BARS) - 1))] for ap in shown)
     return Text.assemble("AP ", (bars, "cyan"), f" {aps[-1]:.3f}   best {best_ap:.3f} (epoch {best_epoch})\n")
+
+
+def head_of(name: str) -> str:
+    """`decoder`, `encoder`, `auxiliary queries`, `RPN`, `RoI` or `ATSS`.
+
+    Args:
+        name: such as `d0.loss_rank`, `enc_loss_iou`, `loss_bbox_aux1`, `loss_rpn_rank`, `roi.loss_sort`.
+    """
+    if _AUXILIARY.search(name):
+        return "auxiliary queries"
+    return next((head for prefix, head in _HEADS if name.startswith(prefix)), "decoder")
+
+
+def kind_of(name: str) -> str:
+    """`rank`, `sort`, `cls`, `bbox`, `iou`, ...: what follows `loss_`."""
+    return _AUXILIARY.sub("", name).rpartition("loss_")[2].removeprefix("rpn_")
+
+
+def sum_losses(losses: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Sum losses by head and kind; layers of a decoder are added.
+
+    Args:
+        losses: by name in the log; `loss`, the sum of all, and whatever is no loss are left out.
+
+    Returns:
+        By head, in the order of the data's way through the model, sums by kind.
+    """
+    order = ("encoder", "decoder", "auxiliary queries", "RPN", "RoI", "ATSS")
+    sums: dict[str, dict[str, float]] = {head: {} for head in order}
+    for name, value in losses.items():
+        if "loss_" in name:
+            of_head, kind = sums[head_of(name)], kind_of(name)
+            of_head[kind] = of_head.get(kind, 0.0) + value
+    return {head: kinds for head, kinds in sums.items() if kinds}

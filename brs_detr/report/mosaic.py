@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from brs_detr.data.boxes import xyxy_from_xywh
-from brs_detr.data.checks.data_report import DataReport, PlacedFinding, SplitReport
+from brs_detr.data.checks.check import DataReport, PlacedFinding, SplitReport
 from brs_detr.data.findings import Example
 from brs_detr.report.crop import crop_box, load_upright
-from brs_detr.runtime.palette import class_colour
+from brs_detr.runtime.draw import class_colour
 
 SAMPLES_PER_CLASS = 8
 MAX_SAMPLES = 320  # on a page, so that it can be sent by mail

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from brs_detr.files import write_whole
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -23,21 +24,6 @@ def write_page(path: str | Path, template: str, **content: Any) -> None:
         content: what the template shows. Texts are escaped; `Markup` is not.
     """
     write_whole(Path(path), render_page(template, **content))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all; a link in its place is replaced, and not followed.
-
-    Halves of characters, which UTF-8 does not have, are written as JSON escapes them. The folder is made when it does
-    not exist.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def render_page(template: str, **content: Any) -> str:

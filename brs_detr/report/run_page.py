@@ -18,9 +18,9 @@ from brs_detr.report.detection_figures import (
 )
 from brs_detr.report.figure import inline_svg
 from brs_detr.report.page import write_page
-from brs_detr.report.threshold_text import threshold_text
+from brs_detr.report.pictures import TruthPicture
+from brs_detr.report.tables import threshold_text
 from brs_detr.report.training_figures import learning_rate_figure, loss_figure, metric_figure
-from brs_detr.report.truth_pictures import TruthPicture
 from brs_detr.runtime.calibration import Thresholds
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def write_run_page(report: RunReport, page: Path, pictures: Path) -> Path:
     Args:
         report: what to show.
         page: of the HTML file.
-        pictures: folder for the PNG files; it is made when it does not exist.
+        pictures: folder for the PNG files, made where there is none.
     """
     pictures.mkdir(parents=True, exist_ok=True)
     shown = {}
@@ -141,7 +141,7 @@ def _figures(report: RunReport) -> Iterator[tuple[str, Figure, str]]:
         raw, mapped = ({name: part.reliability_of[name] for name in names} for part in (analysis.raw, calibrated))
         which = f" The {len(names)} classes with the most objects." if len(names) < len(analysis.class_names) else ""
         yield "calibration_by_class", class_reliability_figure(raw, mapped), f"The same for each class.{which}"
-    yield "errors", error_figure(analysis.error_types), "How much AP50 would rise if one kind of error were mended."
+    yield "errors", error_figure(analysis.error_types), "How much AP50 would rise if one kind of error were corrected."
 
 
 def _threshold_caption(thresholds: Thresholds) -> str:

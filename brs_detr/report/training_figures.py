@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from brs_detr.report.curves import smooth
 from brs_detr.report.figure import INK, colour_of, new_figure, style_axes
-from brs_detr.report.loss_groups import sum_losses
+from brs_detr.report.live import sum_losses
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Rows = Sequence[Mapping[str, Any]]
+
+
+def plot_curves(rows: Rows, path: str | Path, title: str = "") -> None:
+    """Draw losses by head beside the AP of the evaluations.
+
+    Args:
+        rows: of a `metrics.csv`, see `brs_detr.run.run_folder.read_numbers`; there may be none.
+        path: file to write, in a format that its suffix names.
+        title: a line above both.
+    """
+    figure = new_figure(10, 3.8)
+    left, right = figure.subplots(1, 2)
+    _draw_losses(left, [row for row in rows if "loss" in row])
+    _draw_metrics(right, [row for row in rows if "AP" in row])
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=11, fontweight="bold")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
 
 
 def loss_figure(rows: Rows) -> Figure:
@@ -25,17 +44,7 @@ def loss_figure(rows: Rows) -> Figure:
         rows: of a training, each with `iteration` and losses by name in the log.
     """
     figure = new_figure(6.4, 4.2)
-    axes = figure.subplots()
-    steps = [row["iteration"] for row in rows]
-    sums = [sum_losses({name: value for name, value in row.items() if isinstance(value, float)}) for row in rows]
-    heads = list(dict.fromkeys(head for of_row in sums for head in of_row))
-    for place, head in enumerate(heads):
-        values = [sum(of_row.get(head, {}).values()) for of_row in sums]
-        axes.plot(steps, smooth(values), color=colour_of(place), linewidth=1.6, label=head)
-    style_axes(axes, "losses by head", "iteration")
-    axes.set_xlim(0, 1.02 * max([1, *steps]))
-    axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, labelcolor=INK, fontsize=8)
+    _draw_losses(figure.subplots(), rows)
     return figure
 
 
@@ -48,15 +57,9 @@ def metric_figure(rows: Rows, best_epoch: int | None) -> Figure:
     """
     figure = new_figure(6.4, 4.2)
     axes = figure.subplots()
-    epochs = [row["epoch"] for row in rows]
-    for place, name in enumerate(("AP50", "AP75", "AP")):
-        values = np.array([row.get(name, np.nan) for row in rows], float)
-        _line(axes, epochs, np.where(values < 0, np.nan, values), name, place)
+    _draw_metrics(axes, rows)
     if best_epoch:
         axes.axvline(best_epoch, color=INK, linewidth=1, linestyle=(0, (3, 3)))
-    style_axes(axes, "validation", "epoch")
-    axes.set(xlim=(0, 1.02 * max([1, *epochs])), ylim=(0, 1.08))
-    axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left", ncols=3)
     return figure
 
 
@@ -73,5 +76,51 @@ def learning_rate_figure(rows: Rows) -> Figure:
     return figure
 
 
-def _line(axes: Axes, x: Sequence[int], y: np.ndarray, name: str, place: int) -> None:
-    axes.plot(x, y, color=colour_of(place), linewidth=1.8, marker="o", markersize=3, label=name, clip_on=False)
+def smooth(values: ArrayLike, weight: float = 0.8) -> NDArray[np.float64]:
+    """Exponential moving mean without the bias towards the start; a value that is not finite is passed over.
+
+    Args:
+        values: [N] in the order of time.
+        weight: of the past, in [0, 1).
+
+    Returns:
+        [N] smoothed values, NaN before the first finite one.
+    """
+    total = norm = 0.0
+    means = []
+    for value in np.asarray(values, dtype=float).tolist():
+        if np.isfinite(value):
+            total, norm = weight * total + (1 - weight) * value, weight * norm + (1 - weight)
+        means.append(total / norm if norm else np.nan)
+    return np.array(means)
+
+
+def _draw_losses(axes: Axes, rows: Rows) -> None:
+    steps = [row["iteration"] for row in rows]
+    sums = [sum_losses({name: value for name, value in row.items() if isinstance(value, float)}) for row in rows]
+    for label, head in enumerate(dict.fromkeys(head for of_row in sums for head in of_row)):
+        values = smooth([sum(of_row.get(head, {}).values()) for of_row in sums])
+        marker = "o" if len(steps) == 1 else ""
+        axes.plot(steps, values, color=colour_of(label), linewidth=1.6, label=head, marker=marker)
+    _finish(axes, "losses by head", "iteration", steps)
+    axes.set_ylim(bottom=0)
+
+
+def _draw_metrics(axes: Axes, rows: Rows) -> None:
+    epochs = [row["epoch"] for row in rows]
+    for label, name in enumerate(("AP50", "AP75", "AP")):
+        values = np.array([row.get(name, np.nan) for row in rows], float)
+        values[values < 0] = np.nan
+        axes.plot(epochs, values, color=colour_of(label), label=name, linewidth=1.8, marker="o", ms=3, clip_on=False)
+    _finish(axes, "validation", "epoch", epochs)
+    axes.set_ylim(0, 1.08)
+
+
+def _finish(axes: Axes, title: str, x_label: str, steps: Sequence[int]) -> None:
+    style_axes(axes, title, x_label)
+    axes.set_xlim(0, 1.02 * max([1, *steps]))
+    axes.locator_params(axis="x", integer=True)
+    if steps:
+        axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="best")
+    else:
+        axes.text(0.5, 0.5, "nothing recorded", transform=axes.transAxes, ha="center", va="center", color="#9aa0a6")

@@ -15,10 +15,10 @@ from pathlib import Path
 from rich.console import Console
 
 from brs_detr.errors import UserError
+from brs_detr.files import write_whole
 from brs_detr.run.console import make_console
-from brs_detr.run.file_lock import Held, hold
-from brs_detr.run.run_folder import RunFolder, write_whole
-from brs_detr.run.run_lock import read_holder
+from brs_detr.run.locks import Held, hold, read_holder
+from brs_detr.run.run_folder import RunFolder
 
 INTERRUPTED = 130  # exit code
 _MAX_RESTARTS = 3
@@ -94,7 +94,7 @@ def run_training(training: Training, machines: Machines, console: Console) -> No
     if code:
         raise UserError(
             f"The training stopped with exit code {code}; what it said is above.",
-            "Give the same command again when that is mended: it goes on from the last checkpoint.",
+            "Fix that and give the same command again: it resumes from the last checkpoint.",
         )
 
 
@@ -104,7 +104,7 @@ def _run(command: Sequence[str], claim: int | None) -> int:
     Raises:
         Stopped: a signal came.
     """
-    from brs_detr.training.stop_signals import STOPPING, Stopped
+    from brs_detr.training.train_loop import STOPPING, Stopped
 
     received, waiting = list[int](), make_console(stderr=True)
 
@@ -142,7 +142,7 @@ def _train_here(training: Training, console: Console) -> None:
 
 
 def torchrun_command(training: Training, machines: Machines) -> list[str]:
-    """The command that trains on more than one GPU, begins anew when a process is lost, and then goes on."""
+    """The command that trains on more than one GPU, restarts and resumes when a process is lost."""
     where = ["--standalone", "--local-addr=127.0.0.1"]  # torchrun hangs on a host name that nothing resolves
     if machines.count > 1:
         host, _, port = str(machines.head).rpartition(":")

@@ -1,38 +1,50 @@
-"""From a row of the paper to an entry in the ledger."""
+"""From a row of the paper to an entry in the ledger: train it, or evaluate weights that somebody released."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from brs_detr.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from brs_detr.checkpoints.checkpoint_index import fetch
+from brs_detr.checkpoints.convert_checkpoint import coco_classes, convert_weights
 from brs_detr.checkpoints.download import sha256_of
+from brs_detr.checkpoints.file_info import describe_file
+from brs_detr.checkpoints.weights_file import cached_file, read_weights
+from brs_detr.config.config import load_config
+from brs_detr.config.folder_data import set_num_classes
 from brs_detr.data.annotations import read_annotations
 from brs_detr.data.formats.coco_folder import CocoSplit, find_splits
 from brs_detr.errors import UserError
-from brs_detr.reproduce.batch import Batch
+from brs_detr.files import write_whole
 from brs_detr.reproduce.launch import Machines, Training, run_training
 from brs_detr.reproduce.ledger import Kind, LedgerEntry, add_to_ledger, kept_metrics
-from brs_detr.reproduce.plan import batch_of
+from brs_detr.reproduce.plan import Batch, batch_of
 from brs_detr.reproduce.recipe import make_recipe, recipe_hash
 from brs_detr.reproduce.tables import Row
-from brs_detr.run.file_lock import hold
-from brs_detr.run.run_folder import RunFolder, write_whole
+from brs_detr.run.locks import hold
+from brs_detr.run.run_folder import RunFolder
 from brs_detr.run.run_record import data_hash, describe_machine, read_record
 
 if TYPE_CHECKING:
-    from brs_detr.checkpoints.checkpoint import Checkpoint
+    from mmengine import Config
+
     from brs_detr.evaluation.evaluate import Evaluation
 
 DEMO = "demo"
 SMOKE_EPOCHS = 2
-_SMOKE_PICTURES = (16, 4)  # one step an epoch
+_SMOKE_IMAGES = (16, 4)  # one step an epoch
+
+_OTHERWISE = "give a file of yours with --weights FILE."
 
 
 @dataclass(frozen=True)
@@ -40,7 +52,7 @@ class Places:
     """Where everything is.
 
     Args:
-        data: folder of COCO 2017; of any data set for a trial; `demo` for made pictures.
+        data: folder of COCO 2017; of any data set for a trial; `demo` for synthetic images.
         out: folder of all runs.
         ledger: file.
     """
@@ -61,20 +73,20 @@ def trial_data(places: Places) -> dict[str, CocoSplit]:
         UserError: the folder has no such splits.
     """
     if places.data == DEMO:
-        return _made_pictures(places.out / "smoke" / "data")
+        return _synthetic_images(places.out / "smoke" / "data")
     splits = find_splits(places.data)
     if not {"train", "val"} <= splits.keys():
         raise UserError(f"{places.data} has the splits {', '.join(splits)}.", "A trial needs train and val.")
     return splits
 
 
-def _made_pictures(folder: Path) -> dict[str, CocoSplit]:
+def _synthetic_images(folder: Path) -> dict[str, CocoSplit]:
     from brs_detr.data.synthetic.shapes import make_shapes
 
     with hold(folder.with_name(f".{folder.name}.lock"), wait=True):
         if not folder.exists():
             partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-            make_shapes(partial, *_SMOKE_PICTURES, (96, 96), seed=0, masks=True)
+            make_shapes(partial, *_SMOKE_IMAGES, (96, 96), seed=0, masks=True)
             partial.replace(folder)
     return find_splits(folder)
 
@@ -88,7 +100,7 @@ def train_row(
     smoke: bool,
     console: Console,
 ) -> LedgerEntry | None:
-    """Train a row, or go on with it, evaluate its last epoch and write the result into the ledger.
+    """Train a row, or resume it, evaluate its last epoch and write the result into the ledger.
 
     Args:
         row: with a config.
@@ -153,7 +165,7 @@ def _one_thread(wanted: bool) -> Iterator[None]:
 
 
 def _place_recipe(path: Path, text: str) -> None:
-    """Write the recipe of a new run; refuse to go on with a run of another one."""
+    """Write the recipe of a new run; refuse to resume a run of another one."""
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise UserError(
             f"{path.parent} holds a run with another recipe: other data, another number of GPUs or another version.",
@@ -199,8 +211,7 @@ def evaluate_weights(row: Row, checkpoint: Checkpoint, places: Places, val: Coco
 
 
 def _evaluate(checkpoint: Checkpoint | Path, split: CocoSplit | None, folder: Path, console: Console) -> Evaluation:
-    from brs_detr.evaluation.evaluate import evaluate
-    from brs_detr.evaluation.evaluation_files import write_evaluation
+    from brs_detr.evaluation.evaluate import evaluate, write_evaluation
 
     evaluation = evaluate(checkpoint, split, "val" if split is None else None, console=console)
     write_evaluation(evaluation, folder)
@@ -234,3 +245,87 @@ def _write_entry(
     )
     add_to_ledger(places.ledger, entry)
     return entry
+
+
+def released_checkpoint(
+    row: Row, weights: Path | None, mirror: str | None, trust_file: bool, console: Console
+) -> Checkpoint:
+    """Fetch released weights and bring them into the form of a checkpoint.
+
+    Args:
+        row: whose weights.
+        weights: a file to take instead: official, of ours, or for a row of the zoo of mmdet 3.
+        mirror: see `brs_detr.checkpoints.checkpoint_index.fetch`.
+        trust_file: run the code that the file asks for.
+        console: where progress is shown.
+
+    Raises:
+        UserError: none are released, they cannot be fetched, or they do not fit.
+    """
+    if row.zoo is not None:
+        return _of_zoo(row.zoo, weights, trust_file)
+    if weights is None and row.weights is None:
+        raise UserError(
+            f"Nobody has released weights of {row.detector} with {row.backbone} for this table.",
+            f"Train it: brs-detr reproduce {row.tables[0]} --row {row.name}. Or give a file with --weights FILE.",
+        )
+    path = weights or fetch(str(row.weights), mirror=mirror, console=console).path
+    if _is_ours(path):
+        checkpoint = read_checkpoint(path, trust_file)
+        _require_model_of(row, checkpoint)
+        return checkpoint
+    released = read_weights(str(path), trust_file)
+    conversion = convert_weights(released.state_dict, released.class_names, row.config, str(path))
+    return Checkpoint(path, conversion.config, conversion.class_names, conversion.state_dict, {})
+
+
+def _is_ours(path: Path) -> bool:
+    return path.is_dir() or describe_file(path).kind.startswith("checkpoint of this package")
+
+
+def _require_model_of(row: Row, checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint of another model than the row's."""
+    expected = load_config(str(row.config)).model
+    set_num_classes(expected, len(checkpoint.class_names))
+    if _comparable(expected) != _comparable(checkpoint.config.model):
+        raise UserError(
+            f"{checkpoint.path} is not of {row.detector} with {row.backbone} as in {row.config}: its config differs.",
+            "`brs-detr info FILE` says what it is; `brs-detr eval FILE --data DIR` measures it without the ledger.",
+        )
+
+
+def _comparable(model: Config) -> str:
+    """The config of a model as text, without where the backbone's first weights came from."""
+    backbone = {name: value for name, value in model.backbone.items() if name != "init_cfg"}
+    return json.dumps({**model.to_dict(), "backbone": backbone}, sort_keys=True)
+
+
+def _of_zoo(name: str, weights: Path | None, trust_file: bool) -> Checkpoint:
+    config = load_config(zoo_config_file(name))
+    path = weights or cached_file(zoo_url(name), name, _OTHERWISE)
+    read = read_weights(str(path), trust_file)
+    config.model.backbone.init_cfg = None
+    return Checkpoint(path, config, read.class_names or coco_classes(), read.state_dict, {})
+
+
+def zoo_config_file(name: str) -> Path:
+    """Config file of mmdet, as installed.
+
+    Args:
+        name: such as `dino/dino-4scale_r50_8xb2-12e_coco`.
+    """
+    return Path(str(files("mmdet") / ".mim" / "configs" / f"{name}.py"))
+
+
+def zoo_model(name: str) -> dict[str, Any]:
+    """What mmdet says of a model of its zoo: AP, epochs, address of the weights."""
+    import yaml
+
+    metafile = zoo_config_file(name).with_name("metafile.yml")
+    models = yaml.safe_load(metafile.read_text(encoding="utf-8"))["Models"]
+    return next(model for model in models if model["Name"] == name.rpartition("/")[2])
+
+
+def zoo_url(name: str) -> str:
+    """Address of the weights of a model of mmdet's zoo."""
+    return str(zoo_model(name)["Weights"])

@@ -1,45 +1,110 @@
-"""The console that the engine and the commands speak to."""
+"""The console that all commands print to, and its progress bars."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
 
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.segment import Segment
 from rich.text import Text
 
-from brs_detr.printable import for_terminal, printable
+from brs_detr.printable import for_terminal, printable, short_name
 from brs_detr.run.distributed import is_first
+
+Item = TypeVar("Item", covariant=True)
+Bar = TypeVar("Bar", bound=Progress)
 
 _WIDTH_WITHOUT_TERMINAL = 160
 
 
 class PlainConsole(Console):
-    """Shows every text for what it is: no markup is read in it, and none of it steers the terminal."""
+    """A console that reads no markup and passes on no control character of a text."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, soft_wrap=True, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Lay out a string, of its own or in a table, after its words have been cut."""
+        """Lay out a string with overlong words cut."""
         return super().render_str(for_terminal(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        """Lay out anything: rich's own control codes pass, those in a text do not."""
+        """Lay out anything. Rich's own control codes pass, those in a text do not."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text))
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """A console that adds no colours and breaks no line; silent in all processes but one.
+    """Create a console without colours or line breaks. It is silent in every process except the first.
 
-    A file or a pipe has no width of its own: tables are given enough to keep every row on one line.
+    A file or a pipe has no width of its own, so tables get enough to keep each row on one line.
 
     Args:
-        stderr: speak to standard error instead of standard output.
+        stderr: print to standard error instead of standard output.
     """
     console = PlainConsole(quiet=not is_first(), stderr=stderr)
     if not console.is_terminal:
         console.width = _WIDTH_WITHOUT_TERMINAL
     return console
+
+
+class SizedIterable(Protocol[Item]):
+    """A list or a data loader."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Item]: ...
+
+
+def track(items: SizedIterable[Item], what: str, console: Console) -> Iterator[Item]:
+    """Iterate over items. A terminal shows a progress bar."""
+    with counter(what, console) as progress:
+        progress(0, len(items))
+        for done, item in enumerate(items, start=1):
+            yield item
+            progress(done, len(items))
+
+
+@contextmanager
+def stage(what: str, console: Console) -> Iterator[None]:
+    """Show a spinner on a terminal, for work that cannot report its progress."""
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(Text(short_name(what))):
+        yield
+
+
+@contextmanager
+def counter(what: str, console: Console, *, of_bytes: bool = False) -> Iterator[Callable[[int, int | None], None]]:
+    """Yield `progress(done, total)`, which moves a bar on a terminal and does nothing elsewhere."""
+    if not console.is_terminal:
+        yield lambda done, total: None
+        return
+    with make_bar(console, Progress, of_bytes=of_bytes) as bar:
+        task = bar.add_task(short_name(what), total=None, note="")
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def make_bar(console: Console, kind: type[Bar], *, of_bytes: bool = False) -> Bar:
+    """Create a progress bar of this class with a count, a note and the remaining time. It disappears when it ends."""
+    amount = (DownloadColumn(), TransferSpeedColumn()) if of_bytes else (MofNCompleteColumn(),)
+    return kind(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        *amount,
+        TextColumn("{task.fields[note]}", markup=False),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )

@@ -1,4 +1,4 @@
-"""Take part in a run on several processes, when `torchrun` started this one."""
+"""Processes that `torchrun` started together, and the memory of this one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import atexit
 import functools
 import gc
 import os
+import sys
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ _T = TypeVar("_T")
 
 
 def num_processes() -> int:
-    """How many processes `torchrun` started; 1 without it."""
+    """Return how many processes `torchrun` started, 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -26,15 +28,15 @@ def is_launched() -> bool:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that speaks and writes."""
+    """Whether this process is the one that prints and writes."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def join_processes(config: Config) -> None:
-    """Start the process group and set up the config for it; nothing to do for a single process.
+    """Start the process group and set up the config for it. A single process is left as it is.
 
-    Without a GPU the group is gloo, and the model wrapper is told to keep its hands off devices. The group is ended
-    before Python is: a thread of gloo that drops its last tensor later than that aborts the process.
+    Without a GPU the group is gloo, and the model wrapper places nothing on devices. The group ends before Python
+    does: a gloo thread that drops its last tensor later aborts the process.
 
     Args:
         config: changed in place.
@@ -49,7 +51,7 @@ def join_processes(config: Config) -> None:
     if torch.distributed.is_initialized():
         return
     atexit.register(_leave_processes)
-    os.environ.setdefault("MKL_NUM_THREADS", "1")  # mmengine would do so, and say it in every process
+    os.environ.setdefault("MKL_NUM_THREADS", "1")  # or mmengine sets it, with a warning in every process
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)  # newer name, newer PyTorch
     if torch.cuda.is_available():
         init_dist("pytorch", backend="nccl")
@@ -59,7 +61,7 @@ def join_processes(config: Config) -> None:
 
 
 def largest_of_all(number: int) -> int:
-    """The largest of the numbers that the processes give; each waits for the others, no device does."""
+    """Return the largest number of all processes. Each waits for the others, no device does."""
     import torch
     from torch import distributed
 
@@ -71,7 +73,7 @@ def largest_of_all(number: int) -> int:
 
 
 def from_first(value: _T) -> _T:
-    """What the first process gives, in all of them."""
+    """Return the first process's value in every process."""
     from mmengine.dist import broadcast_object_list
 
     values = [value]
@@ -80,7 +82,7 @@ def from_first(value: _T) -> _T:
 
 
 def of_all(value: _T) -> list[_T]:
-    """What each process gives, by rank."""
+    """Return the values of all processes, by rank."""
     from mmengine.dist import all_gather_object
 
     return list(all_gather_object(value))
@@ -88,7 +90,7 @@ def of_all(value: _T) -> list[_T]:
 
 @functools.cache
 def _host_group() -> Any:
-    """A group that talks without a GPU; None for the default one, where that does."""
+    """A gloo group; None if the default group is one."""
     from torch import distributed
 
     return None if distributed.get_backend() == "gloo" else distributed.new_group(backend="gloo")
@@ -100,3 +102,24 @@ def _leave_processes() -> None:
     if torch.distributed.is_initialized():
         gc.collect()  # a model wrapper in a cycle would keep the group
         torch.distributed.destroy_process_group()
+
+
+def peak_memory_mb() -> float:
+    """Return the most MiB held so far: on the GPU if there is one, else by this process. Waits for no GPU."""
+    import torch
+
+    return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else peak_process_memory_mb()
+
+
+def peak_process_memory_mb() -> float:
+    """Return the most MiB of main memory that this process has held, 0 if unknown."""
+    status = Path("/proc/self/status")
+    if status.exists():  # `getrusage` would begin with what the parent process held
+        (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+        return int(line.split()[1]) / 2**10
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,90 +1,62 @@
-"""What is where in the folder of a training run."""
+"""Where the files of a training run are."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from brs_detr.errors import UserError
+from brs_detr.files import write_whole
 
 
-@dataclass(frozen=True)
 class RunFolder:
-    """Names of the files of a run; none of them need exist.
+    """Paths in the folder of a run. None of the files need exist.
 
     Args:
         path: the folder.
+
+    Attributes:
+        best: weights, class names and config of the epoch with the best AP.
+        last: everything needed to resume.
+        previous: the last checkpoint before that, in case `last` is damaged.
+        config: the resolved config, which can be trained again.
+        record: how the run started and ended, see `brs_detr.run.run_record`.
+        lock: names the process that trains here, see `brs_detr.run.locks`.
+        metrics: losses and metrics as CSV.
+        scalars: the same as mmengine writes them.
+        predictions: detections of the best weights on the validation split, as COCO results.
+        data: annotation files made for this run, if the data set's own cannot be read as they are.
+        report: the HTML page.
     """
 
-    path: Path
-
-    @property
-    def best(self) -> Path:
-        """Weights, class names and config of the epoch with the best AP."""
-        return self.path / "checkpoints" / "best.pth"
-
-    @property
-    def last(self) -> Path:
-        """Everything that going on needs."""
-        return self.path / "checkpoints" / "last.pth"
-
-    @property
-    def previous(self) -> Path:
-        """The last one before that, in case that is damaged."""
-        return self.path / "checkpoints" / "previous.pth"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.best = path / "checkpoints" / "best.pth"
+        self.last = path / "checkpoints" / "last.pth"
+        self.previous = path / "checkpoints" / "previous.pth"
+        self.config = path / "config.py"
+        self.record = path / "run.json"
+        self.lock = path / ".lock"
+        self.metrics = path / "metrics.csv"
+        self.scalars = path / "vis_data" / "scalars.json"
+        self.predictions = path / "predictions.json"
+        self.data = path / "data"
+        self.report = path / "report.html"
 
     @property
     def can_resume(self) -> bool:
-        """Whether there is something to go on from; it may be damaged."""
+        """Whether there is a checkpoint to resume from. It may be damaged."""
         return self.last.exists() or self.previous.exists()
-
-    @property
-    def config(self) -> Path:
-        """The resolved config; it can be trained again."""
-        return self.path / "config.py"
-
-    @property
-    def record(self) -> Path:
-        """How the run was started and how it ended, see `brs_detr.run.run_record`."""
-        return self.path / "run.json"
-
-    @property
-    def lock(self) -> Path:
-        """Names the process that trains here; there is none when nobody does, see `brs_detr.run.run_lock`."""
-        return self.path / ".lock"
-
-    @property
-    def metrics(self) -> Path:
-        """Losses and metrics as a table."""
-        return self.path / "metrics.csv"
-
-    @property
-    def scalars(self) -> Path:
-        """The same as mmengine writes them."""
-        return self.path / "vis_data" / "scalars.json"
-
-    @property
-    def predictions(self) -> Path:
-        """What the best weights find on the validation split, as COCO results."""
-        return self.path / "predictions.json"
-
-    @property
-    def data(self) -> Path:
-        """Annotation files made for this run, where the data set has none that can be read as they are."""
-        return self.path / "data"
-
-    @property
-    def report(self) -> Path:
-        """The page that shows all of it."""
-        return self.path / "report.html"
 
 
 def checkpoint_file(path: str | Path) -> Path:
-    """The checkpoint that a user means: the file itself, or the best one of a run's folder.
+    """Return the file itself, or the best checkpoint of a run's folder.
 
     Raises:
-        UserError: a folder without a checkpoint.
+        UserError: the folder has no checkpoint.
     """
     path = Path(path)
     if not path.is_dir():
@@ -96,16 +68,30 @@ def checkpoint_file(path: str | Path) -> Path:
 
 
 def folder_of(checkpoint: Path) -> Path:
-    """Where what is made with a checkpoint belongs: its run's folder, or the folder that it lies in."""
+    """Return where files made from a checkpoint belong: the run's folder, or the checkpoint's own."""
     return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file whole or not at all; its folder is made when it does not exist."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Read the rows of a `metrics.csv`, without one that a crash cut off. No file gives no rows."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [row for row in csv.DictReader(file) if None not in row.values() and row["iteration"]]
+
+
+def read_numbers(path: Path) -> list[dict[str, Any]]:
+    """The same as numbers, without empty cells."""
+    return [
+        {name: int(text) if name in ("iteration", "epoch") else float(text) for name, text in row.items() if text}
+        for row in read_rows(path)
+    ]
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a `metrics.csv` whole. Values without a column are left out."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue())

@@ -1,10 +1,9 @@
-"""`run.json`: what a training run was started with, on what, and how it ended."""
+"""`run.json`: how a training run was started, on what machine and data, and how it ended."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import shlex
 import subprocess
@@ -19,7 +18,9 @@ import brs_detr
 from brs_detr.data.annotations import read_annotations
 from brs_detr.data.formats.coco_folder import CocoSplit
 from brs_detr.errors import UserError
-from brs_detr.run.run_folder import RunFolder, write_whole
+from brs_detr.files import write_whole
+from brs_detr.run.distributed import is_first, peak_memory_mb
+from brs_detr.run.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from mmengine import Config
@@ -39,18 +40,18 @@ def describe_run(
     deterministic: bool,
     overrides: Iterable[str],
 ) -> dict[str, Any]:
-    """Everything needed to repeat a run and to tell it from another, as plain values.
+    """Describe a run in plain values: enough to repeat it and to tell it from another.
 
     Args:
         config_name: as the user gave it.
-        config: resolved, as it is run.
-        class_names: that the model learns.
+        config: resolved, as it is trained.
+        class_names: by label.
         data: folder as the user gave it.
-        splits: that are trained on and evaluated on, by phase.
+        splits: for training and evaluation, by phase.
         seed: of every random choice.
         amp: whether the forward pass runs in bfloat16.
-        deterministic: whether sums are made in a fixed order on a GPU too.
-        overrides: assignments of the user.
+        deterministic: whether sums have a fixed order on a GPU too.
+        overrides: the user's assignments.
     """
     import torch
     from mmengine.dist import get_world_size
@@ -78,7 +79,7 @@ def describe_run(
 
 
 def describe_machine() -> dict[str, str]:
-    """Device, platform and versions of this process."""
+    """Return the device, the platform and the versions of this process."""
     return {**_machine(), **_versions()}
 
 
@@ -90,20 +91,19 @@ def _machine() -> dict[str, str]:
 
 
 def repeat_command(argv: list[str]) -> str:
-    """The command line of this process, as a shell takes it."""
+    """Return the command line of this process, quoted for a shell."""
     program = Path(argv[0])
     is_module = program.name == "__main__.py"
     return shlex.join(["python", "-m", "brs_detr.cli", *argv[1:]] if is_module else [program.name, *argv[1:]])
 
 
 def data_hash(contents: Mapping[str, tuple[CocoSplit, Mapping[str, Any]]]) -> str:
-    """SHA-256 over what is annotated and over the names and sizes in bytes of the images, in any order of the files.
+    """Hash annotations and the names and sizes in bytes of the images, whatever the order and the ids in the files.
 
-    It changes with a box, a class name, or an image that was replaced by one of another size; it does not read the
-    images.
+    The hash changes with a box, a class name, or an image of another size. The images are not read.
 
     Args:
-        contents: each split with what its annotation file holds, by phase.
+        contents: each split with the content of its annotation file, by phase.
     """
     digest = hashlib.sha256()
     for phase, content in sorted(contents.items()):
@@ -143,7 +143,7 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """Git commit of the checkout that this package runs from, with a plus sign where it was changed."""
+    """Git commit of the checkout that this package runs from, with a plus sign if it was changed."""
     root = Path(brs_detr.__file__).parent.parent
     if not (root / ".git").exists():
         return None
@@ -162,15 +162,13 @@ def _now() -> str:
 
 
 def write_record(run: RunFolder, record: Mapping[str, Any]) -> None:
-    """Write the record into the run's folder, the first process of several only."""
-    if os.environ.get("RANK", "0") == "0":
+    """Write the record into the run's folder, in the first of several processes only."""
+    if is_first():
         write_whole(run.record, json.dumps(record, indent=2) + "\n")
 
 
 def end_record(run: RunFolder, record: Mapping[str, Any], status: str, **results: Any) -> None:
     """Write how a run ended: `finished`, `interrupted` or `failed`."""
-    from brs_detr.run.memory import peak_memory_mb
-
     ended = _now()
     seconds = (datetime.fromisoformat(ended) - datetime.fromisoformat(record["started"])).total_seconds()
     facts = {"status": status, "ended": ended, "seconds": seconds, "peak_memory_mb": round(peak_memory_mb())}
@@ -178,10 +176,10 @@ def end_record(run: RunFolder, record: Mapping[str, Any], status: str, **results
 
 
 def read_record(run: RunFolder) -> dict[str, Any]:
-    """The record of a run.
+    """Read the record of a run.
 
     Raises:
-        UserError: there is no readable record in its folder.
+        UserError: there is no readable record in the folder.
     """
     try:
         record = json.loads(run.record.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What a detector found on one image."""
+"""What a detector found in one image."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Detection(NamedTuple):
 
 @dataclass(frozen=True)
 class Detections:
-    """All objects found on one image, best first; iterating gives one `Detection` each.
+    """The objects found in one image, best first. Iterate over it for one `Detection` at a time.
 
     Args:
-        boxes_xyxy: [N, 4] corners in pixels of the image that was given.
+        boxes_xyxy: [N, 4] corners (x1, y1, x2, y2) in pixels of the image.
         scores: [N] in [0, 1].
-        labels: [N] places in `class_names`.
-        class_names: of all classes of the detector.
+        labels: [N] indices into `class_names`.
+        class_names: names of all classes of the detector.
     """
 
     boxes_xyxy: NDArray[np.float32]
@@ -54,13 +54,13 @@ class Detections:
         return [self.class_names[label] for label in self.labels]
 
     def above(self, score: float | Sequence[float]) -> Detections:
-        """The objects whose score is at least `score`: one for all, or one for each class."""
+        """Keep the objects that score at least `score`: one number, or one for each class."""
         lowest = np.asarray(score)
         kept = self.scores >= (lowest[self.labels] if lowest.ndim else lowest)
         return Detections(self.boxes_xyxy[kept], self.scores[kept], self.labels[kept], self.class_names)
 
     def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
-        """The objects as COCO result entries: `bbox` is x, y, w, h in pixels, `category_id` is the label plus 1."""
+        """Convert to COCO results: `bbox` is (x, y, w, h) in pixels, `category_id` is the label plus 1."""
         return [
             {
                 "image_id": image_id,
@@ -73,7 +73,7 @@ class Detections:
         ]
 
     def to_supervision(self) -> Any:
-        """The objects as `supervision.Detections`, for its annotators, trackers and counters.
+        """Convert to `supervision.Detections`, for its annotators, trackers and counters.
 
         Raises:
             UserError: the package `supervision` is not installed.
@@ -90,7 +90,7 @@ class Detections:
         )
 
     def draw(self, image: Image.Image | NDArray[np.uint8]) -> Image.Image:
-        """A copy of the image, PIL or RGB [H, W, 3], with the boxes drawn into it."""
+        """Draw the boxes on a copy of the image, PIL or RGB array [H, W, 3]."""
         from brs_detr.runtime.draw import draw_detections
 
         return draw_detections(image, self.boxes_xyxy, self.labels, self.scores, class_names=self.class_names)

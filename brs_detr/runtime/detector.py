@@ -1,4 +1,4 @@
-"""Find objects on images, whatever runs the model."""
+"""Find objects in images, whatever runs the model."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from brs_detr.runtime.artefact_info import ArtefactInfo
 from brs_detr.runtime.calibration import choose_thresholds
 from brs_detr.runtime.detections import Detections
 from brs_detr.runtime.images import read_pixels
-from brs_detr.runtime.postprocess import detected
-from brs_detr.runtime.preprocess import prepare, resized_size
+from brs_detr.runtime.processing import detected, prepare, resized_size
 from brs_detr.runtime.session import OnnxSession, Outputs, Session
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ Pixels = NDArray[np.uint8]
 
 
 class Detector:
-    """An exported detector; needs numpy, Pillow and onnxruntime.
+    """An exported detector in an ONNX file; needs numpy, Pillow and onnxruntime. `brs_detr.Detector` opens all files.
 
     >>> from brs_detr.runtime import Detector
     >>> model = Detector("street.onnx")
@@ -35,10 +34,10 @@ class Detector:
     Args:
         path: ONNX file that `brs-detr export` wrote.
         device: `cpu`, `cuda`, `cuda:1`, ...; by default the GPU if onnxruntime can use one.
-        score_threshold: objects with a lower score are left out, in [0, 1]: one for all classes, or by class name; by
-            default what the file names. docs/scores.md says what scores mean.
-        batch_size: images of a list that run together, where they have the same size; a file that takes one number
-            only keeps to that.
+        score_threshold: lowest score to keep, in [0, 1]: one number, or a dictionary by class name. Default: what the
+            file says (docs/scores.md).
+        batch_size: number of images of a list to run together, if they have the same size. A file with a fixed batch
+            size keeps its own.
 
     Raises:
         UserError: the file is missing, damaged or was not written by `brs-detr export`, or there is no such device or
@@ -58,7 +57,7 @@ class Detector:
     def of(
         cls, session: Session, score_threshold: float | Mapping[str, float] | None = None, batch_size: int = 1
     ) -> Detector:
-        """A detector on a model that something else runs."""
+        """A detector whose model is run by `session`."""
         detector = cls.__new__(cls)
         detector._start(session, score_threshold, batch_size)
         return detector
@@ -71,7 +70,7 @@ class Detector:
 
     @property
     def batch_size(self) -> int:
-        """Images that run together: what was asked for, unless the file takes one number only."""
+        """Number of images that run together."""
         return self.info.batch_size or self._batch_size
 
     @batch_size.setter
@@ -80,17 +79,17 @@ class Detector:
 
     @property
     def info(self) -> ArtefactInfo:
-        """What the artefact says of itself."""
+        """What the file says about itself."""
         return self.session.info
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The place in the tuple is the label."""
+        """Name of each label."""
         return self.info.class_names
 
     @property
     def calibrated(self) -> bool:
-        """Scores are probabilities."""
+        """Whether scores are probabilities."""
         return self.info.calibrated
 
     @overload
@@ -99,18 +98,18 @@ class Detector:
     def __call__(self, image: ImageList) -> list[Detections]: ...
 
     def __call__(self, image: ImageLike | ImageList) -> Detections | list[Detections]:
-        """Find the objects on one image, or on each of a list.
+        """Find the objects in one image or in each image of a list.
 
         Args:
-            image: a path, a PIL image, an RGB array uint8 [H, W, 3], or a list of them. A file is turned upright as its
-                EXIF data ask; a PIL image or an array is taken as it is.
+            image: path, PIL image, RGB array uint8 [H, W, 3], or a list of them. Files are rotated as their EXIF data
+                say; PIL images and arrays are taken as they are.
 
         Returns:
-            Boxes in pixels of the image, best first; a list of them for a list.
+            Detections of the image, best first; for a list, a list of them.
 
         Raises:
             UserError: a file cannot be read as an image.
-            ValueError: an array of another type or shape.
+            ValueError: an array has another type or shape.
         """
         if not isinstance(image, (list, tuple)):
             return self._detect([read_pixels(image)])[0]
@@ -120,7 +119,7 @@ class Detector:
         return found
 
     def _batches(self, images: Iterable[Pixels]) -> Iterator[list[Pixels]]:
-        """Neighbours that have one size when the model sees them, so that a batch is padded no more than one image."""
+        """Group neighbours that the model sees in one size: no image is padded more than it would be alone."""
         batch: list[Pixels] = []
         for image in images:
             if batch and (len(batch) == self.batch_size or self._size_in_model(image) != self._size_in_model(batch[0])):
@@ -142,8 +141,8 @@ class Detector:
             prepared = prepare(filled, self.info.preprocessing)
             outputs = self.session.run(prepared.images, prepared.image_sizes)
             outputs = outputs._replace(boxes=outputs.boxes / prepared.scales[:, None])
-        return [self._detections(Outputs(*columns)) for columns in zip(*outputs, strict=True)][: len(images)]
-
-    def _detections(self, outputs: Outputs) -> Detections:
-        """Those of one image."""
-        return Detections(*detected(outputs, self.info.postprocessing), self.class_names).above(self.score_threshold)
+        by_image = [Outputs(*columns) for columns in zip(*outputs, strict=True)][: len(images)]
+        return [
+            Detections(*detected(one, self.info.postprocessing), self.class_names).above(self.score_threshold)
+            for one in by_image
+        ]

@@ -1,31 +1,48 @@
-"""Draw boxes with class and score on a picture."""
+"""Draw boxes with class and score on an image: colours, fonts and where labels go."""
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
 
 from brs_detr.printable import short_name
-from brs_detr.runtime.palette import Rgb, class_colour, font, ink_on
 
-_MIN_SIDE = 480  # smaller pictures are enlarged, so that a label can be read on them
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+Rgb = tuple[int, int, int]
+
+# The qualitative palette of M. Okabe and K. Ito (2008) without its black; the blues are set apart.
+_COLOURS: tuple[Rgb, ...] = (
+    (230, 159, 0),
+    (0, 130, 210),
+    (213, 94, 0),
+    (0, 180, 125),
+    (226, 116, 180),
+    (240, 228, 66),
+    (110, 200, 255),
+)
+_GOLDEN_TURN = 0.618034
+
+_MIN_SIDE = 480  # smaller images are enlarged, so that a label can be read on them
+MAX_ENLARGED_SIDE = 2048  # pixels; a long thin image stays as it is
 _FILL = 28  # opacity of a box's inside, of 255
 
 
 class _Chip(NamedTuple):
-    """A label to be placed beside its box (x1, y1, x2, y2): text and its size (width, height)."""
+    """A label next to its box (x1, y1, x2, y2): text and its size (width, height)."""
 
     text: str
     size: tuple[int, int]
     box: tuple[float, float, float, float]
     colour: Rgb
-
-
-MAX_ENLARGED_SIDE = 2048  # pixels; a long thin picture stays as it is
 
 
 def draw_detections(
@@ -37,18 +54,18 @@ def draw_detections(
     class_names: Sequence[str],
     min_side: int = _MIN_SIDE,
 ) -> Image.Image:
-    """Draw detections, or ground truth when there are no scores, on a copy of a picture.
+    """Draw detections, or ground truth if `scores` is None, on a copy of an image.
 
     Args:
-        image: picture, or array [h, w, 3] in RGB.
+        image: PIL image or RGB array [H, W, 3].
         boxes_xyxy: [N, 4] corners in pixels of `image`.
-        labels: [N] places in `class_names`.
-        scores: [N] in [0, 1]; a box with a higher score is drawn on top.
-        class_names: one name per label.
-        min_side: the picture is enlarged until its shorter side has this many pixels; 0 leaves its size alone.
+        labels: [N] indices into `class_names`.
+        scores: [N] in [0, 1]; boxes with higher scores are drawn on top.
+        class_names: name of each class.
+        min_side: enlarge the image until its shorter side has this many pixels; 0 keeps its size.
 
     Returns:
-        The picture in RGB. Line widths and letters grow with its size.
+        RGB image. Line width and font size grow with its size.
     """
     picture = (image if isinstance(image, Image.Image) else Image.fromarray(image)).convert("RGB")
     boxes = np.asarray(boxes_xyxy, dtype=float).reshape(-1, 4)
@@ -87,7 +104,7 @@ def _draw_boxes(picture: Image.Image, chips: list[_Chip]) -> None:
 
 
 def _draw_chips(picture: Image.Image, chips: list[_Chip], letters: int) -> None:
-    """Draw the labels, the last box first, each where it covers least of the labels that are there."""
+    """Draw labels, those of the last boxes first, each where it covers least of the labels already drawn."""
     canvas = ImageDraw.Draw(picture)
     taken = np.zeros((0, 4))
     for chip in reversed(chips):
@@ -104,7 +121,7 @@ def _text_size(text: str, letters: int) -> tuple[int, int]:
 
 
 def _best_corner(chip: _Chip, size: tuple[int, int], taken: NDArray[np.float64]) -> tuple[float, float]:
-    """Upper left corner for a label: above its box if that is free, else below or inside, never off the picture."""
+    """Upper left corner for a label: above its box if that is free, else below or inside, never outside the image."""
     (x1, y1, x2, y2), (width, height) = chip.box, chip.size
     candidates = [(x, y) for y in (y1 - height, y2, y1) for x in (x1, x2 - width)]
     limits = np.array(size) - chip.size
@@ -119,3 +136,35 @@ def _overlap_area(corner: NDArray[np.float64], size: tuple[int, int], taken: NDA
     low = np.maximum(taken[:, :2], corner)
     high = np.minimum(taken[:, 2:], corner + size)
     return float(np.clip(high - low, 0, None).prod(axis=1).sum())
+
+
+"""One colour per class, told apart by colour-blind readers as well, and fonts that need no installation."""
+
+
+def class_colour(label: int) -> Rgb:
+    """Colour (r, g, b) in 0..255 of a class index from 0; the same in every picture and plot."""
+    if label < len(_COLOURS):
+        return _COLOURS[label]
+    hue = label * _GOLDEN_TURN % 1
+    red, green, blue = colorsys.hls_to_rgb(hue, (0.45, 0.6, 0.72)[label % 3], 0.75)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def ink_on(colour: Rgb) -> Rgb:
+    """Black or white, whichever is easier to read on a colour."""
+    red, green, blue = ((channel / 255) ** 2.2 for channel in colour)
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return (0, 0, 0) if luminance > 0.18 else (255, 255, 255)
+
+
+@cache
+def font(size: int, bold: bool = False) -> FreeTypeFont | ImageFont:
+    """Font of a height in pixels: DejaVu Sans from matplotlib, or Pillow's own (Latin only) without matplotlib."""
+    from PIL import ImageFont
+
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    try:
+        import matplotlib
+    except ImportError:
+        return ImageFont.load_default(size)
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)

@@ -64,7 +64,8 @@ class OnnxSession:
             self._session = onnxruntime.InferenceSession(str(self.path), options, providers=providers)
         except Exception as error:  # onnxruntime has an exception of its own for each of a dozen faults
             raise UserError(
-                f"{self.path} is damaged or not an ONNX model: {_first_line(error)}", "Export the checkpoint again."
+                f"{self.path} is damaged or not an ONNX model: {_first_line(error)}",
+                "Export the checkpoint again; `brs_detr.Detector` opens checkpoints and other formats.",
             ) from None
         if device and device.startswith("cuda") and "CUDAExecutionProvider" not in self._session.get_providers():
             raise UserError(

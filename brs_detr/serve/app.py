@@ -1,27 +1,92 @@
-"""The addresses of the server: the page, the JSON API, and a sign of life."""
+"""The application: the page, the JSON API, and who may use them."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
 
 import anyio
 from anyio.to_thread import run_sync
 from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from brs_detr.runtime.calibration import Thresholds, by_name
-from brs_detr.serve.body import Intake
 from brs_detr.serve.detect_page import content_security_policy, render_detect_page
-from brs_detr.serve.gate import Gate
-from brs_detr.serve.limits import Limits
-from brs_detr.serve.pictures import check_picture
-from brs_detr.serve.refusal import Refusal, error_response
-from brs_detr.serve.served_model import ServedModel
-from brs_detr.serve.uploads import RAW_NAME, Upload, split_form
+from brs_detr.serve.detector_process import Facts, Task
+from brs_detr.serve.limits import Limits, Refusal, error_response
+from brs_detr.serve.uploads import RAW_NAME, Intake, Upload, check_image, split_form
+
+_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+_SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Finder(Protocol):
+    """What is used of a `brs_detr.serve.detector_process.DetectorProcess`."""
+
+    facts: Facts
+
+    def find(self, task: Task, seconds: float, max_bytes: float) -> dict[str, Any]:
+        """An entry as of predictions.json."""
+        ...
+
+
+class ServedModel:
+    """Asks a detector in a thread, so that the server answers while it works.
+
+    Args:
+        finder: of the objects.
+        name: to show.
+        threshold: in [0, 1], for clients that name none; by default the detector's own, of which each class may have
+            another.
+    """
+
+    def __init__(self, finder: Finder, name: str, threshold: float | None = None) -> None:
+        self.name = name
+        self.class_names = finder.facts.class_names
+        self.threshold: Thresholds = finder.facts.score_threshold if threshold is None else threshold
+        self.calibrated = finder.facts.calibrated
+        self.head, self.precision = finder.facts.head, finder.facts.precision
+        self._finder = finder
+        self._thread = ThreadPoolExecutor(1, "detector")
+
+    async def detect(
+        self, upload: Upload, threshold: Thresholds, limits: Limits, seconds: float = float("inf")
+    ) -> tuple[dict[str, Any], float]:
+        """Find the objects of an upload, when the detector's turn comes.
+
+        Args:
+            upload: of a request.
+            threshold: lowest score, of all classes or of each.
+            limits: of the image and of the memory that it takes.
+            seconds: that are left for it.
+
+        Returns:
+            An entry as of predictions.json (file, width, height, objects), and the seconds that it took.
+
+        Raises:
+            Refusal: see `brs_detr.serve.detector_process.DetectorProcess.find`.
+        """
+        task = Task(upload, threshold, limits.max_pixels)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._find, task, limits, seconds)
+
+    def _find(self, task: Task, limits: Limits, seconds: float) -> tuple[dict[str, Any], float]:
+        started = time.monotonic()
+        return self._finder.find(task, seconds, limits.max_memory), time.monotonic() - started
 
 
 def make_app(model: ServedModel, limits: Limits | None = None, hosts: frozenset[str] | None = None) -> Gate:
@@ -119,7 +184,7 @@ class _Endpoints:
         else:
             raise Refusal(400, "The request holds no image.", "Send one as the body, or several as a multipart form.")
         for upload in uploads:
-            await run_sync(check_picture, upload, self.limits.max_pixels)
+            await run_sync(check_image, upload, self.limits.max_pixels)
         return uploads
 
 
@@ -140,7 +205,7 @@ def _threshold(request: Request, default: Thresholds) -> Thresholds:
 
 
 async def _refused(request: Request, refusal: Refusal) -> Response:
-    return error_response(refusal.status, refusal.message, refusal.cure)
+    return error_response(refusal.status, refusal.message, refusal.hint)
 
 
 async def _no_such_address(request: Request, error: HTTPException) -> Response:
@@ -155,3 +220,52 @@ async def _nobody_left(request: Request, error: ClientDisconnect) -> Response:
 
 async def _fault(request: Request, error: Exception) -> Response:
     return error_response(500, f"The detector failed: {type(error).__name__}.", "The terminal of the server says more.")
+
+
+class Gate:
+    """Refuses requests that another site makes through a user's browser, and sets security headers.
+
+    Args:
+        app: what answers the others.
+        hosts: names that a request may be for, without a port. A page of another site can point a name of its own at
+            this machine (DNS rebinding) and would then count as the same site. None allows any name.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None = None) -> None:
+        self.app = app
+        self.hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        refused = self._refusal(scope["method"], Headers(scope=scope))
+        answer = self.app if refused is None else error_response(403, *refused)
+        await answer(scope, receive, send_guarded)
+
+    def _refusal(self, method: str, headers: Headers) -> tuple[str, str] | None:
+        hosts = headers.getlist("host")
+        if self.hosts is not None and (len(hosts) != 1 or _without_port(hosts[0]) not in self.hosts):
+            return "This server answers requests to this machine only.", "Open it at the address that it printed."
+        if method not in _SAFE_METHODS and not _is_same_site(headers):
+            return "The request comes from a page of another site.", "Use the page of this server, or no browser."
+        return None
+
+
+def _without_port(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return (name if colon and port.isdecimal() else host).lower()
+
+
+def _is_same_site(headers: Headers) -> bool:
+    """Browsers say where a request comes from; other clients say nothing."""
+    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return False
+    origin = headers.get("origin")
+    return origin is None or origin.partition("://")[2] == headers.get("host")

@@ -1,4 +1,4 @@
-"""What pictures cost a detector, measured, and how large they may be for it."""
+"""What images cost a detector, measured, and how large they may be for it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psutil
 
-from brs_detr.serve.detector_process import DetectorProcess
-from brs_detr.serve.detector_worker import Task
+from brs_detr.serve.detector_process import DetectorProcess, Task
 from brs_detr.serve.uploads import Upload
 
 if TYPE_CHECKING:
@@ -20,19 +19,19 @@ if TYPE_CHECKING:
 
 _SIDES = (512, 1024)
 _LEAST_BYTES_PER_PIXEL = 20
-"""To decode a picture and to bring it into RGB."""
+"""To decode a image and to bring it into RGB."""
 _HASTE = 2
-"""By which pictures have to be faster than they may be: the machine has other things to do as well."""
+"""By which images have to be faster than they may be: the machine has other things to do as well."""
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a picture costs.
+    """What a image costs.
 
     Args:
-        base_bytes: that the detector holds between pictures.
+        base_bytes: that the detector holds between images.
         bytes_per_pixel: that it takes besides.
-        seconds: for a picture without a pixel, in theory.
+        seconds: for a image without a pixel, in theory.
         seconds_per_pixel: besides.
     """
 
@@ -42,7 +41,7 @@ class Capacity:
     seconds_per_pixel: float
 
     def most_pixels(self, max_bytes: float, max_seconds: float) -> int:
-        """Pixels of the largest picture that stays within memory, in addition to ``base_bytes``, and time."""
+        """Pixels of the largest image that stays within memory, in addition to ``base_bytes``, and time."""
         by_memory = max_bytes / self.bytes_per_pixel
         if self.seconds_per_pixel <= 0:
             return int(by_memory)
@@ -51,7 +50,7 @@ class Capacity:
 
 
 def measure_capacity(process: DetectorProcess) -> Capacity:
-    """Let a detector look at pictures of two sizes.
+    """Let a detector look at images of two sizes.
 
     Raises:
         Refusal: it cannot.
@@ -71,7 +70,7 @@ def measure_capacity(process: DetectorProcess) -> Capacity:
 
 
 def _cost(process: DetectorProcess, task: Task) -> tuple[int, float]:
-    """Most memory and the time of a picture."""
+    """Most memory and the time of a image."""
     started = time.monotonic()
     process.find(task)
     return process.peak_bytes, time.monotonic() - started

@@ -9,12 +9,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import brs_detr
-from brs_detr.runtime.palette import class_colour, ink_on
+from brs_detr.runtime.draw import class_colour, ink_on
 from brs_detr.serve.limits import Limits
-from brs_detr.serve.served_model import ServedModel
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+    from brs_detr.serve.app import ServedModel
 
 _HEADS = {"query": "query head", "roi": "RoI head", "atss": "ATSS head"}
 _INLINE = re.compile(r"<(style|script)>(.*?)</\1>", re.DOTALL)

@@ -1,29 +1,99 @@
-"""A detector in a process of its own, which is ended when a picture takes too long or too much memory."""
+"""A detector in a process of its own, which is ended if an image takes too long or too much memory: both ends of it."""
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import multiprocessing
+import os
+import signal
+import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import psutil
 
 from brs_detr.errors import UserError
-from brs_detr.serve.detector_worker import AnyDetector, Facts, Failed, Refused, Task, work
-from brs_detr.serve.refusal import Refusal
+from brs_detr.printable import for_terminal
+from brs_detr.runtime.calibration import Thresholds
+from brs_detr.serve.limits import GIGABYTE, Refusal
+from brs_detr.serve.uploads import Upload, decode_image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from brs_detr.runtime.detections import Detections
 
 _TICK_SECONDS = 0.01
 _SECONDS_TO_START = 600
-"""For a model to be read, from a slow disk too."""
+"""Time to read a model, from a slow disk too."""
 
-GIGABYTE = 1_000_000_000
+LOWEST_SCORE = 0.0
+"""Threshold of the detector; that of a client is applied to the result."""
+
+
+class AnyDetector(Protocol):
+    """What `brs_detr.Detector` and `brs_detr.runtime.Detector` have in common."""
+
+    score_threshold: Thresholds
+
+    @property
+    def calibrated(self) -> bool:
+        """Scores are probabilities."""
+        ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The place in the tuple is the label."""
+        ...
+
+    def __call__(self, image: Image, /) -> Detections:
+        """The objects on a image, best first."""
+        ...
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a detector says of itself; head and precision are known of an exported file."""
+
+    class_names: tuple[str, ...]
+    score_threshold: Thresholds
+    calibrated: bool = False
+    head: str | None = None
+    precision: str | None = None
+
+    @classmethod
+    def of(cls, detector: AnyDetector) -> Facts:
+        """The facts of a detector."""
+        info = getattr(detector, "info", None)
+        head, precision = getattr(info, "head", None), getattr(info, "precision", None)
+        names = tuple(detector.class_names)
+        return cls(names, detector.score_threshold, detector.calibrated, head, precision)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A image to look at.
+
+    Args:
+        upload: its bytes.
+        threshold: lowest score of an object that is told; one for all classes, or one for each.
+        max_pixels: that it may have, width times height.
+    """
+
+    upload: Upload
+    threshold: Thresholds
+    max_pixels: int
 
 
 class DetectorProcess:
-    """Opens a detector in another process and gives it one picture at a time.
+    """Opens a detector in another process and gives it one image at a time.
 
     A process that is ended, or ends, is followed by a new one.
 
@@ -38,15 +108,15 @@ class DetectorProcess:
         self._open = open_detector
         self._is_closed = False
         self.peak_bytes = 0
-        """Most memory that the process held while it looked at the last picture."""
+        """Most memory that the process held while it looked at the last image."""
         self._begin()
         self.facts = self._receive_facts()
 
     def find(self, task: Task, seconds: float = float("inf"), max_bytes: float = float("inf")) -> dict[str, Any]:
-        """The objects on a picture.
+        """The objects on a image.
 
         Args:
-            task: the picture.
+            task: the image.
             seconds: after which the process is ended.
             max_bytes: of memory, beyond which it is ended.
 
@@ -54,13 +124,16 @@ class DetectorProcess:
             An entry as of predictions.json: file, width, height, and objects.
 
         Raises:
-            Refusal: 422 for a picture that cannot be decoded or takes too much memory, 503 for one that takes too long,
+            Refusal: 422 for a image that cannot be decoded or takes too much memory, 503 for one that takes too long,
                 500 where the detector fails.
         """
         if not self._is_ready:
             self._receive_facts()
         self._tasks.send(task)
-        return entry_of(self._watch(task, time.monotonic() + seconds, seconds, max_bytes))
+        answer = self._watch(task, time.monotonic() + seconds, seconds, max_bytes)
+        if isinstance(answer, Refusal):
+            raise answer
+        return answer
 
     def memory(self) -> int:
         """What the process holds now, in bytes."""
@@ -88,8 +161,8 @@ class DetectorProcess:
             answer = self._tasks.recv() if self._tasks.poll(_SECONDS_TO_START) else None
         except EOFError:
             answer = None
-        if isinstance(answer, Refused):
-            raise UserError(answer.message, answer.cure)
+        if isinstance(answer, Refusal):
+            raise UserError(answer.message, answer.hint)
         if not isinstance(answer, Facts):
             self._process.kill()
             raise UserError("The process of the detector ended before it could be used.", "Try the file with predict.")
@@ -121,7 +194,7 @@ class DetectorProcess:
             if self._is_closed:
                 raise Refusal(503, "The server is being stopped.", "Start it again.") from None
             self._replace()
-            raise Refusal(500, "The detector ended, maybe for want of memory.", "Send a smaller picture.") from None
+            raise Refusal(500, "The detector ended, maybe for want of memory.", "Send a smaller image.") from None
 
     def _replace(self) -> None:
         self._process.kill()
@@ -131,14 +204,75 @@ class DetectorProcess:
             self._begin()
 
 
-def entry_of(answer: dict[str, Any] | Refused | Failed) -> dict[str, Any]:
-    """The objects that a process found.
+def work(tasks: Connection, open_detector: Callable[[], AnyDetector]) -> None:
+    """Send the facts of a detector, then answer tasks until the other end is closed.
+
+    Args:
+        tasks: receives `Task`; sends `Facts`, then entries as in predictions.json, or a `Refusal` instead.
+        open_detector: opens the detector.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):  # the server ends this process
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        detector = open_detector()
+    except UserError as error:
+        tasks.send(Refusal(422, error.message, error.hint))
+        return
+    tasks.send(Facts.of(detector))
+    detector.score_threshold = LOWEST_SCORE
+    while True:
+        try:
+            task = tasks.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            tasks.send(find_objects(detector, task))
+        except Refusal as refusal:
+            tasks.send(refusal)
+        del task
+        _release_memory()
+
+
+def find_objects(detector: AnyDetector, task: Task) -> dict[str, Any]:
+    """An entry as in predictions.json: file, width, height, and the objects above the threshold.
 
     Raises:
-        Refusal: it found none, for the picture or for a fault of its own.
+        Refusal: the image cannot be decoded, or the detector fails; a traceback has been printed then.
     """
-    if isinstance(answer, Refused):
-        raise Refusal(answer.status, answer.message, answer.cure)
-    if isinstance(answer, Failed):
-        raise Refusal(500, f"The detector failed: {answer.kind}.", "The terminal of the server says more.")
-    return answer
+    try:
+        image = decode_image(task.upload, task.max_pixels)
+        found = detector(image).above(task.threshold)
+    except Refusal:
+        raise
+    except Exception as error:  # of whatever runs the model
+        if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+            raise Refusal(422, f"{task.upload.title} needs more memory than there is.", "Send it smaller.") from None
+        sys.stderr.write(for_terminal(traceback.format_exc()))
+        raise Refusal(
+            500, f"The detector failed: {type(error).__name__}.", "The terminal of the server says more."
+        ) from None
+    objects = [
+        {"name": one.name, "label": one.label, "score": one.score, "box_xyxy": list(one.box_xyxy)} for one in found
+    ]
+    return {"file": task.upload.name, "width": image.width, "height": image.height, "objects": objects}
+
+
+def _release_memory() -> None:
+    """Give memory back to the system that libraries would keep for the next image."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
+        if trim is not None:
+            trim(0)
+
+
+def _end_with_parent() -> None:
+    """Leave no process behind, whatever ended the server."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

@@ -1,21 +1,33 @@
-"""The files of a multipart form, taken apart in memory: nothing is written to disk."""
+"""Uploads: receive the body of a request, take a form apart, and decode the images, all in memory."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import io
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from brs_detr.serve.refusal import Refusal
+import anyio
+from starlette.requests import Request
+
+from brs_detr.runtime.images import NO_IMAGE, TooLargeImage, UnreadableImage, open_image, read_file
+from brs_detr.serve.limits import MEGABYTE, Limits, Refusal
 
 if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
+    from PIL.Image import Image
+    from python_multipart.multipart import Field, File
 
 MAX_NAME_LENGTH = 255  # characters, as on most file systems
-
 RAW_NAME = "image"
-"""Of an image that is a body by itself, without a form that could name it."""
+"""Name of an image that is the whole body of a request, without a form."""
 
+_DRAINED = 10  # times the limit is read and thrown away, for a client reads no answer before all is sent
+_GRACE_SECONDS = 1.0  # before a client counts as slow
 _EXAMPLE = "For example: curl -F file=@street.jpg URL."
+_LONGEST = 100  # times the width; a panorama has 20
+_KNOWN = "JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, JPEG 2000 and AVIF"
 
 
 @dataclass(frozen=True)
@@ -27,113 +39,156 @@ class Upload:
 
     @property
     def title(self) -> str:
-        """The beginning of a sentence about it."""
+        """Subject of a sentence about it."""
         return "The image" if self.name == RAW_NAME else self.name
 
 
-def split_form(body: bytes, content_type: str, max_images: int) -> list[Upload]:
-    """Take a multipart form apart.
+@dataclass(eq=False)
+class _Arrival:
+    """A body on its way in."""
+
+    scope: anyio.CancelScope
+    started: float = field(default_factory=time.monotonic)
+    num_bytes: int = 0
+    gives_way: bool = False
+
+    @property
+    def pace(self) -> float:
+        """Bytes a second; of one that has only just begun, as if it had been fast."""
+        seconds = time.monotonic() - self.started
+        return self.num_bytes / seconds if seconds > _GRACE_SECONDS else float("inf")
+
+
+class Intake:
+    """Room for the bodies of requests. Where it is full, the slowest client gives way.
 
     Args:
-        body: of the request, whole.
-        content_type: of the request, with its boundary.
-        max_images: that the form may hold.
+        limits: of one body, and of how many there are; there is room for ``max_requests`` of the largest.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._arrivals: list[_Arrival] = []
+        self._held = 0
+
+    @asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[bytes]:
+        """The whole body, in memory; its room is kept until the context ends.
+
+        What `Content-Length` says is believed only when it is too much; otherwise the bytes are counted.
+
+        Raises:
+            Refusal: 413 for too many bytes, 408 for too slow ones, 503 where there is no room.
+            ClientDisconnect: there is nobody left to answer.
+        """
+        content = await self._receive(request)
+        try:
+            yield content
+        finally:
+            self._held -= len(content)
+
+    async def _receive(self, request: Request) -> bytes:
+        limits = self.limits
+        too_large = Refusal(
+            413,
+            f"The upload is larger than {limits.max_bytes / MEGABYTE:g} MB.",
+            "Send fewer or smaller images, or start the server with a larger --max-upload-mb.",
+        )
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > limits.max_bytes and "expect" in request.headers:
+            raise too_large  # the client asks before it sends
+        body, num_bytes = bytearray(), 0
+        with anyio.move_on_after(limits.receive_seconds) as scope:
+            arrival = _Arrival(scope)
+            self._arrivals.append(arrival)
+            try:
+                self._make_room()
+                async for chunk in request.stream():
+                    num_bytes += len(chunk)
+                    if num_bytes <= limits.max_bytes:
+                        body += chunk
+                        self._held += len(chunk)
+                        arrival.num_bytes += len(chunk)
+                        self._make_room()
+                    elif num_bytes > _DRAINED * limits.max_bytes:
+                        break
+                if num_bytes <= limits.max_bytes and not arrival.gives_way:
+                    self._held += len(body)  # now it is the caller's
+                    return bytes(body)
+            finally:
+                self._arrivals.remove(arrival)
+                self._held -= arrival.num_bytes
+        if num_bytes > limits.max_bytes:
+            raise too_large
+        if arrival.gives_way:
+            raise Refusal(503, "The server is busy, and the upload came in slowly.", "Send it again in a while.")
+        raise Refusal(408, f"The upload did not arrive within {limits.receive_seconds:g} seconds.", "Send it again.")
+
+    def _make_room(self) -> None:
+        room = self.limits.max_requests * self.limits.max_bytes
+        waiting = [arrival for arrival in self._arrivals if not arrival.gives_way]
+        if waiting and (self._held > room or len(waiting) > self.limits.max_connections):
+            slowest = min(reversed(waiting), key=lambda arrival: arrival.pace)  # of equals, who came last
+            slowest.gives_way = True
+            slowest.scope.cancel()
+
+
+def split_form(body: bytes, content_type: str, max_images: int) -> list[Upload]:
+    """Take a multipart form apart; nothing is written to disk.
+
+    Args:
+        body: whole body of the request.
+        content_type: of the request, with the boundary.
+        max_images: number of files that the form may hold.
 
     Returns:
         At least one file, in the order of the form.
 
     Raises:
-        Refusal: 400 for a form that is malformed, cut off, empty, or has other fields than files, and for a file name
-            that is none; 413 for too many files.
+        Refusal: 400 for a form that is malformed, cut off, empty, or has other fields than files, and for a bad file
+            name; 413 for too many files.
     """
-    from python_multipart import MultipartParser
+    from python_multipart import FormParser
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import parse_options_header
 
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
         raise Refusal(400, "The Content-Type names no boundary between the parts of the form.", _EXAMPLE)
-    form = _Form(max_images)
-    try:
-        parser = MultipartParser(boundary, form.callbacks())
-        parser.write(body)
-        parser.finalize()
-    except FormParserError as error:
-        raise Refusal(400, f"The multipart form is malformed: {error}.", _EXAMPLE) from None
-    if not form.is_complete:
-        raise Refusal(400, "The multipart form is cut off: its last boundary is missing.", "Send it again, whole.")
-    if not form.uploads:
-        raise Refusal(400, "The form holds no file.", _EXAMPLE)
-    return form.uploads
+    uploads: list[Upload] = []
+    ends: list[bool] = []
 
-
-class _Form:
-    """Collects what the parser finds."""
-
-    def __init__(self, max_images: int) -> None:
-        self.max_images = max_images
-        self.uploads: list[Upload] = []
-        self.is_complete = False
-        self._header = self._value = b""
-        self._disposition: bytes | None = None
-        self._name = ""
-        self._content = bytearray()
-
-    def callbacks(self) -> MultipartCallbacks:
-        """By the parser's names."""
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": self._header_name,
-            "on_header_value": self._header_value,
-            "on_header_end": self._header_end,
-            "on_headers_finished": self._headers_finished,
-            "on_part_data": self._data,
-            "on_part_end": self._end,
-            "on_end": self._complete,
-        }
-
-    def _begin(self) -> None:
-        self._header = self._value = b""
-        self._disposition = None
-        self._content = bytearray()
-
-    def _header_name(self, data: bytes, start: int, end: int) -> None:
-        self._header += data[start:end]
-
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _header_end(self) -> None:
-        if self._header.lower() == b"content-disposition":
-            self._disposition = self._value
-        self._header = self._value = b""
-
-    def _headers_finished(self) -> None:
-        from python_multipart.multipart import parse_options_header
-
-        options = parse_options_header(self._disposition)[1]
-        if b"filename" not in options:
-            raise Refusal(
-                400,
-                "The form has a field that is not a file.",
-                "Send only files; a threshold goes into the address, as in /api/detect?threshold=0.5.",
-            )
-        if len(self.uploads) == self.max_images:
+    def add_file(file: File) -> None:
+        if len(uploads) == max_images:
             raise Refusal(
                 413,
-                f"The form holds more than {self.max_images} files.",
+                f"The form holds more than {max_images} files.",
                 "Send fewer at a time, or start the server with a larger --max-images.",
             )
-        self._name = file_name(options[b"filename"])
+        assert isinstance(file.file_object, io.BytesIO)  # by MAX_MEMORY_FILE_SIZE
+        uploads.append(Upload(file_name(file.file_name or b""), file.file_object.getvalue()))
 
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        self._content += data[start:end]
+    def refuse_field(_: Field) -> None:
+        raise Refusal(
+            400,
+            "The form has a field that is not a file.",
+            "Send only files; a threshold goes into the address, as in /api/detect?threshold=0.5.",
+        )
 
-    def _end(self) -> None:
-        self.uploads.append(Upload(self._name, bytes(self._content)))
-
-    def _complete(self) -> None:
-        self.is_complete = True
+    settings = {"MAX_MEMORY_FILE_SIZE": float("inf")}
+    try:
+        parser = FormParser(
+            "multipart/form-data", refuse_field, add_file, lambda: ends.append(True), boundary, config=settings
+        )
+        parser.write(body)
+        parser.finalize()
+    except (FormParserError, KeyError) as error:  # KeyError: a part without a name, in older versions
+        raise Refusal(400, f"The multipart form is malformed: {error}.", _EXAMPLE) from None
+    if not ends:
+        raise Refusal(400, "The multipart form is cut off: its last boundary is missing.", "Send it again, whole.")
+    if not uploads:
+        raise Refusal(400, "The form holds no file.", _EXAMPLE)
+    return uploads
 
 
 def file_name(raw: bytes) -> str:
@@ -156,3 +211,57 @@ def file_name(raw: bytes) -> str:
     if name in (".", "..") or "/" in name or "\\" in name:
         raise Refusal(400, "A file name holds parts of a path.", cure)
     return name
+
+
+def check_image(upload: Upload, max_pixels: int) -> None:
+    """Look at the header alone: cheap, so that a bad upload is refused before any work is done.
+
+    Raises:
+        Refusal: 415 for what is no image of a known format, 422 for one that is empty, damaged or too large.
+    """
+    if not upload.content:
+        raise Refusal(422, f"{upload.title} is empty.", "Send the file again, whole.")
+    try:
+        with open_image(upload.title, upload.content) as image:
+            width, height = image.size
+    except TooLargeImage:
+        raise _too_large(upload, "", max_pixels) from None
+    except UnreadableImage as error:
+        raise _unreadable(upload, error) from error
+    if width * height > max_pixels:
+        raise _too_large(upload, f" ({width} x {height})", max_pixels)
+    if max(width, height) > _LONGEST * min(width, height):  # resized for a detector, nothing is left of its width
+        raise Refusal(
+            422,
+            f"{upload.title} is a line of {width} x {height} pixels.",
+            f"Cut it into pieces that are at most {_LONGEST} times as long as wide.",
+        )
+
+
+def decode_image(upload: Upload, max_pixels: int) -> Image:
+    """The image in RGB, upright; the first one of an animation.
+
+    Raises:
+        Refusal: as `check_image`, and 422 for one that is truncated or damaged further on.
+    """
+    from PIL import Image
+
+    check_image(upload, max_pixels)
+    try:
+        return Image.fromarray(read_file(upload.title, upload.content))
+    except UnreadableImage as error:
+        raise _unreadable(upload, error) from error
+
+
+def _too_large(upload: Upload, size: str, max_pixels: int) -> Refusal:
+    return Refusal(
+        422,
+        f"{upload.title} has more than {max_pixels / 1e6:.3g} million pixels{size}.",
+        "Send it smaller, or start the server with a larger --max-pixels.",
+    )
+
+
+def _unreadable(upload: Upload, error: UnreadableImage) -> Refusal:
+    if error.reason.startswith(NO_IMAGE):
+        return Refusal(415, f"{upload.title} is in no known format.", f"Known are {_KNOWN}.")
+    return Refusal(422, f"{upload.title} cannot be read: {error.reason}.", "Send it again, whole and as a JPEG or PNG.")

@@ -1,29 +1,104 @@
-"""Where a run writes its losses and metrics to, besides the console."""
+"""Where a run writes losses and metrics: `metrics.csv`, TensorBoard, and services that were asked for."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmengine.visualization.vis_backend import BaseVisBackend
+
+from brs_detr.analysis.coco_ap import METRIC_NAMES
 from brs_detr.errors import UserError
+from brs_detr.run.distributed import peak_memory_mb
+from brs_detr.run.run_folder import RunFolder, read_rows, write_rows
 
 if TYPE_CHECKING:
     from mmengine import Config
 
 SERVICES = {"wandb": "WandbVisBackend", "mlflow": "MLflowVisBackend"}
+FIRST = ("iteration", "epoch", "lr", "images_per_second", "memory_mb", "grad_norm", "loss")
+
+
+class MetricsCsv(BaseVisBackend):
+    """mmengine's log as a table, with a row for each record: losses by iteration, metrics by epoch.
+
+    Columns are those of `FIRST`, every other loss by name, then the COCO metrics; what was not measured is empty. A
+    resumed run continues after the last row.
+
+    Args:
+        save_dir: of mmengine, `vis_data` in the run's folder.
+        images_per_step: of all processes together.
+    """
+
+    def __init__(self, save_dir: str, images_per_step: int) -> None:
+        super().__init__(save_dir)
+        self.images_per_step = images_per_step
+        self.path = RunFolder(Path(save_dir).parent).metrics
+        self.columns: list[str] = []
+        self.last_iteration = 0
+
+    def _init_env(self) -> None:
+        """The file begins with its first row."""
+
+    @property
+    def experiment(self) -> Path:
+        """The file."""
+        return self.path
+
+    def add_scalars(self, scalar_dict: dict[str, Any], step: int = 0, file_path: str | None = None, **_: Any) -> None:
+        """Append a row: of the iteration `step` if there is a `loss` among the scalars, else of an evaluation."""
+        values = {name.rpartition("/")[2]: value for name, value in scalar_dict.items()}
+        if "loss" in values:
+            self._add_training(values, step)
+        elif self.columns or self._take_up():
+            found = {name: values[name] for name in METRIC_NAMES if name in values}
+            self._append({"iteration": self.last_iteration, "epoch": step, **found})
+
+    def _take_up(self) -> bool:
+        """Continue the file of a run that resumes with an evaluation; whether there is one."""
+        rows = read_rows(self.path)
+        if rows:
+            self.columns, self.last_iteration = list(rows[0]), int(rows[-1]["iteration"])
+        return bool(rows)
+
+    def _add_training(self, values: dict[str, Any], step: int) -> None:
+        losses = sorted(name for name in values if "loss" in name and name != "loss")
+        if not self.columns:
+            self._begin([*FIRST, *losses, *METRIC_NAMES], step)
+        self.last_iteration = step
+        seconds = values.get("time")
+        self._append(
+            {
+                "iteration": step,
+                "memory_mb": round(peak_memory_mb()),
+                "images_per_second": self.images_per_step / seconds if seconds else None,
+                **{name: values[name] for name in ("epoch", "lr", "grad_norm", "loss", *losses) if name in values},
+            }
+        )
+
+    def _begin(self, columns: list[str], first_iteration: int) -> None:
+        """Write the header, and the rows of an earlier part of the run that lie before the first iteration."""
+        self.columns = columns
+        write_rows(self.path, columns, (row for row in read_rows(self.path) if int(row["iteration"]) < first_iteration))
+
+    def _append(self, row: dict[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
 
 
 def set_loggers(config: Config, services: Iterable[str], images_per_step: int, run_name: str) -> None:
-    """Write `metrics.csv`, mmengine's `scalars.json` and TensorBoard's events, and tell services that were asked for.
+    """Write `metrics.csv`, mmengine's `scalars.json` and TensorBoard's events, and log to services; in place.
 
-    What the config itself lists stays.
+    Loggers that the config lists stay.
 
     Args:
-        config: changed in place.
-        services: of `SERVICES`.
+        config: of the run.
+        services: names of `SERVICES`.
         images_per_step: of all processes together.
-        run_name: what a service calls the run.
+        run_name: name of the run at a service.
 
     Raises:
         UserError: the package of a service is not installed.

@@ -1,4 +1,4 @@
-"""What a run shows on the console: a live bar on a terminal, plain lines elsewhere."""
+"""Progress of a run on the console: a live bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mmengine.runner import Runner
 from rich.console import Console, RenderableType
 from rich.progress import Progress, TaskID
 
-from brs_detr.checkpoints.score_cut import warn_of_cut
+from brs_detr.checkpoints.checkpoint import warn_of_cut
 from brs_detr.report.live import training_panel
-from brs_detr.run.bars import make_bar
-from brs_detr.run.memory import peak_memory_mb
-from brs_detr.training.keep_checkpoints import KeepLastAndBest
+from brs_detr.run.console import make_bar
+from brs_detr.run.distributed import peak_memory_mb
+from brs_detr.training.checkpoints import KeepLastAndBest
 
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_BETWEEN_PANELS = 1.0
@@ -34,14 +34,13 @@ class _LiveView(Progress):
 
 
 class TrainingProgress(Hook):
-    """Show where a training run is: epoch, iteration, losses by head, learning rate, images/s, memory, time left, AP.
+    """Shows epoch, iteration, losses by head, learning rate, images/s, memory, time left and AP.
 
-    What it shows, mmengine has brought to the host already: nothing waits for the GPU because of it.
-
-    Use it as a context manager around `runner.train()`, so that the terminal is given back whatever happens.
+    Nothing waits for the GPU: mmengine has brought these numbers to the host already. As a context manager around
+    `runner.train()` it restores the terminal whatever happens.
 
     Args:
-        console: where to; a console that is no terminal gets a line now and then instead of a bar.
+        console: where to print; no terminal gets a line every ten seconds instead of a bar.
         keeper: the hook that knows the best AP.
     """
 
@@ -66,7 +65,7 @@ class TrainingProgress(Hook):
             self.bar.stop()
 
     def before_train(self, runner: Runner) -> None:
-        """Start the clock; a run that is resumed starts where it was."""
+        """Start the clock, and the bar from where the run is."""
         self.first_iter, self.started = runner.iter, time.monotonic()
         num_batches = len(runner.train_dataloader)
         if done := runner.iter - runner.epoch * num_batches:
@@ -129,7 +128,7 @@ class TrainingProgress(Hook):
 
 
 def recent_losses(runner: Runner) -> dict[str, float]:
-    """Each loss by its name in the log, the mean of the last 50 iterations."""
+    """Each loss by name, averaged over the last 50 iterations."""
     scalars = runner.message_hub.log_scalars
     return {
         name.removeprefix("train/"): float(buffer.mean(50))

@@ -1,4 +1,4 @@
-"""mmengine's Runner with its log in a file instead of on the console."""
+"""mmengine's Runner that logs to a file instead of the console."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class QuietRunner(Runner):
 
     @property
     def _log_dir(self) -> str:
-        """The work dir, instead of the folder in it that mmengine would name after the time."""
+        """The work dir, instead of a folder in it named after the time."""
         return self._work_dir
 
     @_log_dir.setter
@@ -36,7 +36,7 @@ class QuietRunner(Runner):
         return self.model.module if is_model_wrapper(self.model) else self.model
 
     def initialise_model(self) -> None:
-        """Give the model its random weights now: some models of mmdet draw them anew at every call."""
+        """Draw the random weights of the model, once: some models of mmdet would draw them anew at every call."""
         if not self._is_initialised:
             super()._init_model_weights()
             self._is_initialised = True
@@ -46,15 +46,15 @@ class QuietRunner(Runner):
 
     @property
     def is_sharded(self) -> bool:
-        """Whether the processes share the model out among them, see `brs_detr.training.sharding`."""
+        """Whether the model is sharded over the processes, see `brs_detr.training.sharding`."""
         return self.distributed and bool(self.cfg.get("fsdp"))
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
-        """Wrap it for several processes, but where they share it out."""
+        """Wrap the model for several processes, unless it is sharded."""
         return model.to(get_device()) if self.is_sharded else super().wrap_model(model_wrapper_cfg, model)
 
     def train(self) -> nn.Module:
-        """Train; a model that is shared out is given its weights before."""
+        """Train; load the weights of a sharded model before it is sharded."""
         if self.is_sharded:
             self.initialise_model()
             if self._load_from is not None:
@@ -64,13 +64,13 @@ class QuietRunner(Runner):
         return super().train()
 
     def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Load weights, and return the checkpoint without the text that mmengine would execute."""
+        """Load weights; return the checkpoint without the config text, which mmengine would execute."""
         content: dict[str, Any] = self._loaded or super().load_checkpoint(*args, **kwargs)
         (content.get("meta") or {}).pop("config", None)
         return content
 
     def build_logger(self, log_level: int | str = "INFO", log_file: str | None = None, **kwargs: Any) -> MMLogger:
-        """Log to `train.log` alone; a run that is resumed appends to it."""
+        """Log to `train.log` alone; a resumed run appends to it."""
         log_file = log_file or str(Path(self.work_dir) / "train.log")
         logger = super().build_logger(log_level, log_file, **kwargs)
         for handler in [handler for handler in logger.handlers if not isinstance(handler, logging.FileHandler)]:
@@ -78,6 +78,6 @@ class QuietRunner(Runner):
         return logger
 
     def dump_config(self) -> None:
-        """Write the resolved config where it is found without knowing its name."""
+        """Write the finished config as `config.py`, whatever its name was."""
         if self.rank == 0:
             self.cfg.dump(Path(self.work_dir) / "config.py")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from brs_detr.evaluation import registry
+from brs_detr.evaluation import loaders
 
 
 def register() -> None:
     """Make what a training is built from available to configs, evaluation, models and data too."""
-    registry.register()
+    loaders.register()
     from mmengine.registry import HOOKS, LOOPS, OPTIM_WRAPPERS, VISBACKENDS
 
-    from brs_detr.training.autocast import AutocastOptimWrapper
-    from brs_detr.training.close_mosaic import CloseMosaic
-    from brs_detr.training.early_stopping import StopEarly
-    from brs_detr.training.guarded_optimizer import GuardedOptimWrapper
-    from brs_detr.training.metrics_csv import MetricsCsv
+    from brs_detr.training.guard import AutocastOptimWrapper, GuardedOptimWrapper
+    from brs_detr.training.hooks import CloseMosaic, StopEarly
+    from brs_detr.training.loggers import MetricsCsv
     from brs_detr.training.seeds import SeedSteps
     from brs_detr.training.train_loop import TrainLoop
 

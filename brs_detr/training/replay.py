@@ -1,4 +1,4 @@
-"""A training step as a file, and its repetition."""
+"""Write a training step to a file, and repeat it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from brs_detr.checkpoints.checkpoint import build_stored_model
 from brs_detr.checkpoints.plain_file import load_plain
 from brs_detr.checkpoints.stored_config import read_stored_config
-from brs_detr.checkpoints.stored_model import build_stored_model
 from brs_detr.errors import UserError
+from brs_detr.files import written_whole
 from brs_detr.training.seeds import seed_all
 
 if TYPE_CHECKING:
@@ -25,15 +26,15 @@ _VERSION = 2
 
 @dataclass(frozen=True)
 class Replay:
-    """What a repeated step gave.
+    """Outcome of a repeated step.
 
     Args:
         step: its number in the training.
         losses: by name.
-        first_layer: the first module, in the order of the forward pass, with an output that is not finite.
-        gradients: parameters whose gradient is not finite.
+        first_layer: first module, in the order of the forward pass, with an output that is not finite.
+        gradients: names of parameters whose gradient is not finite.
         images: paths.
-        weights: parameters that are not finite to begin with.
+        weights: names of parameters that are not finite to begin with.
     """
 
     step: int
@@ -45,7 +46,7 @@ class Replay:
 
     @property
     def is_finite(self) -> bool:
-        """Whether nothing was wrong this time."""
+        """Whether all losses, outputs and gradients were finite."""
         values = torch.tensor(list(self.losses.values()))
         return bool(values.isfinite().all()) and not self.gradients and self.first_layer is None
 
@@ -56,11 +57,11 @@ def save_step(
     """Write a training step, as tensors and plain values alone.
 
     Args:
-        path: file.
+        path: of the file.
         config: of the training.
-        model: whose weights are those before the step.
+        model: with the weights before the step.
         batch: as the data loader gave it.
-        seeds: that random numbers were drawn from, for `brs_detr.training.seeds.seed_all`.
+        seeds: of the step, for `brs_detr.training.seeds.seed_all`.
         step: its number.
     """
     content = {
@@ -72,9 +73,8 @@ def save_step(
         "data_samples": [_plain_sample(sample) for sample in batch["data_samples"]],
         "seeds": list(seeds),
     }
-    partial = path.with_name(f".{path.name}.partial")
-    torch.save(content, partial)
-    partial.replace(path)
+    with written_whole(path) as partial:
+        torch.save(content, partial)
 
 
 def _plain_sample(sample: Any) -> dict[str, Any]:
@@ -86,15 +86,11 @@ def _plain_sample(sample: Any) -> dict[str, Any]:
 
 
 def _plain_objects(instances: Any) -> dict[str, Tensor]:
-    plain = {"bboxes": _tensor(instances.bboxes), "labels": instances.labels.cpu()}
+    boxes = getattr(instances.bboxes, "tensor", instances.bboxes)  # mmdet has a class for boxes
+    plain = {"bboxes": boxes.cpu(), "labels": instances.labels.cpu()}
     if "masks" in instances:
         plain["masks"] = torch.from_numpy(np.array(instances.masks.to_ndarray()))
     return plain
-
-
-def _tensor(boxes: Any) -> Tensor:
-    tensor: Tensor = getattr(boxes, "tensor", boxes)  # mmdet has a class for boxes
-    return tensor.cpu()
 
 
 def _plain(value: Any) -> Any:
@@ -113,12 +109,17 @@ def replay(path: str | Path, device: str = "cpu", *, trust_file: bool = False) -
     Args:
         path: of the file.
         device: to repeat it on.
-        trust_file: run the code that the file asks for.
+        trust_file: run code that the file asks for.
 
     Raises:
-        UserError: the file cannot be read, is none of these, or asks for code to be run.
+        UserError: the file cannot be read, is no training step, or asks for code to run.
     """
-    content = _read(Path(path), trust_file)
+    content = load_plain(Path(path), trust_file)
+    if not isinstance(content, dict) or content.get("brs_detr_step") != _VERSION:
+        raise UserError(
+            f"{path} is no training step, or one of another version.",
+            "Give the `failed_step.pth` that a training left.",
+        )
     model, batch = _rebuild(content, device, Path(path), trust_file)
     seed_all(*content["seeds"])
     layers = _first_not_finite(model)
@@ -127,25 +128,14 @@ def replay(path: str | Path, device: str = "cpu", *, trust_file: bool = False) -
     total = sum(value for name, value in losses.items() if "loss" in name)
     if isinstance(total, Tensor) and total.requires_grad:
         total.backward()
-    wrong = lambda tensor: tensor is not None and not bool(tensor.isfinite().all())  # noqa: E731
     return Replay(
         step=content["step"],
         losses={name: float(torch.as_tensor(value).detach()) for name, value in losses.items()},
         first_layer=next(iter(layers), None),
-        gradients=[name for name, parameter in model.named_parameters() if wrong(parameter.grad)],
+        gradients=[name for name, parameter in model.named_parameters() if _is_wrong(parameter.grad)],
         images=[str(sample["metainfo"].get("img_path", "?")) for sample in content["data_samples"]],
-        weights=[name for name, parameter in model.named_parameters() if wrong(parameter)],
+        weights=[name for name, parameter in model.named_parameters() if _is_wrong(parameter)],
     )
-
-
-def _read(path: Path, trust_file: bool) -> dict[str, Any]:
-    content = load_plain(path, trust_file)
-    if not isinstance(content, dict) or content.get("brs_detr_step") != _VERSION:
-        raise UserError(
-            f"{path} is no training step, or one of another version.",
-            "Give the `failed_step.pth` that a training left.",
-        )
-    return content
 
 
 def _rebuild(content: Mapping[str, Any], device: str, path: Path, trust_file: bool) -> tuple[Any, dict[str, Any]]:
@@ -173,15 +163,18 @@ def _rebuild(content: Mapping[str, Any], device: str, path: Path, trust_file: bo
     return model.to(device).train(), {"inputs": content["inputs"], "data_samples": samples}
 
 
+def _is_wrong(tensor: Tensor | None) -> bool:
+    return tensor is not None and not bool(tensor.isfinite().all())
+
+
 def _first_not_finite(model: nn.Module) -> list[str]:
-    """Names of leaf modules with an output that is not finite, in the order in which they answer; filled later."""
+    """A list that the forward pass fills with the names of leaf modules whose output is not finite, in its order."""
     found: list[str] = []
 
     def watch(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             outputs = output if isinstance(output, (tuple, list)) else [output]
-            tensors = [tensor for tensor in outputs if isinstance(tensor, Tensor) and tensor.is_floating_point()]
-            if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+            if any(_is_wrong(one) for one in outputs if isinstance(one, Tensor) and one.is_floating_point()):
                 found.append(name)
 
         return hook

@@ -1,22 +1,22 @@
-"""Random numbers that depend on the seed and the place in the training alone: a run that is resumed draws the same.
+"""The same numbers again: seeds that depend on the position in the training alone, and deterministic kernels.
 
-Their states are in no checkpoint, and are the same with any number of processes that load data: seeds are those of each
-image, see `brs_detr.training.training_samples`.
+A resumed run draws the same numbers although no checkpoint holds their state, with any number of data workers: images
+have seeds of their own, see `brs_detr.training.training_samples`.
 """
 
 from __future__ import annotations
 
+import os
 import random
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-
-if TYPE_CHECKING:
-    from mmengine import Config
 
 
 def seed_all(*numbers: int) -> None:
@@ -28,7 +28,7 @@ def seed_all(*numbers: int) -> None:
 
 
 def seeds_of_step(runner: Runner) -> tuple[int, int, int]:
-    """What the random numbers of the step that comes next, or is under way, depend on: seed, step, rank."""
+    """Seed, step and rank, on which the random numbers of the step that is next or under way depend."""
     return runner.seed, runner.iter, get_rank()
 
 
@@ -38,12 +38,26 @@ class SeedSteps(Hook):
     priority = "HIGHEST"
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Seed."""
+        """Seed the step."""
         seed_all(*seeds_of_step(runner))
 
 
-def draw_by_place(config: Config) -> None:
-    """Let random numbers of a training depend on its seed and the place in it alone, in place."""
-    hooks = [hook for hook in config.get("custom_hooks") or [] if hook["type"] != "SeedSteps"]  # of an earlier run
-    config.custom_hooks = [*hooks, {"type": "SeedSteps"}]
-    config.train_dataloader.persistent_workers = False  # they would not learn of the next epoch
+@contextmanager
+def deterministic(is_wanted: bool) -> Iterator[None]:
+    """Within it PyTorch sums in a fixed order, if wanted; this costs time on a GPU, while a CPU always does so.
+
+    PyTorch warns about operators that cannot. (One is harmless: mmdet counts pixels with a cumulative sum of ones.)
+    """
+    if not is_wanted:
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn

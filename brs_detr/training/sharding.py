@@ -1,6 +1,6 @@
-"""Fully sharded data parallelism (FSDP 2): every process holds a share of weights, gradients and moments.
+"""Fully sharded data parallelism (FSDP 2): every process holds a shard of weights, gradients and moments.
 
-It is for models whose optimizer does not fit beside their activations: `--set fsdp=True` under torchrun.
+For models whose optimizer does not fit beside their activations: `--set fsdp=True` under torchrun.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _BLOCK = re.compile(r"(layer\d|layers|blocks)\.\d+$")  # of ResNets, transformer
 
 
 def shard(model: nn.Module) -> None:
-    """Share a model out among the processes, block by block, in place. Its weights become those of the first process.
+    """Shard a model over the processes, block by block, in place; all start from the weights of the first process.
 
-    Its `state_dict` gives whole tensors on the CPU all the same; every process has to ask for it.
+    Its `state_dict` still gives whole tensors on the CPU; every process has to call it.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
@@ -29,7 +29,7 @@ def shard(model: nn.Module) -> None:
     for tensor in (*model.parameters(), *model.buffers()):
         broadcast(tensor.data)
     mesh = init_device_mesh(get_device(), (get_world_size(),))
-    numbers = {parameter for parameter in model.parameters() if parameter.ndim == 0}  # which cannot be shared out
+    numbers = {parameter for parameter in model.parameters() if parameter.ndim == 0}  # which cannot be sharded
     for number in numbers:
         if number.requires_grad:
             number.register_post_accumulate_grad_hook(_average_gradient)
@@ -40,7 +40,7 @@ def shard(model: nn.Module) -> None:
 
 
 def _blocks(model: nn.Module) -> list[nn.Module]:
-    """Modules that are gathered one after the other, none within another."""
+    """Modules that are gathered one after the other; none is within another."""
     found: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
         if _BLOCK.search(name) and not any(name.startswith(f"{outer}.") for outer in found):
@@ -58,7 +58,7 @@ def _gather_state_dict(model: nn.Module, state_dict: dict[str, Any], prefix: str
 
 
 def whole(tree: Any) -> Any:
-    """Dictionaries and lists with whole tensors on the CPU in place of shares; every process has to ask for it."""
+    """Replace shards in dictionaries and lists by whole tensors on the CPU; every process has to call it."""
     if isinstance(tree, DTensor):
         return tree.full_tensor().cpu()
     if isinstance(tree, Mapping):
@@ -67,12 +67,12 @@ def whole(tree: Any) -> Any:
 
 
 def share_of(tensor: Tensor) -> Tensor:
-    """What this process holds of a tensor."""
+    """The shard of a tensor that this process holds."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def share_moments(optimizer: torch.optim.Optimizer) -> None:
-    """Share out what an optimizer has loaded for weights that are shared out, in place."""
+    """Shard what an optimizer has loaded for sharded weights, in place."""
     for parameter, state in optimizer.state.items():
         if isinstance(parameter, DTensor):
             for name, value in state.items():

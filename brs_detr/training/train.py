@@ -1,46 +1,48 @@
-"""Train a detector: a thin layer over mmengine's Runner."""
+"""Train and fine-tune detectors: resolve what was asked for, then run it on mmengine's Runner."""
 
 from __future__ import annotations
 
-import itertools
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
-from brs_detr.checkpoints.starting_weights import fetch_weights
-from brs_detr.config.config import explain_unknown_option, explain_unknown_type, find_config, load_config
-from brs_detr.config.folder_data import check_data, config_class_names, split_of, use_config_data, use_folder
+from brs_detr.checkpoints.load_weights import (
+    ClassChange,
+    find_class_layers,
+    load_table,
+    load_weights,
+    remade_layers,
+    shared_classes,
+)
+from brs_detr.checkpoints.weights_file import Weights
+from brs_detr.config.config import default_model, explain_unknown_option, explain_unknown_type
+from brs_detr.config.folder_data import (
+    inner_dataset,
+)
 from brs_detr.errors import UserError
-from brs_detr.evaluation.loaders import mend_workers
 from brs_detr.run.console import make_console
-from brs_detr.run.distributed import join_processes, num_processes
+from brs_detr.run.distributed import join_processes
+from brs_detr.run.locks import hold_run
 from brs_detr.run.run_folder import RunFolder
-from brs_detr.run.run_lock import hold_run
-from brs_detr.run.run_record import describe_run, end_record, read_record, write_record
-from brs_detr.training.count_unreadable import CountUnreadable
-from brs_detr.training.deterministic import deterministic as fixed_order
-from brs_detr.training.guard_numbers import GuardNumbers
-from brs_detr.training.keep_checkpoints import KeepLastAndBest
-from brs_detr.training.loggers import set_loggers
+from brs_detr.run.run_record import end_record, write_record
+from brs_detr.training.checkpoints import KeepLastAndBest, set_damaged_aside
+from brs_detr.training.guard import GuardNumbers
+from brs_detr.training.hooks import ShareBuffers
 from brs_detr.training.progress import TrainingProgress
-from brs_detr.training.resume import checkpoint_to_resume, require_resumable
-from brs_detr.training.schedule import set_epochs
-from brs_detr.training.seeds import draw_by_place
-from brs_detr.training.share_buffers import ShareBuffers
-from brs_detr.training.stop_signals import StopSignals
+from brs_detr.training.registry import register
+from brs_detr.training.resolve import Request, ResolvedRun, print_run, resolve
+from brs_detr.training.seeds import deterministic as deterministic_kernels
+from brs_detr.training.train_loop import StopSignals
+from brs_detr.training.training_samples import CountUnreadable
 
 if TYPE_CHECKING:
-    from mmengine import Config
-
     from brs_detr.training.quiet_runner import QuietRunner
-
-_run_numbers = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -62,52 +64,16 @@ class TrainedRun:
         return RunFolder(self.work_dir).last
 
 
-@dataclass(frozen=True)
-class Job:
-    """What to train besides the config itself.
-
-    Args:
-        config_name: as the user gave it.
-        data: data set of the user, None for the one that the config names.
-        work_dir: folder of the run.
-        resume: go on with the run in it.
-        amp: run the forward pass in bfloat16.
-        seed: of every random choice; None draws one.
-        deterministic: sum in a fixed order on a GPU too.
-        overrides: assignments of the user, for the record.
-        services: of `brs_detr.training.loggers.SERVICES`.
-        trust_file: run the code that the checkpoint asks for that is resumed.
-    """
-
-    config_name: str
-    data: str | Path | None
-    work_dir: Path
-    resume: bool = False
-    amp: bool = False
-    seed: int | None = None
-    deterministic: bool = False
-    overrides: tuple[str, ...] = ()
-    services: tuple[str, ...] = ()
-    trust_file: bool = False
-
-
-class Preparation:
-    """What is done between the finding of the data and the training: nothing, unless a subclass says so."""
-
-    def prepare_config(self, config: Config) -> None:
-        """Change the config, which knows the data by now."""
-
-    def prepare_runner(self, runner: QuietRunner) -> None:
-        """Change the model of a run that is not resumed, such as by loading weights."""
-
-    def facts(self) -> dict[str, Any]:
-        """What `run.json` should tell of it, as plain values."""
-        return {}
-
-
 def default_work_dir(config: str | Path) -> Path:
-    """Where a config trains to when nothing is said: `work_dirs/<name of the config>`."""
+    """Where a training writes by default: `work_dirs/<config>`."""
     return Path("work_dirs") / Path(config).stem
+
+
+def default_finetune_dir(data: str | Path, model: str | None) -> Path:
+    """Where a fine-tuning writes by default: `work_dirs/<data>_<model>`."""
+    folder = Path(data).resolve()
+    name = folder.parent.name if folder.is_file() else folder.name
+    return Path("work_dirs") / f"{name}_{Path(model or default_model()[0]).stem}"
 
 
 def train(
@@ -134,15 +100,15 @@ def train(
         data: data set in COCO, Pascal VOC or YOLO format; the model is re-made for its classes. By default what the
             config names.
         work_dir: where to write; `work_dirs/<config>` by default.
-        resume: go on from `last.pth` in `work_dir`.
+        resume: continue from `last.pth` in `work_dir`.
         amp: run the forward pass in bfloat16.
-        seed: of every random choice. By default a new one is drawn; it is printed and stored.
-        deterministic: the same seed gives the same bits on a GPU too, which costs time; a CPU does so anyhow.
-        epochs: how long to train, at least 1; the learning rate schedule is stretched to it.
+        seed: of every random choice; by default one is drawn, printed and stored.
+        deterministic: get the same bits from the same seed on a GPU too, which costs time; a CPU does so anyhow.
+        epochs: length of the training, at least 1; the learning rate schedule is stretched to it.
         overrides: assignments `key=value` that change single keys of the config.
-        services: that losses and metrics are sent to, of `brs_detr.training.loggers.SERVICES`.
+        services: loggers to send losses and metrics to, of `brs_detr.training.loggers.SERVICES`.
         console: where progress is shown; by default the first process prints to standard output.
-        trust_file: run the code that the checkpoint asks for that is resumed.
+        trust_file: run code that the checkpoint to resume from asks for.
 
     Returns:
         Where the checkpoints are, and the best AP.
@@ -151,84 +117,129 @@ def train(
         UserError: the config, the data or an override cannot be used, `work_dir` already holds a run, or there is
             nothing to resume.
     """
-    console = console or make_console()
     work_dir = Path(work_dir or default_work_dir(config))
-    resolved = load_config(find_config(config), overrides)
-    if epochs is not None:
-        set_epochs(resolved, epochs)
-    if not resume:
-        fetch_weights(resolved)
-    job = Job(
-        str(config), data, work_dir, resume, amp, seed, deterministic, tuple(overrides), tuple(services), trust_file
-    )
-    return run_job(job, resolved, console)
+    options = (resume, amp, seed, deterministic, tuple(overrides), tuple(services), trust_file)
+    request = Request(str(config), data, work_dir, *options, epochs=epochs)
+    return start(request, console or make_console())
 
 
-def run_job(job: Job, config: Config, console: Console, preparation: Preparation | None = None) -> TrainedRun:
-    """Train a resolved config.
+def finetune(
+    data: str | Path,
+    model: str | None = None,
+    work_dir: str | Path | None = None,
+    *,
+    weights: str | None = None,
+    batch: int | Literal["auto"] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    overrides: Iterable[str] = (),
+    resume: bool = False,
+    amp: bool = False,
+    seed: int | None = None,
+    deterministic: bool = False,
+    services: Iterable[str] = (),
+    console: Console | None = None,
+    trust_file: bool = False,
+) -> TrainedRun:
+    """Train a detector on a data set by the recipe for its size.
 
     Args:
-        job: what to do.
-        config: changed in place.
-        console: where progress is shown.
-        preparation: what else is done before.
+        data: data set in COCO, Pascal VOC or YOLO format.
+        model: short name (`brs_detr.config.config.MODELS`), name of a config, or file; by default the one
+            for this machine.
+        work_dir: where to write; `work_dirs/<data>_<model>` by default.
+        weights: what to start from, see `brs_detr.checkpoints.weights_file.read_weights`; `none` for random
+            weights. By default what the model's config names.
+        batch: images that each process holds at a time, or `auto` for as many as fit into the GPU; by default as the
+            model's config says.
+        settings: values for the recipe, by name of the field of `brs_detr.recipes.recipe.Recipe`.
+        overrides: assignments `key=value` for the recipe, or for the config of the model.
+        resume: continue from `last.pth` in `work_dir`, with the model, recipe and batch of that run.
+        amp: run the forward pass in bfloat16.
+        seed: of every random choice; by default one is drawn, printed and stored.
+        deterministic: get the same bits from the same seed on a GPU too, which costs time.
+        services: loggers to send losses and metrics to, of `brs_detr.training.loggers.SERVICES`.
+        console: where progress is shown; by default the first process prints to standard output.
+        trust_file: run code that the weights, or the run that is resumed, ask for.
 
     Raises:
-        UserError: see `train`.
+        UserError: the model, weights, data or a setting cannot be used, `work_dir` already holds a run, or there is
+            nothing to resume.
     """
-    run = RunFolder(job.work_dir)
-    join_processes(config)
-    with hold_run(run, console):
-        runner, record = _prepare(job, config, run, console, preparation or Preparation())
-        write_record(run, record)
-        console.print(f"Seed {record['seed']}. Writing to {job.work_dir}/ (log: train.log)")
-        with fixed_order(job.deterministic):
-            best_ap = _fit(runner, run, record, console)
-    if getattr(runner.train_loop, "stop_training", False):
-        console.print(f"Stopped after epoch {runner.epoch}: the AP had not got better for a while.")
-    return TrainedRun(job.work_dir, record["seed"], best_ap)
+    work_dir = Path(work_dir or default_finetune_dir(data, model))
+    options = (resume, amp, seed, deterministic, tuple(overrides), tuple(services), trust_file)
+    request = Request(
+        model, data, work_dir, *options, by_recipe=True, weights=weights, batch=batch, settings=settings or {}
+    )
+    return start(request, console or make_console())
 
 
-def _prepare(
-    job: Job, config: Config, run: RunFolder, console: Console, preparation: Preparation
-) -> tuple[QuietRunner, dict[str, Any]]:
-    """Everything before the first step: the runner, and what `run.json` tells of the run."""
-    with _removed_on_failure(run):
-        _require_usable(run, job.resume)
-        start = checkpoint_to_resume(run, console, job.trust_file) if job.resume else None
-        _find_data(job, config, run, console)
-        seed = _choose_seed(job.seed, run if job.resume else None)
-        preparation.prepare_config(config)
-        mend_workers(config)
-        _prepare_for_runner(config, job, seed, start)
-        record = {**_describe(job, config, seed), **preparation.facts()}
-        runner = _build_runner(config)
-        if not job.resume:
-            preparation.prepare_runner(runner)
-    return runner, record
+def start(request: Request, console: Console) -> TrainedRun:
+    """Resolve a request and execute the run, in a folder that no other training may use meanwhile.
+
+    Raises:
+        UserError: see `train` and `finetune`.
+    """
+    from mmengine.config import ConfigDict
+
+    folder, processes = RunFolder(request.work_dir), ConfigDict()
+    join_processes(processes)
+    with hold_run(folder, console):
+        with _nothing_left_on_failure(folder):
+            run = resolve(request, console, processes=processes)
+            runner = _build_runner(run, console)
+        return execute(run, runner, console)
 
 
-def _find_data(job: Job, config: Config, run: RunFolder, console: Console) -> None:
-    """Point the config at the data; those of a run that goes on have to know its classes."""
-    class_names = (read_record(run).get("class_names") or None) if job.resume else None
-    if job.data is not None:
-        use_folder(config, job.data, run.data, console, class_names)
-    else:
-        use_config_data(config, class_names)
-        check_data(config, ("train", "val"), console)
+def _build_runner(run: ResolvedRun, console: Console) -> QuietRunner:
+    """The runner of a run, its model with the starting weights."""
+    from brs_detr.training.quiet_runner import QuietRunner
+
+    if run.plan is not None:
+        print_run(run, console)
+    register()
+    try:
+        runner = QuietRunner.from_cfg(run.config)
+    except KeyError as error:
+        raise explain_unknown_type(error) or error from None
+    except TypeError as error:
+        raise explain_unknown_option(error) or error from None
+    if run.weights is not None and run.weights.weights is not None:
+        _load_weights(runner, run.weights.weights, run.weights.source, console)
+    return runner
 
 
-def _fit(runner: QuietRunner, run: RunFolder, record: dict[str, Any], console: Console) -> float:
+def _load_weights(runner: QuietRunner, weights: Weights, source: str, console: Console) -> None:
+    """Load starting weights as far as they fit, and print what fits."""
+    runner.initialise_model()
+    class_names = tuple(inner_dataset(runner.cfg, "train").metainfo["classes"])
+    layers = find_class_layers(runner.cfg.model) if weights.start == "detector" else {}
+    classes = ClassChange(layers, class_names, weights.class_names)
+    account = load_weights(runner.bare_model, weights.state_dict, classes, source)
+    console.print(load_table(account))
+    if account.remade:
+        console.print(f"Re-made: {', '.join(remade_layers(account))}", markup=False)
+    known = [class_names[new] for _, new in shared_classes(classes.old_names, classes.new_names)]
+    if known and not layers.keys().isdisjoint(account.remade):
+        console.print(f"What was learnt of these classes is kept: {', '.join(known)}", markup=False)
+
+
+def execute(run: ResolvedRun, runner: QuietRunner, console: Console) -> TrainedRun:
     """Train, and write down how it ended."""
-    keeper = KeepLastAndBest()
-    runner.register_hook(keeper)
-    unreadable = CountUnreadable(console)
-    runner.register_hook(GuardNumbers(console))
-    runner.register_hook(unreadable)
-    runner.register_hook(ShareBuffers())
+    folder, record = run.folder, run.record
+    if run.checkpoint == folder.previous:
+        set_damaged_aside(folder)
+    write_record(folder, record)
+    console.print(f"Seed {record['seed']}. Writing to {folder.path}/ (log: train.log)")
+    keeper, unreadable = KeepLastAndBest(), CountUnreadable(console)
+    for hook in (keeper, GuardNumbers(console), unreadable, ShareBuffers()):
+        runner.register_hook(hook)
     status = "failed"
     try:
-        with TrainingProgress(console, keeper) as progress, StopSignals(console) as signals:
+        with (
+            deterministic_kernels(run.request.deterministic),
+            TrainingProgress(console, keeper) as progress,
+            StopSignals(console) as signals,
+        ):
             runner.register_hook(progress)
             runner.register_hook(signals)
             runner.train()
@@ -237,7 +248,7 @@ def _fit(runner: QuietRunner, run: RunFolder, record: dict[str, Any], console: C
         status = "interrupted"
         raise
     except Exception as error:
-        explained = _explain_worker(error)
+        explained = _explain_lost_worker(error)
         if explained is None:
             raise
         raise explained from None
@@ -248,12 +259,14 @@ def _fit(runner: QuietRunner, run: RunFolder, record: dict[str, Any], console: C
             "skipped_steps": getattr(runner.optim_wrapper, "num_skipped", 0),
             "unreadable_images": len(unreadable.faults),
         }
-        end_record(run, record, status, **results, **{name: count for name, count in counts.items() if count})
-    return best_ap
+        end_record(folder, record, status, **results, **{name: count for name, count in counts.items() if count})
+    if getattr(runner.train_loop, "stop_training", False):
+        console.print(f"Stopped after epoch {runner.epoch}: the AP had not got better for a while.")
+    return TrainedRun(folder.path, record["seed"], best_ap)
 
 
-def _explain_worker(error: BaseException | None) -> UserError | None:
-    """What it means that a process that loads data is gone; None if it is about something else.
+def _explain_lost_worker(error: BaseException | None) -> UserError | None:
+    """What to tell a user whose data worker was killed; None for another error.
 
     PyTorch raises it from a signal handler, in whatever is running, which may make another error of it.
     """
@@ -263,95 +276,27 @@ def _explain_worker(error: BaseException | None) -> UserError | None:
         return None
     return UserError(
         "A process that loads images was ended from outside, which is what Linux does when the memory is full.",
-        "Go on with --resume --set train_dataloader.num_workers=1, or with more memory (shared memory in a container).",
+        "Continue with --resume --set train_dataloader.num_workers=1, or with more memory (shared memory in a "
+        "container).",
     )
-
-
-def _describe(job: Job, config: Config, seed: int) -> dict[str, Any]:
-    phases = ("train", "val")
-    return describe_run(
-        config_name=job.config_name,
-        config=config,
-        class_names=config_class_names(config),
-        data=str(job.data) if job.data else None,
-        splits={phase: split_of(config, phase) for phase in phases},
-        seed=seed,
-        amp=job.amp,
-        deterministic=job.deterministic,
-        overrides=job.overrides,
-    )
-
-
-def _build_runner(config: Config) -> QuietRunner:
-    from brs_detr.training.quiet_runner import QuietRunner
-    from brs_detr.training.registry import register
-
-    register()
-    try:
-        return QuietRunner.from_cfg(config)
-    except KeyError as error:
-        raise explain_unknown_type(error) or error from None
-    except TypeError as error:
-        raise explain_unknown_option(error) or error from None
-
-
-def _require_usable(run: RunFolder, resume: bool) -> None:
-    if resume:
-        require_resumable(run)
-    elif run.can_resume or run.best.exists():
-        raise UserError(
-            f"{run.path} already holds a training run.",
-            "Add --resume to go on with it, or write elsewhere with --work-dir DIR.",
-        )
-
-
-def _choose_seed(seed: int | None, resumed: RunFolder | None) -> int:
-    from mmengine.dist import sync_random_seed
-
-    if resumed is not None:
-        return int(read_record(resumed)["seed"])
-    return sync_random_seed() if seed is None else seed
-
-
-def _require_shareable(config: Config) -> None:
-    if config.get("fsdp") and any(hook["type"] == "EMAHook" for hook in config.get("custom_hooks") or []):
-        raise UserError("A moving mean cannot be kept of a model that is shared out.", "Add --no-ema, or fsdp=False.")
-
-
-def _prepare_for_runner(config: Config, job: Job, seed: int, start: Path | None) -> None:
-    _require_shareable(config)
-    config.work_dir = str(job.work_dir)
-    draw_by_place(config)
-    config.randomness = {**config.get("randomness", {}), "seed": seed}
-    if start is not None:
-        config.resume, config.load_from = True, str(start)
-    if job.amp:
-        config.optim_wrapper.type = "AutocastOptimWrapper"
-    elif config.optim_wrapper.get("type", "OptimWrapper") == "OptimWrapper":
-        config.optim_wrapper.type = "GuardedOptimWrapper"
-    config.default_hooks = {**config.get("default_hooks", {}), "checkpoint": None}  # ours keeps the last and the best
-    # mmengine keeps loggers, message hubs and visualizers by name: two runs of one process must not share them.
-    config.experiment_name = f"{job.work_dir.name}-{next(_run_numbers)}"
-    set_loggers(config, job.services, config.train_dataloader.batch_size * num_processes(), job.work_dir.name)
-    config.visualizer.pop("name", None)
 
 
 @contextmanager
-def _removed_on_failure(run: RunFolder) -> Iterator[None]:
-    """Leave nothing behind in a new folder when the data or the model cannot be used."""
-    is_new = set(run.path.iterdir()) <= {run.lock}
+def _nothing_left_on_failure(folder: RunFolder) -> Iterator[None]:
+    """Empty a new folder again when the data or the model cannot be used."""
+    is_new = set(folder.path.iterdir()) <= {folder.lock}
     try:
         yield
     except Exception:
         if is_new:
             _close_loggers()
-            for path in set(run.path.iterdir()) - {run.lock}:
+            for path in set(folder.path.iterdir()) - {folder.lock}:
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         raise
 
 
 def _close_loggers() -> None:
-    """End the thread of TensorBoard, which would go on writing into a folder that is gone."""
+    """End the thread of TensorBoard, which would continue to write into a folder that is gone."""
     from mmengine.visualization import Visualizer
 
     with suppress(RuntimeError):  # there is none yet

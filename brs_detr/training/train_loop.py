@@ -1,31 +1,99 @@
-"""The loop of a training, which can be left after any step and taken up again there."""
+"""A training loop that can stop after any step, by a signal too, and resume there."""
 
 from __future__ import annotations
 
 import itertools
+import json
+import os
 import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
+from types import FrameType, TracebackType
 from typing import Any
 
 from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader
 
 from brs_detr.evaluation.loaders import end_workers
+from brs_detr.files import write_whole
 from brs_detr.run.distributed import largest_of_all
-from brs_detr.run.run_folder import RunFolder
-from brs_detr.training.stop_signals import Stopped, StopSignals
+from brs_detr.run.run_folder import RunFolder, read_rows, write_rows
 from brs_detr.training.training_samples import TrainingSamples
-from brs_detr.training.unsaved import clear_unsaved
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""Ctrl-C; the end of a job, by Slurm, torchrun or a container; the warning that Slurm can send before its limit."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A training has stopped because a signal asked for it; `last.pth` holds all of it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        """Of a program that the signal has ended."""
+        return 128 + self.number
+
+
+class StopSignals(Hook):
+    """Context that remembers the first of the signals `STOPPING`; an interrupt after that ends the program at once.
+
+    As a hook it lets the loop look for the signal after each step, and ends an evaluation.
+
+    Args:
+        console: where to print.
+
+    Attributes:
+        received: number of the signal, or None.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+        self._process = os.getpid()
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():  # others receive no signals
+            self._before = {number: signal.signal(number, self._receive) for number in STOPPING}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            return  # a data worker that has not begun yet
+        if self.received is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = number
+        self.console.print("Stopping after this step. Interrupt again to stop at once.")
+
+    def before_train(self, runner: Runner) -> None:
+        """Let the loop look for signals here."""
+        runner.train_loop.signals = self
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Leave an evaluation if a signal has come; it begins anew when the run resumes."""
+        if self.received is not None:
+            raise Stopped(self.received)
 
 
 class _Wish(IntEnum):
-    """What a process would do after a step. All do what the greatest of them is."""
+    """What a process wants after a step; all processes do what the greatest wish is."""
 
     GO_ON = 0
     SAVE = 1
@@ -33,18 +101,18 @@ class _Wish(IntEnum):
 
 
 class TrainLoop(EpochBasedTrainLoop):
-    """mmengine's loop over epochs, with checkpoints within an epoch, and an orderly end when a signal asks for it.
+    """mmengine's loop over epochs, with checkpoints within an epoch, and an orderly stop when a signal asks for it.
 
-    A run that goes on from a checkpoint reads the images that are left of the epoch, in their order. A checkpoint at
-    the end of an epoch is older than its evaluation, so that begins anew. Gradients that are accumulated make a step
-    at the end of an epoch, weighed by the number of batches that are left: what waits is in no checkpoint, and a set
-    smaller than the effective batch would see steps in some epochs only.
+    A resumed run reads the images that are left of the epoch, in their order. A checkpoint at the end of an epoch is
+    older than its evaluation, which is repeated. Accumulated gradients make a step at the end of an epoch, averaged
+    over the batches that are left: no checkpoint holds them, and a data set smaller than the effective batch would see
+    steps in some epochs only.
 
     Args:
         runner: of mmengine.
         dataloader: config of the loader.
         save_minutes: between two checkpoints within an epoch, >= 0.
-        max_unreadable: share of the images above which the training stops; a single one is always let pass.
+        max_unreadable: share of unreadable images above which the training stops; one is always tolerated.
         kwargs: of mmengine's loop.
     """
 
@@ -66,17 +134,19 @@ class TrainLoop(EpochBasedTrainLoop):
 
     @property
     def position(self) -> int:
-        """Batches of this epoch that are done."""
+        """Number of batches done in this epoch."""
         return self._iter - self._epoch * len(self.dataloader)
 
     def run(self) -> nn.Module:
-        """Train, from wherever the run is.
+        """Train from wherever the run is.
 
         Raises:
-            Stopped: a signal asked for it; all is saved.
+            Stopped: a signal asked for it; everything is saved.
         """
         self._fit_to_loader()
-        self._clear_unsaved()
+        if is_main_process():
+            num_evaluated = self._epoch - (not self.position)
+            clear_unsaved(RunFolder(Path(self.runner.work_dir)), self._iter, num_evaluated)
         self.runner.call_hook("before_train")
         try:
             if self._iter and not self.position:
@@ -103,7 +173,8 @@ class TrainLoop(EpochBasedTrainLoop):
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
         self._saved = time.monotonic()
-        self._leave_if_asked()
+        if largest_of_all(self._wish()) == _Wish.STOP:
+            self._leave()
 
     def _batches(self) -> Iterator[tuple[int, Any]]:
         done, loader = self.position, self.dataloader
@@ -119,7 +190,7 @@ class TrainLoop(EpochBasedTrainLoop):
         self.runner.optim_wrapper.initialize_count_status(no_module, self.position, len(self.dataloader))
 
     def _pause(self) -> None:
-        """Between two steps: save, and leave, where any process wishes to."""
+        """Between two steps: save, and stop, if any process wants to."""
         if not self.runner.optim_wrapper.should_update():
             return
         wish = _Wish(largest_of_all(self._wish()))
@@ -135,28 +206,20 @@ class TrainLoop(EpochBasedTrainLoop):
         is_time = is_main_process() and time.monotonic() - self._saved >= self.save_seconds
         return _Wish.SAVE if is_time else _Wish.GO_ON
 
-    def _leave_if_asked(self) -> None:
-        if largest_of_all(self._wish()) == _Wish.STOP:
-            self._leave()
-
     def _leave(self) -> None:
-        largest_of_all(0)  # none goes, and takes the others with it, before the first has saved
+        largest_of_all(0)  # none leaves, and ends the others, before the first has saved
         received = self.signals.received if self.signals is not None else None
-        raise Stopped(received or signal.SIGTERM)  # another process has received it
+        raise Stopped(received or signal.SIGTERM)  # which another process has received
 
     def _evaluate(self) -> None:
-        """Evaluate after an epoch, if it is the turn."""
+        """Evaluate after an epoch, if it is due."""
         self._decide_current_val_interval()
-        is_turn = self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
-        if self.runner.val_loop is not None and self._epoch >= self.val_begin and is_turn:
+        is_due = self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
+        if self.runner.val_loop is not None and self._epoch >= self.val_begin and is_due:
             self.runner.val_loop.run()
 
-    def _clear_unsaved(self) -> None:
-        if is_main_process():
-            clear_unsaved(RunFolder(Path(self.runner.work_dir)), self._iter, self._epoch - (not self.position))
-
     def _fit_to_loader(self) -> None:
-        """Where the run went on with another number of processes or images: to the same share of its epoch."""
+        """Resume with another number of processes or images from the same share of the epoch."""
         hub, now = self.runner.message_hub, len(self.dataloader)
         before = hub.runtime_info.get("batches_per_epoch", now)
         if before != now:
@@ -166,7 +229,7 @@ class TrainLoop(EpochBasedTrainLoop):
 
 
 def _rest_of(loader: DataLoader, num_done: int) -> DataLoader:
-    """A loader of what is behind so many batches; they are not read."""
+    """A loader of the batches after the first `num_done`, which are not read."""
     return DataLoader(
         loader.dataset,
         batch_sampler=list(itertools.islice(loader.batch_sampler or (), num_done, None)),
@@ -178,3 +241,35 @@ def _rest_of(loader: DataLoader, num_done: int) -> DataLoader:
         prefetch_factor=loader.prefetch_factor,
         multiprocessing_context=loader.multiprocessing_context,
     )
+
+
+def clear_unsaved(run: RunFolder, iteration: int, num_evaluated: int) -> None:
+    """Remove what a run has written since the checkpoint that it resumes from: records in its logs, unfinished files.
+
+    Args:
+        run: folder of the run.
+        iteration: the last one that the checkpoint holds.
+        num_evaluated: the last epoch whose evaluation it holds.
+    """
+    for partial in run.path.rglob(".*.partial"):
+        partial.unlink()
+    if run.scalars.is_file():
+        lines = run.scalars.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if _is_older(line, iteration, num_evaluated)]
+        write_whole(run.scalars, "".join(f"{line}\n" for line in kept))
+    rows = read_rows(run.metrics)
+    if rows:
+        last = {True: iteration, False: num_evaluated}
+        write_rows(run.metrics, list(rows[0]), (row for row in rows if _step(row) <= last[bool(row["loss"])]))
+
+
+def _is_older(line: str, iteration: int, num_evaluated: int) -> bool:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError:  # the last line, cut short
+        return False
+    return bool(record.get("step", 0) <= (iteration if "loss" in record else num_evaluated))
+
+
+def _step(row: dict[str, Any]) -> int:
+    return int(row["iteration"] if row["loss"] else row["epoch"])

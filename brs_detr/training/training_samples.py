@@ -1,4 +1,4 @@
-"""What a training reads: each image with random numbers of its own, and another one in place of what is unreadable."""
+"""The images of a training: each with random numbers of its own; unreadable ones are replaced, named and counted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from mmengine.hooks import Hook
 from mmengine.registry import DATASETS
+from mmengine.runner import Runner
+from rich.console import Console
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
@@ -16,7 +19,7 @@ from brs_detr.runtime.images import UnreadableImage
 from brs_detr.training.seeds import seed_all
 
 UNREADABLE = "unreadable"
-"""Key of a sample's metadata: messages of the images that it takes the place of."""
+"""Key in a sample's metadata: messages about the images that it replaces."""
 
 _MOST_TRIES = 10
 _SHORTEST_SIDE = 64  # backbones halve it five times, and BatchNorm that is trained needs more than one pixel
@@ -25,11 +28,11 @@ _SHORTEST_SIDE = 64  # backbones halve it five times, and BatchNorm that is trai
 class TrainingSamples(Dataset):
     """A data set whose augmentation depends on the seed, the epoch and the image alone, whichever process does it.
 
-    An image that cannot be read is replaced by another one, drawn at random, and named in the metadata of that.
-    Everything else is asked of the data set within.
+    An unreadable image is replaced by another one, drawn at random, whose metadata name it. Every other attribute is
+    that of the data set within.
 
     Args:
-        dataset: config of it.
+        dataset: its config.
         seed: of the run.
     """
 
@@ -46,10 +49,10 @@ class TrainingSamples(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Any:
-        """The sample of an image.
+        """The sample of an image, or of one drawn in its place.
 
         Raises:
-            UserError: neither it nor any of those drawn in its place can be read.
+            UserError: ten images in a row cannot be read.
         """
         faults: list[str] = []
         for place in self._places(index):
@@ -65,7 +68,7 @@ class TrainingSamples(Dataset):
             return sample
         raise UserError(
             f"{len(faults)} images, one drawn after the other, cannot be read. {faults[-1]}.",
-            "See whether the folder of the images is the right one, and whether it can be reached.",
+            "Check that the folder of the images is the right one, and can be reached.",
         )
 
     def _places(self, index: int) -> Iterator[int]:
@@ -79,7 +82,37 @@ class TrainingSamples(Dataset):
 
 
 def _on_canvas(image: Tensor) -> Tensor:
-    """A tiny image [3, h, w] with black pixels to its right and below; they are padding to the detector."""
+    """Pad a tiny image [3, h, w] with black to its right and below."""
     height, width = image.shape[-2:]
     missing = max(_SHORTEST_SIDE - width, 0), max(_SHORTEST_SIDE - height, 0)
     return functional.pad(image, (0, missing[0], 0, missing[1])) if any(missing) else image
+
+
+class CountUnreadable(Hook):
+    """Print each image that `TrainingSamples` has replaced; stop when they are more than the loop's `max_unreadable`.
+
+    Args:
+        console: where to print.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.faults: set[str] = set()
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Mapping[str, Any] | None = None, outputs: Any = None
+    ) -> None:
+        """Look for replaced images in the batch."""
+        samples = (data_batch or {}).get("data_samples", [])
+        for fault in (fault for sample in samples for fault in sample.metainfo.get(UNREADABLE, [])):
+            if fault not in self.faults:
+                self.faults.add(fault)
+                line = f"{fault}. Another image takes its place."
+                runner.logger.warning(line)
+                self.console.print(line, markup=False)
+        num_images = len(runner.train_dataloader.dataset)
+        if len(self.faults) > max(1, runner.train_loop.max_unreadable * num_images):
+            raise UserError(
+                f"{len(self.faults)} of {num_images} images cannot be read. {'. '.join(sorted(self.faults)[:3])}.",
+                "`brs-detr check` finds all of them. Repair the data, then continue with --resume.",
+            )

@@ -15,7 +15,7 @@ import torch
 from mmdet.structures.bbox import bbox2roi
 from torch import Tensor
 
-from brs_detr.export.choices import Choice
+from brs_detr.exporting.choices import Choice
 from brs_detr.heads.anchors import flatten_levels
 from co_detr.query_head import in_pixels
 

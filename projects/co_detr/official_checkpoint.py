@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from brs_detr.mm.backbones.swin_names import swin_names
+from brs_detr.mm.backbones import swin_names
 
 _BACKBONE = "backbone."
 _RENAMED = (

@@ -8,8 +8,8 @@ from made_up_detections import dataset_of, found, random_case
 
 from brs_detr.analysis.analysis import analyse
 from brs_detr.analysis.coco_ap import coco_ap
-from brs_detr.analysis.image_boxes import boxes_by_image
-from brs_detr.analysis.thresholds import MOST_POINTS
+from brs_detr.analysis.confusion import boxes_by_image
+from brs_detr.analysis.curves import MOST_POINTS
 
 BOX = [20.0, 20.0, 40.0, 40.0]
 

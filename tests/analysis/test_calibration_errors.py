@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brs_detr.analysis.calibration_errors import bins_of, dece, laace, laece, mean_over_classes
+from brs_detr.analysis.score_measures import bins_of, dece, laace, laece, mean_over_classes
 
 NONE = np.zeros(0)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brs_detr.analysis.class_thresholds import Goal, class_thresholds, rates_at
+from brs_detr.analysis.curves import Goal, class_thresholds, rates_at
 
 SCORES = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2] * 2)
 IS_TRUE = np.array([1, 1, 0, 1, 1, 0, 0, 0] + [1, 0, 0, 0, 0, 1, 0, 0], bool)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from faster_coco_eval import COCO, COCOeval_faster
 
-from brs_detr.analysis.lvis_ap import is_federated, lvis_ap
+from brs_detr.analysis.coco_ap import is_federated, lvis_ap
 
 SIZE = (80, 120)
 NUM_CLASSES = 6

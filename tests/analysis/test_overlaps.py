@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from made_up_detections import Dataset, Results, dataset_of, found, random_case
 
 from brs_detr.analysis.coco_ap import evaluate_boxes
-from brs_detr.analysis.overlaps import read_overlaps
+from brs_detr.analysis.matching import read_overlaps
 
 BOX = [20.0, 20.0, 40.0, 40.0]
 BESIDE = [40.0, 20.0, 40.0, 40.0]  # IoU 1/3 with BOX

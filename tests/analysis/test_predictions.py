@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from brs_detr.analysis.predictions import read_predictions
 from brs_detr.errors import UserError
+from brs_detr.evaluation.report import read_predictions
 
 GOOD = {"image_id": 1, "category_id": 2, "bbox": [1, 2.5, 3, 4], "score": 0.5}
 

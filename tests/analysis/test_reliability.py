@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brs_detr.analysis.reliability import reliability
+from brs_detr.analysis.score_measures import reliability
 
 
 def test_by_hand() -> None:

@@ -7,11 +7,10 @@ import pytest
 from made_up_detections import Dataset, Results, dataset_of, found
 from scipy.special import expit, logit
 
-from brs_detr.analysis.analysis import analyse
-from brs_detr.analysis.calibration_order import in_order_of
+from brs_detr.analysis.analysis import analyse, shown_predictions
 from brs_detr.analysis.score_measures import MEASURES
-from brs_detr.analysis.shown_predictions import shown_predictions
 from brs_detr.errors import UserError
+from brs_detr.evaluation.calibrate import in_order_of
 from brs_detr.runtime.calibration import Calibration
 from brs_detr.runtime.score_map import ScoreMap
 

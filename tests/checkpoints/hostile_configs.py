@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from brs_detr.checkpoints.safetensors_checkpoint import write_safetensors
+from brs_detr.checkpoints.plain_file import write_safetensors
 from brs_detr.config.config_text import PlainConfig
 
 HOSTILE = {

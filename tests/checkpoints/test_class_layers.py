@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from tiny_models import model_config
 
-from brs_detr.checkpoints.class_layers import ClassLayer, carry_rows, find_class_layers, shared_classes
+from brs_detr.checkpoints.load_weights import ClassLayer, carry_rows, find_class_layers, shared_classes
 
 
 def test_layers_of_both_detectors(tiny_config: Path, tiny_plain_config: Path) -> None:

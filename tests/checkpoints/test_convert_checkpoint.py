@@ -23,7 +23,7 @@ from brs_detr.checkpoints.weights_file import read_weights
 from brs_detr.cli.convert_checkpoint import command
 from brs_detr.errors import UserError
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "models"
+GOLDEN = Path(__file__).parents[1] / "golden" / "models"
 KEYS = GOLDEN / "state_dict_keys_full_size.json.xz"
 MODELS_OF = {
     **{
@@ -82,9 +82,9 @@ def test_any_number_of_classes() -> None:
     assert (conversion.recognised.num_classes, conversion.class_names) == (3, names)
     assert conversion.account.missing == conversion.account.unused == {}
     assert conversion.config.model.query_head.num_classes == 3
-    with pytest.raises(UserError, match=r"tells 3 classes apart and does not say.*\s+.*--class-names"):
+    with pytest.raises(UserError, match=r"has 3 classes and does not say.*\s+.*--class-names"):
         convert_weights(weightless("brs_r50", 3))
-    with pytest.raises(UserError, match="tells 3 classes apart, and 2 names are given"):
+    with pytest.raises(UserError, match="has 3 classes, and 2 names are given"):
         convert_weights(weightless("brs_r50", 3), ("cat", "dog"))
 
 

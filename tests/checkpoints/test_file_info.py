@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from brs_detr.checkpoints.checkpoint import read_checkpoint
 from brs_detr.checkpoints.file_info import describe_file
-from brs_detr.checkpoints.safetensors_checkpoint import write_safetensors
+from brs_detr.checkpoints.plain_file import write_safetensors
 from brs_detr.cli import main
 from brs_detr.errors import UserError
 from brs_detr.training.train import TrainedRun

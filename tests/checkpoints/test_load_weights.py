@@ -7,9 +7,14 @@ import pytest
 import torch
 from tiny_models import build, model_config, official_names
 
-from brs_detr.checkpoints.class_layers import find_class_layers
-from brs_detr.checkpoints.load_table import load_rows, load_table, remade_layers
-from brs_detr.checkpoints.load_weights import ClassChange, load_weights
+from brs_detr.checkpoints.load_weights import (
+    ClassChange,
+    find_class_layers,
+    load_rows,
+    load_table,
+    load_weights,
+    remade_layers,
+)
 from brs_detr.errors import UserError
 
 OLD, NEW = ("cat", "dog", "cow", "hen"), ("Hen", "fox", "cat")

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from brs_detr.checkpoints.checkpoint import read_checkpoint
 from brs_detr.checkpoints.file_info import describe_file
-from brs_detr.checkpoints.safetensors_checkpoint import METADATA_KEY, write_safetensors
+from brs_detr.checkpoints.plain_file import METADATA_KEY, write_safetensors
 from brs_detr.checkpoints.weights_file import read_weights
 from brs_detr.errors import UserError
 from brs_detr.evaluation.evaluate import evaluate
@@ -112,7 +112,7 @@ def test_files_that_are_something_else(written: Path, tmp_path: Path) -> None:
         ("lfs", "pointer of git-lfs"),
         ("page", "a web page"),
         ("long", "damaged or not a safetensors file"),
-        ("none", "Cannot open the checkpoint"),
+        ("none", "Cannot open"),
     ):
         with pytest.raises(UserError, match=message):
             read_checkpoint(tmp_path / f"{name}.safetensors")

@@ -10,8 +10,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from brs_detr.checkpoints.checkpoint import read_checkpoint
-from brs_detr.checkpoints.score_cut import leave_out_cuts, warn_of_cut
+from brs_detr.checkpoints.checkpoint import leave_out_cuts, read_checkpoint, warn_of_cut
 from brs_detr.config.config import load_config
 from brs_detr.evaluation.evaluate import evaluate
 from brs_detr.training.train import TrainedRun

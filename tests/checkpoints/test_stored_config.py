@@ -17,9 +17,8 @@ from PIL import Image
 from torch import nn
 
 from brs_detr import Detector
-from brs_detr.checkpoints.allowed_types import ALLOWED_TYPES
 from brs_detr.checkpoints.checkpoint import build_model, read_checkpoint
-from brs_detr.checkpoints.stored_config import find_refusals, is_harmless, read_stored_config
+from brs_detr.checkpoints.stored_config import ALLOWED_TYPES, find_refusals, is_harmless, read_stored_config
 from brs_detr.cli import main
 from brs_detr.config.config import list_configs, load_config
 from brs_detr.config.config_text import PlainConfig, parse_config_text

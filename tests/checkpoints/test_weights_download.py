@@ -18,9 +18,8 @@ from rich.console import Console
 
 from brs_detr.checkpoints import checkpoint_index
 from brs_detr.checkpoints import download as download_file
-from brs_detr.checkpoints.addresses import SafeRedirects
 from brs_detr.checkpoints.checkpoint_index import fetch, find_entry, read_index
-from brs_detr.checkpoints.download import download
+from brs_detr.checkpoints.download import SafeRedirects, download
 from brs_detr.cli import main
 from brs_detr.cli.download import command
 from brs_detr.config.config import find_config

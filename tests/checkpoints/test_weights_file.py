@@ -9,8 +9,7 @@ import torch
 from mmengine import ConfigDict
 from safetensors.torch import save_file
 
-from brs_detr.checkpoints.starting_weights import choose_weights, fetch_weights, no_weights
-from brs_detr.checkpoints.weights_file import read_weights
+from brs_detr.checkpoints.weights_file import choose_weights, fetch_weights, no_weights, read_weights
 from brs_detr.config.config import load_config
 from brs_detr.errors import UserError
 from brs_detr.training.train import TrainedRun

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from brs_detr.cli import demo, main
-from brs_detr.run.file_lock import hold
+from brs_detr.run.locks import hold
 
 
 def invoke(*arguments: object) -> Result:

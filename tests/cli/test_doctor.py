@@ -7,8 +7,8 @@ from mmengine.model import BaseModel
 
 from brs_detr.cli import doctor
 from brs_detr.errors import UserError
-from brs_detr.mm.ops import installation
-from brs_detr.mm.ops.installation import Check
+from brs_detr.mm import installation
+from brs_detr.mm.installation import Check
 from brs_detr.mm.ops.selftest import SelfTest
 from brs_detr.training.quiet_runner import QuietRunner
 

@@ -21,7 +21,7 @@ def test_export_then_predict(trained: TrainedRun, shapes: Path, tmp_path: Path) 
     data = ["--data", shapes, "--split", "val"]
     result = invoke("export", trained.best_checkpoint, "--out", out, *data, "--static", "--batch", 2)
     assert result.exit_code == 0, result.output
-    assert "Compared with the model on 8 pictures" in result.stdout
+    assert "Compared with the model on 8 images" in result.stdout
     assert "AP 0." in result.stdout
     assert f"Written to {out}" in result.stdout
     info = Detector(out, "cpu").info
@@ -54,8 +54,9 @@ def test_it_goes_into_the_runs_folder(trained: TrainedRun, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--dynamic", "--batch", "2"], "give one or the other"),
-        (["--half", "--precision", "bfloat16"], "--half asks for float16"),
+        (["--dynamic", "--batch", "2"], "no option --dynamic any more: it is the default"),
+        (["--half"], "use --precision float16"),
+        (["--format", "safetensors"], "brs-detr convert-checkpoint RUN OUT.safetensors"),
         (["--format", "torch-export", "--preprocess", "inside"], "Preprocessing cannot be part of torch-export"),
         (["--precision", "bfloat16"], "onnx cannot hold bfloat16"),
         (["--head", "fcos"], "--head fcos"),

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,6 +65,42 @@ def test_wrong_call_writes_nothing(
     assert message in result.stderr
     assert "Traceback" not in result.output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_plan_prints_the_run_and_writes_nothing(
+    tiny_config: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Path(shutil.copytree(shapes, tmp_path / "data"))
+    (data / "annotations" / "val.json").unlink()  # two images are held out, which needs annotation files
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    before = sorted(tmp_path.rglob("*"))
+    result = invoke(data, "--model", tiny_config, "--plan", "--epochs", 3, "--lr", "2e-3", "--seed", 1)
+    assert result.exit_code == 0, result.output
+    rows = [re.split(r"\s{2,}", line.strip()) for line in result.stdout.splitlines()]
+    assert [f"Model {tiny_config}: {tiny_config}"] in rows
+    assert [f"Data: {data}: 4 train images, 2 val images, 6 classes"] in rows
+    assert ["Weights: none: all weights are random"] in rows
+    assert ["epochs", "3, 3 steps", "as you asked"] in rows
+    assert ["batch", "4 images: 2 x 2 accumulated", "all is to be learnt: steps count"] in rows
+    assert ["learning rate", "0.002, cosine", "as you asked"] in rows
+    assert ["Would write to work_dirs/data_tiny/. Nothing was written."] in rows
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_plan_of_a_run_that_is_resumed_is_that_of_the_run(tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
+    run = ["--model", tiny_config, "--work-dir", tmp_path / "run"]
+    options = ["--epochs", 1, "--effective-batch", 2, "--set", "flip=0", "--no-report"]
+    assert invoke(shapes, *run, *options).exit_code == 0
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    result = invoke(shapes, *run, "--plan")
+    assert result.exit_code == 2
+    assert "already holds a training run" in result.stderr
+    result = invoke(shapes, "--work-dir", tmp_path / "run", "--model", tiny_config, "--plan", "--resume")
+    assert result.exit_code == 0, result.output
+    assert "1, 3 steps" in result.stdout
+    assert f"Would continue from {tmp_path / 'run' / 'checkpoints' / 'last.pth'}" in result.stdout
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 @pytest.mark.parametrize("setting", ["flip=7", "queries=0", "multi_scale=(1, 0.5)"])

@@ -197,7 +197,7 @@ def test_a_message_is_never_long(part: str, monkeypatch: pytest.MonkeyPatch) -> 
 def test_warnings_logs_and_tracebacks() -> None:
     """They come from Python and from other packages."""
     code = (
-        "import logging, warnings; from brs_detr.cli.plain_output import show_plainly\n"
+        "import logging, warnings; from brs_detr.cli.process_setup import show_plainly\n"
         "show_plainly(); text = '\\x1b]0;x\\x07\\u202e'\n"
         "warnings.warn(text); logging.getLogger('a').warning('%s', text); raise RuntimeError(text)"
     )

@@ -45,7 +45,7 @@ def test_every_command_explains_itself_with_examples(name: str) -> None:
     ("arguments", "message"),
     [
         (["trian"], "There is no command 'trian'. Did you mean 'train'?"),
-        (["xyzzy"], "Choose one of: bench, calibrate, check, configs, convert, convert-checkpoint, demo"),
+        (["xyzzy"], "Choose one of: calibrate, check, configs, convert, convert-checkpoint, demo"),
         (["--versoin"], "No such option"),
         (["train", "--resum"], "--resume"),
         (["eval"], "Missing argument 'CHECKPOINT'"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from brs_detr.cli.openmp import SPIN_COUNT, shorten_spin
+from brs_detr.cli.process_setup import SPIN_COUNT, shorten_spin
 
 NAMES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME", "KMP_LIBRARY")
 
@@ -57,7 +57,6 @@ def test_the_threads_of_pytorch_obey() -> None:
     found = [*folder.glob("lib/libgomp*.so*"), *folder.parent.glob("torch.libs/libgomp*.so*")]
     if not found:
         pytest.skip("this PyTorch has another OpenMP than GCC's")
-    code = (
-        f"from brs_detr.cli.openmp import shorten_spin; shorten_spin(); import ctypes; ctypes.CDLL({str(found[0])!r})"
-    )
+    start = "from brs_detr.cli.process_setup import shorten_spin; shorten_spin(); import ctypes; "
+    code = start + f"ctypes.CDLL({str(found[0])!r})"
     assert f"GOMP_SPINCOUNT = '{SPIN_COUNT}'" in output_of(code, OMP_DISPLAY_ENV="verbose")

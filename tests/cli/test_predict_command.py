@@ -10,7 +10,7 @@ from PIL import Image
 from planted_graphs import info, write_planted
 
 from brs_detr.cli import main
-from brs_detr.data.synthetic.outlines import SHAPE_NAMES
+from brs_detr.data.synthetic.scene import SHAPE_NAMES
 from brs_detr.training.train import TrainedRun
 
 

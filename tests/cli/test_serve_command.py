@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from brs_detr.cli import main
 from brs_detr.errors import UserError
 from brs_detr.serve.capacity import Capacity
-from brs_detr.serve.detector_worker import Facts
+from brs_detr.serve.detector_process import Facts
 
 
 def invoke(*arguments: object) -> Result:
@@ -51,8 +51,8 @@ def test_what_is_opened(opened: list[tuple]) -> None:
     for raw_scores in (False, True):
         result = invoke("runs/best.onnx", "--port", 0, "--device", "cpu", *(["--raw-scores"] if raw_scores else []))
         assert result.exit_code == 2 and "This is no detector." in result.stderr
-        options = {"keep_memory": False, "raw_scores": raw_scores}
-        assert opened.pop() == (Path("runs/best.onnx"), "cpu", None, False, options)
+        options = {"keep_memory": False, "raw_scores": raw_scores, "trust_file": False}
+        assert opened.pop() == (Path("runs/best.onnx"), "cpu", options)
 
 
 @pytest.mark.parametrize("package", ["starlette", "uvicorn", "python_multipart", "jinja2", "psutil"])

@@ -23,7 +23,7 @@ WAIT_WHILE_A_FOLDER_IS_IN_USE = """
 import signal, sys, tempfile
 from pathlib import Path
 from brs_detr.config import config
-from brs_detr.run.temporary_folder import temporary_folder
+from brs_detr.files import temporary_folder
 from brs_detr.errors import UserError
 
 def wait():

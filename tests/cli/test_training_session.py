@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from brs_detr.cli import main
-from brs_detr.cli.training_session import TrainingCommand, conclude, resumable, resume_option, wants_to_resume
+from brs_detr.cli.train import TrainingCommand, conclude, resumable, resume_option, wants_to_resume
 from brs_detr.training.train import TrainedRun
 
 

@@ -10,7 +10,7 @@ import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 
-from brs_detr.export.program import export_program
+from brs_detr.exporting.program import export_program
 
 SIZES = [(200, 230), (150, 260)]
 SMALL_SIZES = [[(8, 8)] * 3, [(8, 64), (8, 60)], [(60, 8), (64, 8)], [(17, 33)]]  # tokens of the padding would tie

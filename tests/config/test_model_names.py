@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from brs_detr.config.config import load_config
-from brs_detr.config.model_names import MODELS, default_model, find_model
+from brs_detr.config.config import MODELS, default_model, find_model, load_config
 from brs_detr.errors import UserError
 
 

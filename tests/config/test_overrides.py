@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from brs_detr.config.overrides import apply_overrides
+from brs_detr.config.config import apply_overrides
 from brs_detr.errors import UserError
 
 

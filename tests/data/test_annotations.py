@@ -61,7 +61,7 @@ def test_a_broken_file_is_named(tmp_path: Path, text: str | bytes, words: str) -
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match=words) as caught:
         read_annotations(file)
-    assert str(file) in str(caught.value) and caught.value.cure
+    assert str(file) in str(caught.value) and caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["absent.json", "."])

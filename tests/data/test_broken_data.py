@@ -7,8 +7,7 @@ import pytest
 from broken_data import ERRORS, REST, Broken, make_broken, spoil
 from good_data import WRITERS
 
-from brs_detr.data.checks.check_source import check_source
-from brs_detr.data.checks.data_report import DataReport, PlacedFinding
+from brs_detr.data.checks.check import DataReport, PlacedFinding, check_source
 from brs_detr.data.formats.source import open_source
 
 SIZE = (128, 96)  # twice that of the images

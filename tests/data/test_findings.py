@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from brs_detr.data.findings import SEVERITIES, Example, FaultKind, Finding, Findings
+from brs_detr.data.findings import Example, Finding, Findings
+from brs_detr.data.kinds import SEVERITIES, FaultKind
 from brs_detr.errors import UserError
 
 ERROR, WARNING, NOTE = (FaultKind(severity, f"cure of {severity}", severity) for severity in SEVERITIES)

@@ -8,9 +8,7 @@ import re
 from pathlib import Path
 
 import brs_detr.data
-from brs_detr.data.checks.check_source import UNREADABLE_SPLIT
-from brs_detr.data.checks.split_check import INDIVISIBLE
-from brs_detr.data.findings import SEVERITIES, FaultKind
+from brs_detr.data.kinds import INDIVISIBLE, SEVERITIES, UNREADABLE_SPLIT, FaultKind
 from brs_detr.data.loading.registry import register
 
 PAGE = Path(__file__).parents[2] / "docs" / "data.md"

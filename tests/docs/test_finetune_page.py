@@ -9,12 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from brs_detr.config.model_names import MODELS
-from brs_detr.finetune.batch_plan import plan_batch
-from brs_detr.finetune.recipe import RECIPES, Recipe
-from brs_detr.finetune.recipe_table import recipe_rows, recipe_table
-from brs_detr.finetune.training_facts import TrainingFacts
-from brs_detr.finetune.tuning import Tuning
+from brs_detr.config.config import MODELS
+from brs_detr.recipes.plan import TrainingFacts, TrainingPlan, plan_batch, recipe_rows, recipe_table
+from brs_detr.recipes.recipe import RECIPES, Recipe
 
 PAGE = Path(__file__).parents[2] / "docs" / "finetune.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -46,9 +43,9 @@ def as_printed(value: object) -> str:
 
 def test_printed_recipe_is_what_is_printed() -> None:
     plan = plan_batch(2, 16, 1, 205)
-    tuning = Tuning(RECIPES["few", "detector"], "detector", TrainingFacts(205, 30), plan, width=256)
+    planned = TrainingPlan(RECIPES["few", "detector"], "detector", TrainingFacts(205, 30), plan, width=256)
     console = Console(file=(text := io.StringIO()), width=100)
-    console.print(recipe_table(recipe_rows(tuning, (1024, 640), 300, is_ranking=True)))
+    console.print(recipe_table(recipe_rows(planned, (1024, 640), 300, is_ranking=True)))
     lines = [line.rstrip() for line in text.getvalue().splitlines() if line.strip()]
     assert "\n".join(lines) in TEXT
 

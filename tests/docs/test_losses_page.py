@@ -10,12 +10,13 @@ from pathlib import Path
 from types import ModuleType
 from unittest.mock import MagicMock
 
+import losses
 import pytest
 import torch
-from click.testing import CliRunner
 
 import brs_detr.losses
-from brs_detr.cli import bench
+from measuring.loss_results import markdown_table
+from measuring.results import run as run_script
 
 ROOT = Path(__file__).parents[2]
 USE, METHOD, MEASURED = (
@@ -65,7 +66,7 @@ def test_differences_of_exact_and_bucketed_are_those_printed(capsys: pytest.Capt
 
 
 def test_every_function_is_in_the_file_beside_it() -> None:
-    links = re.findall(r"\[`([\w.]+)`\]\((\.\./brs_detr/losses/\w+\.py)\)", METHOD)
+    links = re.findall(r"\[`([\w.]+)`\]\((\.\./brs_detr/losses/[\w/]+\.py)\)", METHOD)
     assert len(links) > 20
     for name, path in links:
         assert name in defined(ROOT / "docs" / path), f"{name} is not in {path}"
@@ -98,8 +99,7 @@ def test_measured_figures_are_those_of_the_result_they_name(update_docs: ModuleT
     name = re.match(r"From `(.*?)`", shown)
     assert name and name[1] in results, "run `python benchmarks/update_docs.py`"
     for quantity in update_docs.QUANTITIES:
-        printed = CliRunner().invoke(bench.table, [str(results[name[1]]), "--show", quantity])
-        assert printed.exit_code == 0 and printed.output.strip() in shown
+        assert markdown_table(update_docs.read_result(results[name[1]]), quantity) in shown
     assert shown == update_docs.block(update_docs.read_result(results[name[1]]), name[1])
 
 
@@ -119,44 +119,43 @@ def test_update_writes_the_tables_between_the_markers(
 
 def write_quick_result(folder: Path) -> Path:
     path = folder / "losses_quick.json"
-    arguments = ["--only", "exact", "--only", "bce", "--suite", "paper", "--max-logits", "10000", "--repeats", "1"]
-    result = CliRunner().invoke(bench.losses, [*arguments, "--out", str(path)])
-    assert result.exit_code == 0, result.output
+    arguments = ["--only", "exact", "bce", "--suite", "paper", "--max-logits", "10000", "--repeats", "1"]
+    run_script(losses.make_parser(), losses.main, [*arguments, "--out", str(path)])
     return path
 
 
 @pytest.mark.interpreted
-@pytest.mark.parametrize(("bucketed", "room"), [(False, 300), (True, 300), (False, 9000), (True, 9000)])
-def test_room_set_aside_on_a_gpu_is_what_the_page_says(
-    bucketed: bool, room: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("bucketed", "capacity"), [(False, 300), (True, 300), (False, 9000), (True, 9000)])
+def test_buffers_on_a_gpu_take_what_the_page_says(
+    bucketed: bool, capacity: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Made for one row, and then no kernel is run."""
-    from brs_detr.losses import triton_terms
-    from brs_detr.losses.variant import Variant
+    from brs_detr.losses.cuda import launch
 
-    made = []
+    allocated = []
 
-    def rooms(make, dtype: torch.dtype, num_rows: int, sizes: list[int]) -> tuple[torch.Tensor, ...]:
-        made.append(num_rows * sum(sizes) * dtype.itemsize)
+    def buffers(make, dtype: torch.dtype, num_rows: int, sizes: list[int]) -> tuple[torch.Tensor, ...]:
+        allocated.append(num_rows * sum(sizes) * dtype.itemsize)
         return original(make, dtype, num_rows, sizes)
 
-    original = triton_terms._rooms
-    monkeypatch.setattr(triton_terms, "_rooms", rooms)
-    monkeypatch.setattr(triton_terms, "kernels", MagicMock())
+    original = launch._buffers
+    monkeypatch.setattr(launch, "_buffers", buffers)
+    monkeypatch.setattr(launch, "kernels", MagicMock())
     monkeypatch.setattr(torch, "_assert_async", lambda *_: None)
-    logits, variant = torch.zeros(1, room), Variant(0.5, bucketed, False, True, room)
-    triton_terms.write_triton_terms(logits, logits, variant, logits.new_zeros(2, 1), logits.new_zeros(2, 1, room))
+    logits = torch.zeros(1, capacity)
+    options = {"bucketed": bucketed, "interpolated": False, "sorting": True, "max_positives": capacity}
+    launch.write_terms(logits, logits, logits.new_zeros(2, 1), logits.new_zeros(2, 1, capacity), delta=0.5, **options)
     said = re.search(
         r"(\d+) KiB a row \((\d+) in buckets\), and (\d+) bytes for each of them "
         r"\((\d+), or\s(\d+) in buckets, beyond 8,191\)",
         USE,
     )
     kib, kib_bucketed, few, many, many_bucketed = map(int, said.groups())
-    if room <= 8191:
-        expected = 1024 * (kib_bucketed if bucketed else kib) + few * room
+    if capacity <= 8191:
+        expected = 1024 * (kib_bucketed if bucketed else kib) + few * capacity
     else:
-        expected = (many_bucketed if bucketed else many) * room
-    assert sum(made) == pytest.approx(expected, abs=200)
+        expected = (many_bucketed if bucketed else many) * capacity
+    assert sum(allocated) == pytest.approx(expected, abs=200)
 
 
 def test_what_the_readme_says_of_speed_is_measured(update_docs: ModuleType) -> None:

@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 
-from brs_detr.analysis.calibration_errors import DECE_BINS, DECE_LOWEST, LAECE_BINS
+from brs_detr.analysis.score_measures import DECE_BINS, DECE_LOWEST, LAECE_BINS
 from brs_detr.cli.export import FORMAT_NAMES
-from brs_detr.cli.openmp import SPIN_COUNT
-from brs_detr.export.comparison import TOLERANCES
-from brs_detr.export.formats import FORMATS, OPSETS
-from brs_detr.export.parity import TIMES_OWN_ERROR
+from brs_detr.cli.process_setup import SPIN_COUNT
+from brs_detr.exporting.formats import FORMATS, OPSETS
+from brs_detr.exporting.parity import TIMES_OWN_ERROR, TOLERANCES
 from brs_detr.reproduce.tables import ROWS
 from brs_detr.runtime.calibration import DEFAULT_THRESHOLD
 

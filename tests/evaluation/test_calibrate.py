@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 from rich.console import Console
 
-from brs_detr.analysis.class_thresholds import Goal
+from brs_detr.analysis.curves import Goal
 from brs_detr.checkpoints.checkpoint import build_model, read_checkpoint
 from brs_detr.checkpoints.convert_checkpoint import convert_checkpoint
 from brs_detr.cli import main
@@ -128,7 +128,7 @@ def test_thresholds_for_a_goal(uncalibrated: Path, own_objects: Path) -> None:
 def test_what_is_more_than_a_detector_is_not_written_over(
     trained: TrainedRun, own_objects: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"holds what a training goes on from: .*optimizer"):
+    with pytest.raises(UserError, match=r"holds what a training resumes from: .*optimizer"):
         calibrate(trained.last_checkpoint, device="cpu", console=QUIET)
     out = tmp_path / "calibrated.pth"
     calibrate(trained.last_checkpoint, own_objects, out=out, device="cpu", console=QUIET)

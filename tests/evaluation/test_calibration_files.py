@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 from tiny_runs import calibrate_file, with_other_category_ids
 
-from brs_detr.analysis.lvis_ap import lvis_ap
+from brs_detr.analysis.coco_ap import lvis_ap
 from brs_detr.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from brs_detr.data.formats.coco_folder import CocoSplit
-from brs_detr.evaluation.calibration_files import measure_calibration, scored_detections, write_calibration
+from brs_detr.evaluation.calibrate import measure_calibration, scored_detections, write_calibration
 from brs_detr.evaluation.evaluate import Evaluation, evaluate
 from brs_detr.training.train import TrainedRun
 

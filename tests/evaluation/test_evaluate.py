@@ -13,8 +13,7 @@ from tiny_runs import with_other_category_ids
 from brs_detr.checkpoints.checkpoint import read_checkpoint
 from brs_detr.config.config_text import parse_config_text
 from brs_detr.errors import UserError
-from brs_detr.evaluation.evaluate import Evaluation, evaluate
-from brs_detr.evaluation.evaluation_files import truth_and_detections, write_evaluation
+from brs_detr.evaluation.evaluate import Evaluation, evaluate, truth_and_detections, write_evaluation
 from brs_detr.training.train import TrainedRun
 
 QUIET = Console(quiet=True)

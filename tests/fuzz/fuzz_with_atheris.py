@@ -16,8 +16,8 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["brs_detr.data", "brs_detr.checkpoints", "brs_detr.config"]):
+    from brs_detr.config.config import apply_overrides
     from brs_detr.config.config_text import parse_config_text
-    from brs_detr.config.overrides import apply_overrides
     from brs_detr.data.annotations import read_annotations
     from brs_detr.data.checks.cleaning import clean_annotations
     from brs_detr.data.formats.voc_file import read_voc_file

@@ -13,7 +13,7 @@ from brs_detr.checkpoints.checkpoint import read_checkpoint
 from brs_detr.checkpoints.file_info import describe_file
 from brs_detr.checkpoints.plain_file import load_plain
 from brs_detr.errors import UserError
-from brs_detr.training.resume import is_whole
+from brs_detr.training.checkpoints import is_whole
 
 
 @pytest.fixture(scope="module")

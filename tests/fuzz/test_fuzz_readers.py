@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mutations import Edit, answer_of, edited, edits, swapped, swaps
 
-from brs_detr.data.checks.check_source import check_source
+from brs_detr.data.checks.check import check_source
 from brs_detr.data.formats.source import open_source
 from brs_detr.data.writing.convert import convert
 from brs_detr.errors import UserError

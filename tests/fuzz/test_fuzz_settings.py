@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutations import ODD_VALUES, Edit, answer_of, edited, edits
 
+from brs_detr.config.config import apply_overrides
 from brs_detr.config.config_text import parse_config_text
-from brs_detr.config.overrides import apply_overrides
 from brs_detr.errors import UserError
 
 CONFIG = {

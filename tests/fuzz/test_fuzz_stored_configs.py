@@ -12,9 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mutations import answer_of, swapped
 
-from brs_detr.checkpoints.random_model import random_model
+from brs_detr.checkpoints.checkpoint import build_stored_model, random_model
 from brs_detr.checkpoints.stored_config import find_refusals, read_stored_config
-from brs_detr.checkpoints.stored_model import build_stored_model
 from brs_detr.config.config import import_modules, load_config
 from brs_detr.config.config_text import PlainConfig
 from brs_detr.errors import UserError

@@ -14,7 +14,7 @@ from brs_detr.config.config import import_modules, load_config
 from brs_detr.config.folder_data import set_num_classes, use_split
 from brs_detr.data.annotations import read_annotations
 from brs_detr.data.formats.coco_folder import find_splits
-from brs_detr.reproduce.shrink import shrink
+from brs_detr.reproduce.recipe import shrink
 
 
 def small_config(name: str, data: Path) -> Any:

@@ -20,8 +20,8 @@ from brs_detr.analysis.coco_ap import coco_ap
 from brs_detr.config.config import list_configs, load_config
 from brs_detr.evaluation.coco_metric import CocoAPMetric
 from brs_detr.heads.ranking import RankingLossMixin
-from brs_detr.training.early_stopping import StopEarly
-from brs_detr.training.keep_checkpoints import KeepLastAndBest
+from brs_detr.training.checkpoints import KeepLastAndBest
+from brs_detr.training.hooks import StopEarly
 
 CONSTANTS = (-12.0, -4.0, 4.0)
 OBJECTS = (0, 2, 3, 7, 12, 20)

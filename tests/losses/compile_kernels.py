@@ -10,22 +10,22 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from brs_detr.losses import triton_kernels
-from brs_detr.losses.step import SMALLEST_RAMP
+from brs_detr.losses.cuda import kernels as module
+from brs_detr.losses.cuda.launch import SMALLEST_RAMP
 
 DTYPES = [("fp32", "fp32"), ("bf16", "fp32"), ("fp64", "fp64")]  # of the logits, of the results
 VARIANTS = [
     {"DELTA": 0.5, "BUCKETED": False, "INTERPOLATED": False, "SORTING": True},
     {"DELTA": 0.0, "BUCKETED": True, "INTERPOLATED": True, "SORTING": False},
 ]
-INTEGERS = {"found_inds", "inds", "owners", "places", "is_valid"}
+INTEGERS = {"found_inds", "inds", "owners", "end_inds", "is_valid"}
 LONG_INTEGERS = {"counters", "sums", "bucket_sums"}
-NUMBERS = {"num_logits", "targets_stride", "room", "slots", "num_rows"}
+NUMBERS = {"num_logits", "targets_stride", "capacity", "slots", "num_rows"}
 PAIRWISE = {"order_positives", "relate_positives", "write_sorting_gradient"}
 
 
 def kernels() -> dict[str, triton.JITFunction]:
-    found = {name: kernel for name, kernel in vars(triton_kernels).items() if isinstance(kernel, triton.JITFunction)}
+    found = {name: kernel for name, kernel in vars(module).items() if isinstance(kernel, triton.JITFunction)}
     return {name: kernel for name, kernel in found.items() if not name.startswith("_")}
 
 

@@ -12,7 +12,7 @@ from official import DELTAS, FIXTURES, assert_gradients_equal, fingerprint
 from safetensors.numpy import load
 
 from brs_detr.losses import ALRPLoss, alrp_loss
-from brs_detr.losses.step import step
+from brs_detr.losses.cpu.steps import step
 
 CASES = json.loads((FIXTURES / "cases.json").read_text())
 

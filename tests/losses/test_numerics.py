@@ -7,8 +7,8 @@ import torch
 from problems import TERMS, value_and_gradient
 from torch import Tensor
 
-from brs_detr.bench.memory import peak_extra_bytes
 from brs_detr.losses import bucketed_rank_sort_loss, rank_sort_loss
+from measuring.meters import peak_extra_bytes
 
 MILLION = 1_000_000
 GIBIBYTE = 1 << 30

@@ -14,6 +14,7 @@ from brs_detr.losses import (
     rank_sort_loss,
     self_balancing_weight,
 )
+from brs_detr.losses.operator import attach
 
 LOSSES = [APLoss(interpolated=True), BucketedAPLoss(), RankSortLoss(), BucketedRankSortLoss(delta=0.0)]
 
@@ -84,3 +85,24 @@ def test_deterministic_algorithms_are_all_there_is(loss: nn.Module, device: torc
     finally:
         torch.use_deterministic_algorithms(False)
     assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+
+
+def test_the_gradient_is_the_stated_one_times_what_comes_from_above() -> None:
+    logits = torch.zeros(2, requires_grad=True)
+    (loss,) = attach(logits, torch.tensor([0.25]), torch.tensor([[1.0, -1.0]]))
+    assert loss.item() == 0.25
+    (8 * loss).backward()
+    assert logits.grad.tolist() == [8, -8]
+
+
+def test_a_second_derivative_is_refused() -> None:
+    logits = torch.zeros(1, requires_grad=True)
+    (loss,) = attach(logits, torch.tensor([0.5]), torch.ones(1, 1))
+    (gradient,) = torch.autograd.grad(loss.square(), logits, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_logits_without_gradient_give_a_plain_number() -> None:
+    (loss,) = attach(torch.zeros(1), torch.tensor([0.5]), torch.ones(1, 1))
+    assert not loss.requires_grad

@@ -8,8 +8,7 @@ from hypothesis import given
 from problems import Problem, problems, value_and_gradient
 
 from brs_detr.losses import bucketed_rank_sort_loss, rank_sort_loss
-from brs_detr.losses.loop import loop_rank_sort_loss
-from brs_detr.losses.matrix import matrix_bucketed_rank_sort_loss
+from brs_detr.losses.published import loop_rank_sort_loss, matrix_bucketed_rank_sort_loss
 
 PAIRS = [(loop_rank_sort_loss, rank_sort_loss), (matrix_bucketed_rank_sort_loss, bucketed_rank_sort_loss)]
 each_pair = pytest.mark.parametrize(("published", "ours"), PAIRS, ids=["loop", "matrix"])

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from problems import Problem, problems, value_and_gradient
 
-from brs_detr.losses import BucketedRankSortLoss, RankSortLoss, bucketed_rank_sort_loss, pairs, rank_sort_loss
+from brs_detr.losses import BucketedRankSortLoss, RankSortLoss, bucketed_rank_sort_loss, rank_sort_loss
+from brs_detr.losses.cpu import sorting
 
 LOSSES = [rank_sort_loss, bucketed_rank_sort_loss]
 MODULES = [(RankSortLoss, rank_sort_loss), (BucketedRankSortLoss, bucketed_rank_sort_loss)]
@@ -48,7 +49,7 @@ def test_sorting_in_tiles_equals_sorting_at_once(monkeypatch: pytest.MonkeyPatch
     random = torch.Generator().manual_seed(0)
     problem = torch.randn(100, generator=random, dtype=torch.float64), torch.rand(100, generator=random), 0.5
     at_once = value_and_gradient(lambda *args: rank_sort_loss(*args).sort, *problem)
-    monkeypatch.setattr(pairs, "TILE_ENTRIES", 700)
+    monkeypatch.setattr(sorting, "TILE_ENTRIES", 700)
     in_tiles = value_and_gradient(lambda *args: rank_sort_loss(*args).sort, *problem)
     torch.testing.assert_close(in_tiles, at_once, rtol=0, atol=1e-14)
 

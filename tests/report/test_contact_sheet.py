@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brs_detr.report.contact_sheet import contact_sheet
+from brs_detr.report.pictures import contact_sheet
 
 
 def area(sheet: Image.Image, colour: tuple[int, int, int]) -> int:

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brs_detr.report.curves import plot_curves, smooth
-from brs_detr.report.history import History
+from brs_detr.report.training_figures import plot_curves, smooth
 
-TRAIN = [{"lr": 1e-4, "loss": 30 / n, "loss_rank": 1.0, "epoch": 1, "iter": n, "step": n} for n in range(1, 40)]
-VAL = [{"coco/AP": 0.1 * n, "coco/AP50": 0.2 * n, "time": 0.1, "step": n} for n in range(1, 5)]
+TRAIN = [
+    {"lr": 1e-4, "loss": 30 / n, "loss_rank": 20 / n, "enc_loss_rank": 10 / n, "epoch": 1, "iteration": n}
+    for n in range(1, 40)
+]
+VAL = [{"AP": 0.1 * n, "AP50": 0.2 * n, "iteration": 10 * n, "epoch": n} for n in range(1, 5)]
 
 
 def colours_in(path: Path) -> set[tuple[int, ...]]:
@@ -19,23 +21,23 @@ def colours_in(path: Path) -> set[tuple[int, ...]]:
 
 
 def test_both_curves_are_drawn(tmp_path: Path) -> None:
-    plot_curves(History(TRAIN, VAL), tmp_path / "new" / "curves.png", "a run")
-    blue, vermilion, orange = (0, 130, 210), (213, 94, 0), (230, 159, 0)
-    assert {blue, vermilion, orange} <= colours_in(tmp_path / "new" / "curves.png")
-    plot_curves(History(TRAIN, []), tmp_path / "loss.png")
-    assert blue in colours_in(tmp_path / "loss.png") and orange not in colours_in(tmp_path / "loss.png")
+    plot_curves([*TRAIN, *VAL], tmp_path / "new" / "curves.png", "a run")
+    orange, blue, vermilion = (230, 159, 0), (0, 130, 210), (213, 94, 0)
+    assert {orange, blue, vermilion} <= colours_in(tmp_path / "new" / "curves.png")
+    plot_curves(TRAIN, tmp_path / "loss.png")
+    assert blue in colours_in(tmp_path / "loss.png") and vermilion not in colours_in(tmp_path / "loss.png")
 
 
 @pytest.mark.parametrize(
-    "history",
+    "rows",
     [
-        History([], []),
-        History([{"loss": math.nan, "step": 1}], [{"step": 0}]),
-        History(TRAIN[:1], [{"coco/bbox_mAP": -1.0, "coco/bbox_mAP_50": 0.5, "step": 7}]),
+        [],
+        [{"loss": math.nan, "loss_rank": math.nan, "iteration": 1}, {"AP": math.nan, "iteration": 1, "epoch": 1}],
+        [TRAIN[0], {"AP": -1.0, "AP50": 0.5, "iteration": 7, "epoch": 1}],
     ],
 )
-def test_little_or_nothing_recorded_is_drawn_too(tmp_path: Path, history: History) -> None:
-    plot_curves(history, tmp_path / "curves.png")
+def test_little_or_nothing_recorded_is_drawn_too(tmp_path: Path, rows: list[dict]) -> None:
+    plot_curves(rows, tmp_path / "curves.png")
     assert Image.open(tmp_path / "curves.png").size == (1440, 547)
 
 

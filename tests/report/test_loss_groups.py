@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from brs_detr.report.loss_groups import head_of, kind_of, sum_losses
+from brs_detr.report.live import head_of, kind_of, sum_losses
 
 
 @pytest.mark.parametrize(

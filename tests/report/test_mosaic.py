@@ -6,8 +6,7 @@ import pytest
 from broken_data import make_broken
 from good_data import edit_coco, write_good_coco
 
-from brs_detr.data.checks.check_source import check_source
-from brs_detr.data.checks.data_report import DataReport
+from brs_detr.data.checks.check import DataReport, check_source
 from brs_detr.data.formats.source import open_source
 from brs_detr.report.mosaic import SAMPLES_PER_CLASS, Sample, class_samples, fault_samples
 

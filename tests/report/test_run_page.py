@@ -9,8 +9,8 @@ from made_up_detections import random_case
 from PIL import Image
 
 from brs_detr.analysis.analysis import Analysis, analyse
+from brs_detr.report.pictures import draw_truth
 from brs_detr.report.run_page import RunReport, write_run_page
-from brs_detr.report.truth_pictures import draw_truth
 from brs_detr.runtime.calibration import Calibration
 from brs_detr.runtime.score_map import ScoreMap
 

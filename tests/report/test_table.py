@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from brs_detr.report.table import ap_table
+from brs_detr.report.tables import ap_table
 
 ROWS = {"red [cell]": {"AP": 0.51234, "AP50": 0.9, "boxes": 12}, "a|b": {"AP": -1.0, "AP50": float("nan")}}
 OVERALL = {"AP": 0.5, "AP50": 0.75, "boxes": 12}

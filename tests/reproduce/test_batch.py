@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from brs_detr.errors import UserError
-from brs_detr.reproduce.batch import Batch, share_out
+from brs_detr.reproduce.plan import Batch, share_out
 
 
 @pytest.mark.parametrize(

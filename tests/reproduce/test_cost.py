@@ -2,12 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from click.testing import CliRunner
 from torch import nn
 
-from brs_detr.cli.bench import command
 from brs_detr.config.config import load_config
-from brs_detr.reproduce.cost import REFERENCE, TrainingCost, _Kept, predicted_hours, training_cost
+from brs_detr.reproduce.plan import REFERENCE, TrainingCost, _Kept, predicted_hours, training_cost
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +41,3 @@ def test_what_is_kept_is_what_autograd_keeps() -> None:
     with torch.autograd.graph.saved_tensors_hooks(kept, lambda tensor: tensor):
         model(torch.randn(5, 8))
     assert kept.num_bytes == 4 * 5 * (8 + 16)
-
-
-def test_the_command(tmp_path) -> None:
-    out = tmp_path / "cost.json"
-    arguments = ["cost", "co-deformable-detr_r50_8xb2-12e_coco", "--size", "400x640", "--out", str(out)]
-    result = CliRunner().invoke(command, arguments)
-    assert result.exit_code == 0, result.output
-    assert "65.1 M" in result.output and "TFLOP" in result.output
-    assert '"hours_on_8_a100"' in out.read_text()

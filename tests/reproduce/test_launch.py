@@ -12,8 +12,8 @@ from rich.console import Console
 
 from brs_detr.errors import UserError
 from brs_detr.reproduce.launch import Machines, Training, _claim, run_training, torchrun_command, write_slurm_script
+from brs_detr.run.locks import hold_run
 from brs_detr.run.run_folder import RunFolder
-from brs_detr.run.run_lock import hold_run
 
 TRAINING = Training(Path("a/recipe.py"), Path("a/run"), seed=3)
 
@@ -85,7 +85,7 @@ with _claim(Path({str(tmp_path / "run")!r})) as claim:
 def test_a_training_that_fails_is_said_to_have_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("brs_detr.reproduce.launch.torchrun_command", lambda *_: [sys.executable, "-c", "exit(3)"])
     training = Training(tmp_path / "recipe.py", tmp_path / "run", seed=0)
-    with pytest.raises(UserError, match=r"exit code 3.*\s+.*goes on from the last checkpoint"):
+    with pytest.raises(UserError, match=r"exit code 3.*\s+.*resumes from the last checkpoint"):
         run_training(training, Machines(gpus=2), Console(quiet=True))
     monkeypatch.setattr("brs_detr.reproduce.launch.torchrun_command", lambda *_: [sys.executable, "-c", "exit(130)"])
     with pytest.raises(KeyboardInterrupt):

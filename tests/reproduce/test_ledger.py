@@ -8,8 +8,7 @@ import pytest
 from rich.console import Console
 
 from brs_detr.errors import UserError
-from brs_detr.reproduce.ledger import METRICS, LedgerEntry, add_to_ledger, kept_metrics, read_ledger
-from brs_detr.reproduce.show import entry_line, tables
+from brs_detr.reproduce.ledger import METRICS, LedgerEntry, add_to_ledger, entry_line, kept_metrics, read_ledger, tables
 
 
 def entry(ap: float = 0.5, **changes) -> LedgerEntry:

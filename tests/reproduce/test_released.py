@@ -20,7 +20,7 @@ from brs_detr.data.synthetic.shapes import make_shapes
 from brs_detr.errors import UserError
 from brs_detr.reproduce.data_sets import DATA_SETS, SplitFacts
 from brs_detr.reproduce.ledger import read_ledger
-from brs_detr.reproduce.released import released_checkpoint, zoo_url
+from brs_detr.reproduce.reproduce import released_checkpoint, zoo_url
 from brs_detr.reproduce.tables import ROWS, find_row
 from brs_detr.training.train import TrainedRun
 
@@ -79,7 +79,7 @@ def test_official_weights_are_converted_and_evaluated(tiny_coco: Path, tmp_path:
 
 
 def test_weights_of_mmdets_zoo_are_evaluated(tiny_coco: Path, tmp_path: Path) -> None:
-    from brs_detr.reproduce.released import zoo_config_file
+    from brs_detr.reproduce.reproduce import zoo_config_file
 
     save_random(zoo_config_file("detr/detr_r50_8xb2-150e_coco"), tmp_path / "detr.pth", official=False)
     entry, _ = evaluate("detr-r50", tmp_path / "detr.pth", tiny_coco, tmp_path / "out")
@@ -87,7 +87,7 @@ def test_weights_of_mmdets_zoo_are_evaluated(tiny_coco: Path, tmp_path: Path) ->
 
 
 def test_masks_of_mmdets_zoo_are_measured(tiny_coco: Path, tmp_path: Path) -> None:
-    from brs_detr.reproduce.released import zoo_config_file
+    from brs_detr.reproduce.reproduce import zoo_config_file
 
     save_random(zoo_config_file("mask_rcnn/mask-rcnn_r50_fpn_1x_coco"), tmp_path / "mask.pth", official=False)
     entry, output = evaluate("mask-rcnn-r50", tmp_path / "mask.pth", tiny_coco, tmp_path / "out")

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS, init_default_scope
 from brs_detr.config.config import load_config
 from brs_detr.config.folder_data import inner_dataset, split_of
 from brs_detr.data.formats.coco_folder import CocoSplit
-from brs_detr.reproduce.batch import share_out
+from brs_detr.reproduce.plan import share_out
 from brs_detr.reproduce.recipe import make_recipe, recipe_hash
 from brs_detr.reproduce.tables import ROWS, rows_of
 

@@ -6,7 +6,7 @@ from loss_types import classification_losses
 from brs_detr.checkpoints.checkpoint_index import read_index
 from brs_detr.config.config import list_configs, load_config
 from brs_detr.errors import UserError
-from brs_detr.reproduce.released import zoo_model
+from brs_detr.reproduce.reproduce import zoo_model
 from brs_detr.reproduce.tables import ROWS, TABLES, find_row, rows_of
 
 

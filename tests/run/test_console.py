@@ -13,8 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 import brs_detr
-from brs_detr.run.bars import counter, make_bar, stage, track
-from brs_detr.run.console import PlainConsole, make_console
+from brs_detr.run.console import PlainConsole, counter, make_bar, make_console, stage, track
 
 HOSTILE = "a\x1b]\x07\x9b2J\r\b\u202e\u200b\udcff[red]c[/]:car:"
 SEEN = r"a\u001b]\u0007\u009b2J\r\b\u202e\u200b\udcff[red]c[/]:car:"

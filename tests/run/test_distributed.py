@@ -10,7 +10,7 @@ import torch
 from mmengine import Config
 
 from brs_detr.run.distributed import join_processes
-from brs_detr.training.guarded_optimizer import GuardedOptimWrapper
+from brs_detr.training.guard import GuardedOptimWrapper
 
 
 def test_single_process_is_left_alone(monkeypatch) -> None:

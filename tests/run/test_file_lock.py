@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from brs_detr.run import file_lock
-from brs_detr.run.file_lock import Held, hold, is_locked_for_all
+from brs_detr.run import locks
+from brs_detr.run.locks import Held, hold, is_locked_for_all
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_fork_does_not_hold_the_lock_beyond_the_end_of_its_parent(tmp_path: Pa
     script = f"""
 import os, time
 from pathlib import Path
-from brs_detr.run.file_lock import hold
+from brs_detr.run.locks import hold
 with hold(Path({str(tmp_path / "lock")!r}), wait=False):
     if os.fork() == 0:
         print(os.getpid(), flush=True)
@@ -103,11 +103,11 @@ def test_whether_other_machines_see_a_lock(
         rf"99 90 0:50 / {tmp_path}/my\040runs rw,relatime shared:7 - {kind} server:/runs {options}",
     ]
     (tmp_path / "mountinfo").write_text("\n".join(lines) + "\n")
-    monkeypatch.setattr(file_lock, "_MOUNTS", tmp_path / "mountinfo")
+    monkeypatch.setattr(locks, "_MOUNTS", tmp_path / "mountinfo")
     assert is_locked_for_all(place / "run") == is_shared
     assert is_locked_for_all(tmp_path)
 
 
 def test_a_system_that_does_not_tell_what_is_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_lock, "_MOUNTS", tmp_path / "nothing")
+    monkeypatch.setattr(locks, "_MOUNTS", tmp_path / "nothing")
     assert not is_locked_for_all(tmp_path)

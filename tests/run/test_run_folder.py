@@ -6,7 +6,8 @@ import pytest
 
 from brs_detr.checkpoints.checkpoint import read_checkpoint
 from brs_detr.errors import UserError
-from brs_detr.run.run_folder import RunFolder, checkpoint_file, folder_of, write_whole
+from brs_detr.files import write_whole, written_whole
+from brs_detr.run.run_folder import RunFolder, checkpoint_file, folder_of
 from brs_detr.training.train import TrainedRun
 
 
@@ -31,7 +32,10 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
 
 def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     write_whole(tmp_path / "new" / "a.txt", "first")
-    with pytest.raises(UnicodeEncodeError):
-        write_whole(tmp_path / "new" / "a.txt", "\ud800")
+    with pytest.raises(RuntimeError), written_whole(tmp_path / "new" / "a.txt") as partial:
+        partial.write_text("second")
+        raise RuntimeError
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.txt"]
     assert (tmp_path / "new" / "a.txt").read_text() == "first"
+    write_whole(tmp_path / "new" / "a.txt", "half a character: \ud800")
+    assert (tmp_path / "new" / "a.txt").read_text() == r"half a character: \ud800"

@@ -17,9 +17,9 @@ from rich.console import Console
 
 from brs_detr.cli import main
 from brs_detr.errors import UserError
-from brs_detr.run import run_lock
+from brs_detr.run import locks
+from brs_detr.run.locks import Holder, hold_run
 from brs_detr.run.run_folder import RunFolder
-from brs_detr.run.run_lock import Holder, hold_run
 
 QUIET = Console(quiet=True)
 ELSEWHERE = Holder("node7", 4711, "2030-01-01T00:00:00+00:00", boot="another", job="17", restarts=1)
@@ -32,7 +32,7 @@ def training(folder: Path) -> Iterator[subprocess.Popen]:
 from pathlib import Path
 from rich.console import Console
 from brs_detr.run.run_folder import RunFolder
-from brs_detr.run.run_lock import _hold
+from brs_detr.run.locks import _hold
 with _hold(RunFolder(Path({str(folder)!r})), Console(quiet=True)):
     print("held", flush=True)
     input()
@@ -118,7 +118,7 @@ def test_the_lock_of_a_killed_training(run: RunFolder) -> None:
 )
 def test_the_lock_of_another_machine(is_shared: bool, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     leave_behind(run, ELSEWHERE)
-    monkeypatch.setattr(run_lock, "is_locked_for_all", lambda _: is_shared)
+    monkeypatch.setattr(locks, "is_locked_for_all", lambda _: is_shared)
     if is_shared:
         with hold_run(run, QUIET):
             pass
@@ -142,7 +142,7 @@ def test_a_job_that_was_queued_again(
     restarts: int, goes_on: bool, run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave_behind(run, ELSEWHERE)
-    monkeypatch.setattr(run_lock, "is_locked_for_all", lambda _: False)
+    monkeypatch.setattr(locks, "is_locked_for_all", lambda _: False)
     monkeypatch.setenv("SLURM_JOB_ID", "17")
     monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
     if goes_on:
@@ -158,7 +158,7 @@ def test_where_there_are_no_locks_the_record_stands(run: RunFolder, monkeypatch:
     def no_lock(*_: object, wait: bool) -> Iterator[None]:
         yield None
 
-    monkeypatch.setattr(run_lock, "hold", no_lock)
+    monkeypatch.setattr(locks, "hold", no_lock)
     with hold_run(run, QUIET), pytest.raises(UserError, match="may still run"), hold_run(run, QUIET):
         pass
     assert not run.lock.exists()
@@ -182,9 +182,9 @@ def test_a_lock_that_is_not_written_yet(run: RunFolder) -> None:
 def test_the_first_process_is_refused_for_all(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     refusal = pickle.loads(pickle.dumps(UserError("Another training runs.", "Wait.")))  # as it is sent
     monkeypatch.setenv("RANK", "1")
-    monkeypatch.setattr(run_lock, "from_first", lambda _: refusal)
+    monkeypatch.setattr(locks, "from_first", lambda _: refusal)
     with pytest.raises(UserError, match=r"Another training runs\.\n  Wait\."), hold_run(run, QUIET):
         pass
-    monkeypatch.setattr(run_lock, "from_first", lambda _: None)
+    monkeypatch.setattr(locks, "from_first", lambda _: None)
     with hold_run(run, QUIET):
         assert not run.lock.exists()

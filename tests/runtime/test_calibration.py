@@ -61,7 +61,7 @@ def test_thresholds_of_users() -> None:
 def test_thresholds_that_are_none() -> None:
     with pytest.raises(UserError, match="no class 'dogg'") as caught:
         choose_thresholds({"dogg": 0.5}, 0.5, NAMES)
-    assert caught.value.cure == "Did you mean 'dog'?"
+    assert caught.value.hint == "Did you mean 'dog'?"
     for given in (1.5, float("nan"), {"cat": -0.1}):
         with pytest.raises(UserError, match=r"not in \[0, 1\]"):
             choose_thresholds(given, 0.5, NAMES)

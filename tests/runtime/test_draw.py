@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from brs_detr.runtime.draw import draw_detections
-from brs_detr.runtime.palette import class_colour
+from brs_detr.runtime.draw import class_colour, draw_detections, font, ink_on
 
 GREY = (128, 128, 128)
 NAMES = ("cat", "dog")
@@ -65,3 +66,20 @@ def test_labels_do_not_cover_each_other() -> None:
 def test_boxes_at_and_over_the_edge_are_drawn(box: list[int]) -> None:
     drawn = draw_detections(Image.new("L", (500, 500), 128), [box], [0], [0.5], class_names=("a" * 80,))
     assert (pixels(drawn) == class_colour(0)).all(axis=2).any()
+
+
+def test_class_colours_differ_and_their_ink_is_readable() -> None:
+    colours = [class_colour(label) for label in range(80)]
+    assert len(set(colours)) == 80
+    first = np.array(colours[:7])
+    distances = np.linalg.norm(first[:, None] - first[None], axis=2)
+    assert distances[~np.eye(7, dtype=bool)].min() > 55
+    assert ink_on((255, 255, 0)) == (0, 0, 0) and ink_on((0, 0, 90)) == (255, 255, 255)
+
+
+def test_letters_grow_with_the_size_with_and_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert font.__wrapped__(20, bold=True).getname() == ("DejaVu Sans", "Bold")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    small, large = (font.__wrapped__(size).getbbox("cat 0.75") for size in (12, 24))
+    assert large[2] == pytest.approx(2 * small[2], rel=0.1)
+    assert large[3] > small[3]

@@ -100,7 +100,7 @@ def test_a_kind_that_is_not_read_is_named_with_those_that_are(tmp_path: Path) ->
     for name, told in (("p.tga", " of a kind that is read: JPEG, PNG, "), ("p.SVG", " of a kind"), ("p.txt", "\n")):
         with pytest.raises(UnreadableImage, match=f"{name}: it is not an image{told}") as caught:
             read_pixels(tmp_path / name)
-        assert caught.value.cure == "Replace the file, or leave it out."
+        assert caught.value.hint == "Replace the file, or leave it out."
 
 
 def test_a_webp_that_ends_early_is_called_damaged(tmp_path: Path) -> None:

@@ -20,13 +20,10 @@ from PIL import Image
 
 from brs_detr.errors import UserError
 from brs_detr.runtime.detections import Detections
-from brs_detr.serve.app import make_app
-from brs_detr.serve.connection import ImpatientConnection
-from brs_detr.serve.detector_process import entry_of
-from brs_detr.serve.detector_worker import LOWEST_SCORE, Facts, Task, answer
+from brs_detr.serve.app import ServedModel, make_app
+from brs_detr.serve.detector_process import LOWEST_SCORE, Facts, Task, find_objects
 from brs_detr.serve.limits import Limits
-from brs_detr.serve.served_model import ServedModel
-from brs_detr.serve.server import listen, local_names
+from brs_detr.serve.server import ImpatientConnection, listen, local_names
 
 CLASSES = ("cat", "<b>dog", "tea \"cup\" & 'co'")
 SMALL_LIMITS = Limits(max_bytes=100_000, max_images=3, max_pixels=10_000, max_requests=2, receive_seconds=1.0)
@@ -115,7 +112,7 @@ class InThread:
         detector.score_threshold = LOWEST_SCORE
 
     def find(self, task: Task, seconds: float, max_bytes: float) -> dict[str, Any]:
-        return entry_of(answer(self._detector, task))
+        return find_objects(self._detector, task)
 
 
 @dataclass

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from served import CLASSES, InThread, PlantedDetector, Served, picture, serving
 
+from brs_detr.serve.app import ServedModel
 from brs_detr.serve.detect_page import content_security_policy, render_detect_page
 from brs_detr.serve.limits import Limits
-from brs_detr.serve.served_model import ServedModel
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

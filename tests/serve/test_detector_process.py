@@ -14,9 +14,8 @@ from served import TROUBLE, Opener, picture
 
 from brs_detr.errors import UserError
 from brs_detr.serve.capacity import measure_capacity
-from brs_detr.serve.detector_process import GIGABYTE, DetectorProcess
-from brs_detr.serve.detector_worker import Task
-from brs_detr.serve.refusal import Refusal
+from brs_detr.serve.detector_process import DetectorProcess, Task
+from brs_detr.serve.limits import GIGABYTE, Refusal
 from brs_detr.serve.uploads import Upload
 
 MEGABYTE = 1_000_000

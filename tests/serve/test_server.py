@@ -11,7 +11,7 @@ def test_a_port_in_use() -> None:
         port = first.getsockname()[1]
         with pytest.raises(UserError, match=f"127.0.0.1:{port} is in use") as caught:
             listen("127.0.0.1", port)
-        assert "--port" in (caught.value.cure or "")
+        assert "--port" in (caught.value.hint or "")
     listen("127.0.0.1", port).close()  # free again
 
 

@@ -31,9 +31,9 @@ from served import Opener
 def open_detector(path, *arguments, **options):
     return Opener("sleeps")()
 
-planted = types.ModuleType("brs_detr.predict.open_detector")
-planted.open_detector = open_detector
-open_detector.__module__ = planted.__name__
+planted = types.ModuleType("brs_detr.predict.detector")
+planted.Detector = open_detector
+open_detector.__module__, open_detector.__qualname__ = planted.__name__, "Detector"
 sys.modules[planted.__name__] = planted
 if __name__ == "__main__":
     from brs_detr.cli import run

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 from forked_runs import run_script
+from scalars import read_scalars
 
 from brs_detr.checkpoints.plain_file import load_plain
-from brs_detr.report.history import read_scalars
 from brs_detr.run.run_folder import RunFolder
 
 TIMES = {"time", "data_time", "memory"}

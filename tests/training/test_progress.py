@@ -6,8 +6,8 @@ import time
 import pytest
 from rich.console import Console
 
-from brs_detr.run.bars import counter, track
-from brs_detr.training.keep_checkpoints import KeepLastAndBest
+from brs_detr.run.console import counter, track
+from brs_detr.training.checkpoints import KeepLastAndBest
 from brs_detr.training.progress import TrainingProgress
 
 

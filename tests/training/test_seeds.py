@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import torch
 from mmengine import Config
 from rich.console import Console
 
-from brs_detr.training.seeds import draw_by_place
+from brs_detr.training.resolve import seed_by_step
+from brs_detr.training.seeds import deterministic
 from brs_detr.training.train import TrainedRun, train
 from brs_detr.training.train_loop import TrainLoop
 
@@ -65,6 +67,39 @@ def test_steps_and_pictures_differ(
 def test_the_config_of_a_run_can_be_trained_again() -> None:
     config = Config({"train_dataloader": {"persistent_workers": True}})
     for _ in range(2):
-        draw_by_place(config)
+        seed_by_step(config)
     assert config.custom_hooks == [{"type": "SeedSteps"}]
     assert config.train_dataloader == {"persistent_workers": False}
+
+
+def test_the_mode_is_left_as_it_was() -> None:
+    with deterministic(False):
+        assert not torch.are_deterministic_algorithms_enabled()
+    with pytest.raises(ValueError, match="as it may"), deterministic(True):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
+        raise ValueError("as it may")
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.deterministic
+
+
+def test_a_training_is_in_the_mode_and_says_so(
+    tiny_config: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice the same bits, on a GPU where there is one."""
+    modes: list[bool] = []
+    run_iter = TrainLoop.run_iter
+
+    def look(self: TrainLoop, *arguments: object) -> None:
+        modes.append(torch.are_deterministic_algorithms_enabled())
+        run_iter(self, *arguments)
+
+    monkeypatch.setattr(TrainLoop, "run_iter", look)
+    runs = [
+        train(tiny_config, shapes, tmp_path / name, seed=1, deterministic=True, epochs=1, console=Console(quiet=True))
+        for name in "ab"
+    ]
+    assert modes == [True] * 6
+    assert json.loads((runs[0].work_dir / "run.json").read_text())["deterministic"]
+    first, second = (torch.load(run.last_checkpoint, weights_only=True)["state_dict"] for run in runs)
+    assert all(torch.equal(value, second[name]) for name, value in first.items())

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
+from scalars import read_scalars
 
 from brs_detr.data.annotations import read_class_names
 from brs_detr.data.synthetic.shapes import make_shapes
 from brs_detr.errors import UserError
-from brs_detr.report.history import read_scalars
 from brs_detr.training.train import TrainedRun, train
 
 QUIET = Console(quiet=True)

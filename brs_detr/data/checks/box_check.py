@@ -1,46 +1,21 @@
-"""Check boxes that can be trained on for what looks like a mistake, or will be hard to learn."""
+"""Check usable boxes for probable mistakes, and for what is hard to learn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from brs_detr.data.boxes import iou_matrix, resize_scales, xyxy_from_xywh
-from brs_detr.data.checks.annotation_check import box_example
-from brs_detr.data.checks.box_table import BoxTable
-from brs_detr.data.findings import Example, FaultKind, Finding
+from brs_detr.data import kinds
+from brs_detr.data.boxes import clip_boxes, iou_matrix, resize_scales, xyxy_from_xywh
+from brs_detr.data.checks.annotation_check import box_example, judged
+from brs_detr.data.findings import Example, Finding
+from brs_detr.data.kinds import FaultKind
 
-REPEATED_BOX = FaultKind(
-    "box drawn twice", "Delete one of the two: the model is punished for finding it once.", "warning"
-)
-CONFLICTING_BOX = FaultKind("one box with two classes", "Keep the class that is right.", "warning")
-TINY_BOX = FaultKind(
-    "tiny box", "Hardly to be found. Train on larger images (--size), or cut the images into tiles.", "warning"
-)
-NARROW_BOX = FaultKind(
-    "box narrower than 1 pixel", "Not trained on, but counted as missed. Mend or delete these boxes.", "warning"
-)
-OVERHANGING_BOX = FaultKind("box that sticks out of the image by a pixel or less", "Clipped to the image.", "note")
-WHOLE_IMAGE_BOX = FaultKind("box over the whole image", "Look whether it is a label of the picture instead.", "note")
-
-WHOLE_IMAGE_BOXES = FaultKind(
-    "box over the whole image, as nearly all are",
-    "The model will learn to frame pictures. Draw boxes around the objects, unless each picture is one.",
-    "warning",
-)
-CORNER_BOXES = FaultKind(
-    "boxes that all lie in the upper left part of the images",
-    "Look at the drawn samples: they may be in percent, or drawn on smaller copies of the images.",
-    "warning",
-)
-PERCENT_BOXES = FaultKind(
-    "boxes that fill a square of 100 in larger images",
-    "They seem to be in percent of the image, and are read as pixels. Look at the drawn samples; if they are, write "
-    "pixels: x and width times the width of the image, y and height times its height, divided by 100.",
-    "warning",
-)
+Entry = dict[str, Any]
 
 MIN_SIDE = 4.0
 """Shorter side in pixels, after resizing, below which a box is called tiny."""
@@ -50,9 +25,64 @@ _WHOLE = 0.995  # of width and of height
 _NEARLY_ALL = 0.9
 _CORNER = 0.6  # of width and of height
 _PERCENT = (90, 100)  # where the outermost boxes end that are in percent
-_MIN_FOR_ALL = 20  # boxes below which it says nothing that all have something in common
+_MIN_FOR_ALL = 20  # boxes below which a common property says nothing
 _NUM_PAIRS = 1 << 17  # of boxes of an image, that are compared at a time
 _MIN_OVERHANG = 0.01  # pixels: less is arithmetic
+
+
+@dataclass(frozen=True)
+class BoxTable:
+    """The boxes that training and evaluation see: those with a known image and class that are not dropped.
+
+    Args:
+        annotations: entries of the N boxes, as found.
+        images: entries of their images.
+        labels: [N] indices of their classes in the list of names.
+        boxes_xyxy: [N, 4] corners in pixels, clipped to the image.
+        sizes: [N, 2] sizes (h, w) of the images.
+        is_crowd: [N] whether a box stands for a crowd.
+    """
+
+    annotations: tuple[Entry, ...]
+    images: tuple[Entry, ...]
+    labels: NDArray[np.int64]
+    boxes_xyxy: NDArray[np.float64]
+    sizes: NDArray[np.float64]
+    is_crowd: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+    @property
+    def sides(self) -> NDArray[np.float64]:
+        """[N, 2] width and height in pixels."""
+        return self.boxes_xyxy[:, 2:] - self.boxes_xyxy[:, :2]
+
+
+def tabulate_boxes(dataset: dict[str, list[Entry]], class_names: Sequence[str]) -> BoxTable:
+    """Gather the usable boxes of a COCO object.
+
+    Args:
+        dataset: without malformed entries.
+        class_names: of the data set; the index of a name is its label.
+    """
+    images = {image["id"]: image for image in dataset["images"]}
+    label_of = {name: label for label, name in enumerate(class_names)}
+    labels = {category["id"]: label_of[category["name"]] for category in dataset["categories"]}
+    known = [
+        entry for entry in dataset["annotations"] if entry["image_id"] in images and entry["category_id"] in labels
+    ]
+    owners, boxes_xyxy, sizes, verdict = judged(known, images)
+    is_good = ~(verdict.not_finite | verdict.outside | verdict.empty)
+    kept = np.flatnonzero(is_good).tolist()
+    return BoxTable(
+        tuple(known[index] for index in kept),
+        tuple(owners[index] for index in kept),
+        np.array([labels[known[index]["category_id"]] for index in kept], dtype=np.int64),
+        clip_boxes(boxes_xyxy, sizes)[is_good],
+        sizes[is_good],
+        np.array([bool(known[index].get("iscrowd")) for index in kept], dtype=bool),
+    )
 
 
 def find_odd_boxes(boxes: BoxTable, resized_to: tuple[int, int], min_side: float = MIN_SIDE) -> Iterator[Finding]:
@@ -65,34 +95,36 @@ def find_odd_boxes(boxes: BoxTable, resized_to: tuple[int, int], min_side: float
     """
     repeated, conflicting = find_repeats(boxes)
     resized = boxes.sides * resize_scales(boxes.sizes, resized_to)[:, None]
+    overhang = np.abs(xyxy_from_xywh([entry["bbox"] for entry in boxes.annotations]) - boxes.boxes_xyxy)
     is_whole = (boxes.sides >= _WHOLE * boxes.sizes[:, ::-1]).all(axis=1) & ~boxes.is_crowd
-    are_whole = len(boxes) >= _MIN_FOR_ALL and is_whole.mean() >= _NEARLY_ALL
-    ends = (boxes.boxes_xyxy[:, 2:] / boxes.sizes[:, ::-1]).max(initial=0)
+    are_many = len(boxes) >= _MIN_FOR_ALL
+    are_whole = are_many and is_whole.mean() >= _NEARLY_ALL
+
+    def resized_text(at: int) -> str:
+        return f", {resized[at, 0]:.1f} x {resized[at, 1]:.1f} after resizing"
+
     faults: dict[FaultKind, list[Example]] = {
-        REPEATED_BOX: _pair_examples(boxes, repeated),
-        CONFLICTING_BOX: _pair_examples(boxes, conflicting),
-        TINY_BOX: _examples(boxes, (resized < min_side).any(axis=1), lambda at: _resized_text(resized[at])),
-        NARROW_BOX: _examples(boxes, (boxes.sides < 1).any(axis=1)),
-        OVERHANGING_BOX: _examples(boxes, _overhang(boxes) > _MIN_OVERHANG),
-        WHOLE_IMAGE_BOXES if are_whole else WHOLE_IMAGE_BOX: _examples(boxes, is_whole),
+        kinds.REPEATED_BOX: _pair_examples(boxes, repeated),
+        kinds.CONFLICTING_BOX: _pair_examples(boxes, conflicting),
+        kinds.TINY_BOX: _examples(boxes, (resized < min_side).any(axis=1), resized_text),
+        kinds.NARROW_BOX: _examples(boxes, (boxes.sides < 1).any(axis=1)),
+        kinds.OVERHANGING_BOX: _examples(boxes, overhang.max(axis=1, initial=0) > _MIN_OVERHANG),
+        kinds.WHOLE_IMAGE_BOXES if are_whole else kinds.WHOLE_IMAGE_BOX: _examples(boxes, is_whole),
     }
-    if len(boxes) >= _MIN_FOR_ALL and _seem_percent(boxes):
+    yield from (Finding.of(kind, examples, len(boxes)) for kind, examples in faults.items() if examples)
+    share = (boxes.boxes_xyxy[:, 2:] / boxes.sizes[:, ::-1]).max(initial=0)
+    if are_many and _seem_percent(boxes):
         right, bottom = boxes.boxes_xyxy[:, 2:].max(axis=0)
-        faults[PERCENT_BOXES] = [Example(f"none reaches beyond x = {right:g} or y = {bottom:g}")]
-    elif len(boxes) >= _MIN_FOR_ALL and ends <= _CORNER:
-        faults[CORNER_BOXES] = [Example(f"none reaches beyond {ends:.0%} of the width or the height")]
-    return (
-        Finding.of(kind, examples, None if kind in (CORNER_BOXES, PERCENT_BOXES) else len(boxes))
-        for kind, examples in faults.items()
-        if examples
-    )
+        yield Finding.of(kinds.PERCENT_BOXES, [f"none reaches beyond x = {right:g} or y = {bottom:g}"])
+    elif are_many and share <= _CORNER:
+        yield Finding.of(kinds.CORNER_BOXES, [f"none reaches beyond {share:.0%} of the width or the height"])
 
 
 def find_repeats(boxes: BoxTable) -> tuple[dict[int, int], dict[int, int]]:
-    """Places of boxes that are nearly equal to one before them on the same image, each with the place of that one.
+    """Find boxes that are nearly equal to an earlier one on the same image, crowds left out.
 
     Returns:
-        Those with the same class, and those with another one. Crowds are left out.
+        Indices of those with the same class, and of those with another class, each with the index of the earlier one.
     """
     repeated: dict[int, int] = {}
     conflicting: dict[int, int] = {}
@@ -109,7 +141,7 @@ def find_repeats(boxes: BoxTable) -> tuple[dict[int, int], dict[int, int]]:
 
 
 def _seem_percent(boxes: BoxTable) -> bool:
-    """Whether all boxes end within a square of 100 which they fill, in images that are a tenth larger or more."""
+    """Whether all boxes end inside a square of 100 which they fill, in images that are at least a tenth larger."""
     low, high = _PERCENT
     ends = boxes.boxes_xyxy[:, 2:].max(axis=0)
     return bool((ends >= low).all() and (ends <= high).all() and boxes.sizes.min() >= 1.1 * high)
@@ -119,43 +151,24 @@ def _examples(boxes: BoxTable, mask: ArrayLike, remark: Callable[[int], str] = l
     return [box_example(boxes.annotations[at], boxes.images[at], remark(at)) for at in np.flatnonzero(mask).tolist()]
 
 
-def _resized_text(sides: NDArray[np.float64]) -> str:
-    return f", {sides[0]:.1f} x {sides[1]:.1f} after resizing"
-
-
 def _pair_examples(boxes: BoxTable, first_of: dict[int, int]) -> list[Example]:
     return [
-        box_example(
-            boxes.annotations[second], boxes.images[second], f", as annotation {boxes.annotations[first]['id']}"
-        )
-        for second, first in sorted(first_of.items())
+        box_example(boxes.annotations[at], boxes.images[at], f", as annotation {boxes.annotations[first]['id']}")
+        for at, first in sorted(first_of.items())
     ]
 
 
-def _overhang(boxes: BoxTable) -> NDArray[np.float64]:
-    """Pixels by which each box was clipped."""
-    found = xyxy_from_xywh([entry["bbox"] for entry in boxes.annotations])
-    return np.abs(found - boxes.boxes_xyxy).max(axis=1, initial=0)
-
-
 def _firsts(is_pair: NDArray[np.bool_], later: NDArray[np.int64], before: NDArray[np.int64]) -> dict[int, int]:
-    """Of each place in `later` [N] that has a pair, the first place in `before` [M] that it pairs with.
-
-    Args:
-        is_pair: [N, M].
-        later: places of boxes.
-        before: places of others.
-    """
+    """For each element of `later` [N] that has a pair in `is_pair` [N, M], the first of `before` [M]."""
     rows = np.flatnonzero(is_pair.any(axis=1))
     return dict(zip(later[rows].tolist(), before[is_pair[rows].argmax(axis=1)].tolist(), strict=True))
 
 
 def _by_image(boxes: BoxTable) -> Iterator[NDArray[np.int64]]:
-    """Places of the boxes on each image that has several; crowds are left out."""
+    """Indices of the boxes on each image that has several, crowds left out."""
     image_ids = np.array([image["id"] for image in boxes.images])
     order = np.argsort(image_ids, kind="stable")
-    ends = np.flatnonzero(np.diff(image_ids[order])) + 1
-    for group in np.split(order, ends):
+    for group in np.split(order, np.flatnonzero(np.diff(image_ids[order])) + 1):
         group = group[~boxes.is_crowd[group]]
         if len(group) > 1:
             yield group

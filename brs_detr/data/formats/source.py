@@ -1,21 +1,37 @@
-"""A data set as it lies on disk, whatever its format: the choice of the reader."""
+"""Open a data set of any format, and find its files that are outside of its folder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
+from brs_detr.data import kinds
 from brs_detr.data.annotations import read_annotations
-from brs_detr.data.formats.coco_folder import annotation_files, data_root, files_left_out, split_of_file, splits_below
-from brs_detr.data.formats.coco_folder_reader import coco_source
-from brs_detr.data.formats.outside import with_outside_files
-from brs_detr.data.formats.source_files import FolderFiles, describe_folder, list_files
-from brs_detr.data.formats.source_split import DataSource, SourceSplit, SplitContent, split_name
+from brs_detr.data.findings import Finding
+from brs_detr.data.formats.coco_folder import (
+    annotation_files,
+    coco_source,
+    data_root,
+    files_left_out,
+    split_of_file,
+    splits_below,
+)
+from brs_detr.data.formats.layout import (
+    DataSource,
+    FolderFiles,
+    SourceSplit,
+    SplitContent,
+    describe_folder,
+    list_files,
+    name_below,
+    split_name,
+)
 from brs_detr.data.formats.voc import open_voc
-from brs_detr.data.formats.yolo import open_data_yaml, open_yolo
-from brs_detr.data.formats.yolo_folder import require_no_labels
-from brs_detr.data.formats.yolo_names import is_names_file
-from brs_detr.data.formats.yolo_yaml import is_data_yaml
+from brs_detr.data.formats.yolo import open_data_yaml, open_yolo, require_no_labels
+from brs_detr.data.formats.yolo_yaml import is_data_yaml, is_names_file
 from brs_detr.errors import UserError
 
 __all__ = ["DataSource", "SourceSplit", "SplitContent", "open_source"]
@@ -31,18 +47,15 @@ _LABEL_FOLDERS = ("labels", "annotations", "imagesets")
 
 
 def open_source(folder: str | Path) -> DataSource:
-    """Find out what a folder holds.
+    """Open a data set without reading its annotations.
 
     Args:
         folder: data set in any of the layouts of `docs/data.md`, or the file or folder that holds its annotations: a
             COCO file, `data.yaml`, `classes.txt`, `labels/` or `Annotations/`. That also chooses between two formats.
 
-    Returns:
-        The data set, its annotations not read yet.
-
     Raises:
-        UserError: no such folder, or none of the formats is recognised in it, or more than one; the message shows what
-            each looks like, or how to choose.
+        UserError: no such folder, or not exactly one of the formats is recognized in it; the message shows what each
+            looks like, or how to choose.
     """
     path = Path(folder)
     if path.is_file():
@@ -68,7 +81,7 @@ def open_source(folder: str | Path) -> DataSource:
 
 
 def _odd_json(folder: Path) -> str:
-    """Why the one JSON file of a folder is no annotation file; nothing where there is none, or are several."""
+    """Why the only JSON file of a folder is no annotation file; empty where there is not exactly one."""
     files = annotation_files(folder)
     try:
         for file in files[: len(files) == 1]:
@@ -93,13 +106,12 @@ def _open_file(file: Path) -> DataSource:
 
 
 def _open_folder(folder: Path) -> list[DataSource]:
-    """The folder as each of the formats that it looks like."""
     files = list_files(folder)
     return [source for source in (_open_coco(folder), _open_voc(files), _open_yolo(files)) if source is not None]
 
 
 def _open_label_folder(folder: Path) -> list[DataSource]:
-    """The data set of a folder that holds annotations alone, in the format of those."""
+    """The data set of a folder that holds only annotations, in the format of those."""
     files = list_files(folder)
     if folder.name.lower() not in _LABEL_FOLDERS or files.images:
         return []
@@ -111,7 +123,7 @@ def _open_label_folder(folder: Path) -> list[DataSource]:
 
 
 def _unpacked(folder: Path) -> Path:
-    """The folder in a folder that holds nothing else, as archives are often unpacked."""
+    """The only folder in a folder that holds nothing else, as archives are often unpacked."""
     entries = [path for path in folder.iterdir() if not path.name.startswith((".", "__"))]
     is_alone = len(entries) == 1 and entries[0].is_dir() and split_name(entries[0].name) is None
     return _unpacked(entries[0]) if is_alone else folder
@@ -152,7 +164,7 @@ def _only(root: Path, paths: Iterable[Path], what: str) -> Path:
 
 
 def _choice(source: DataSource) -> str | None:
-    """The file or folder whose path chooses this format, None where there is not one alone."""
+    """The file or folder whose path chooses this format, None where there is no single one."""
     if source.format == "COCO" and len(source.splits) == 1:
         return next(str(split.file) for split in source.splits.values())
     if source.format == "YOLO":
@@ -161,3 +173,78 @@ def _choice(source: DataSource) -> str | None:
     else:
         places = [source.folder / "annotations", source.folder / "Annotations"]
     return next((str(place) for place in places if place.exists()), None)
+
+
+def with_outside_files(source: DataSource, folder: Path) -> DataSource:
+    """A data set that reports, when it is read, which of its files are outside of a folder.
+
+    Paths lead outside by `..`, from the root of the disk, or through a link of the file or of a folder.
+    """
+    splits = {
+        name: replace(split, read=partial(_read, split, folder.absolute())) for name, split in source.splits.items()
+    }
+    return replace(source, splits=splits)
+
+
+def require_inside(folder: Path, findings: Iterable[Finding]) -> None:
+    """Refuse to copy what is outside of a data set.
+
+    Args:
+        folder: of the data set.
+        findings: what was found in it.
+
+    Raises:
+        UserError: a file is outside.
+    """
+    for finding in findings:
+        if finding.kind == kinds.OUTSIDE_FILE:
+            raise UserError(
+                f"{folder} has files that lie outside of it: {finding.amount} ({'; '.join(finding.examples)}).",
+                "Look at these paths. If the files are yours and meant, add --allow-outside; else take the paths out.",
+            )
+
+
+def _read(split: SourceSplit, folder: Path) -> SplitContent:
+    content = split.read()
+    outside = dict(_outside(split, content, folder))
+    if not outside:
+        return content
+    texts = [called if real in called else f"{called} is {real}" for called, real in outside.items()]
+    findings = (_without_quotes(finding, outside.keys()) for finding in content.findings)
+    return content._replace(findings=(*findings, Finding.of(kinds.OUTSIDE_FILE, texts)))
+
+
+def _without_quotes(finding: Finding, outside: Collection[str]) -> Finding:
+    """A finding without quotes of a file that may be a secret of the user's, to which a stranger has linked."""
+    hidden = "what stands there is not shown, since the file lies outside of the data folder"
+    shown = (
+        replace(example, text=f"{where}: {hidden}")
+        if (where := example.text.partition(": ")[0]).partition(", line ")[0] in outside
+        else example
+        for example in finding.shown
+    )
+    return replace(finding, shown=tuple(shown))
+
+
+def _outside(split: SourceSplit, content: SplitContent, folder: Path) -> Iterator[tuple[str, str]]:
+    """The name in messages and the real path of each file that is outside."""
+    root = os.path.realpath(folder)
+    folder_of = cache(os.path.realpath)
+    for file, called in _files(split, content, folder):
+        is_alone = file.name in ("", "..") or file.is_symlink()
+        real = os.path.realpath(file) if is_alone else os.path.join(folder_of(file.parent), file.name)  # noqa: PTH118
+        if real != root and not real.startswith(root.rstrip(os.sep) + os.sep):
+            yield called, real
+
+
+def _files(split: SourceSplit, content: SplitContent, folder: Path) -> Iterator[tuple[Path, str]]:
+    """Files that a split is read from, and its images as far as they exist, with their names in messages."""
+    yield from content.files.items()
+    is_list = split.file.is_file()
+    for image in content.dataset["images"]:
+        name = image.get("file_name") if isinstance(image, dict) else None
+        if isinstance(name, str) and os.path.lexists(file := split.image_dir / name):
+            if split.is_coco:
+                yield file, f"{name} of {split.file.name}"
+            else:
+                yield file, name_below(file.absolute(), folder) + (f", named in {split.file.name}" if is_list else "")

@@ -6,51 +6,31 @@ import codecs
 import math
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
+from typing import NamedTuple
 
-from brs_detr.data.findings import FaultKind
-from brs_detr.data.formats.source_faults import BROKEN_LABEL_FILE, BROKEN_OBJECT, NOT_UTF8_FILE, Fault
-from brs_detr.data.formats.source_names import class_name
-from brs_detr.data.odd_values import MAX_INTEGER
-from brs_detr.data.text import MAX_LABEL_BYTES, NotUtf8, content_of, decoded, encoding_of
+from brs_detr.data import kinds
+from brs_detr.data.findings import Fault
+from brs_detr.data.formats.layout import class_name, read_label
+from brs_detr.data.text import MAX_INTEGER, NotUtf8, decoded, encoding_of
 from brs_detr.errors import UserError
 from brs_detr.printable import cut, printable
-
-SWAPPED_CORNERS = FaultKind(
-    "box whose xmin is greater than its xmax, or ymin than ymax",
-    "Put in order, as a box that was drawn from its lower right. Look whether it is where the object is.",
-    "warning",
-)
-
-STATED_OUTSIDE = FaultKind(
-    "<filename> or <folder> that leads out of the data folder",
-    "Not followed: the image is looked for in the data folder, by its name.",
-    "note",
-)
-
-OTHER_XML = FaultKind("XML file of another kind", "Export it as Pascal VOC, whose root element is <annotation>.")
-OTHER_ELEMENTS = FaultKind(
-    "object that is not written as Pascal VOC asks",
-    "Export the boxes as <object> with <name> and <bndbox>, and in it <xmin>, <ymin>, <xmax> and <ymax>.",
-)
-REPEATED_ELEMENT = FaultKind(
-    "object with an element that occurs twice", "Give each object one name and one box: write an <object> for each."
-)
 
 _DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?\sencoding\s*=\s*["']([\w.:-]+)["']""")
 _UNMARKED = {b"<\0": "utf-16-le", b"\0<": "utf-16-be"}  # UTF-16 without a mark, which XML allows
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-@dataclass(frozen=True)
-class VocObject:
-    """An object: corners (xmin, ymin, xmax, ymax) in order, in the file's own pixel counting.
+class VocObject(NamedTuple):
+    """An object.
 
     Args:
-        number: its place among the objects of the file, from 1.
-        is_swapped: whether the file has a corner where the opposite one belongs.
+        name: of its class.
+        corners: (xmin, ymin, xmax, ymax) in order, in the file's own pixel counting.
+        is_difficult: as stated.
+        number: its number among the objects of the file, from 1.
+        is_swapped: whether the file has a corner in place of the opposite one.
     """
 
     name: str
@@ -60,18 +40,17 @@ class VocObject:
     is_swapped: bool = False
 
 
-@dataclass(frozen=True)
-class VocImage:
+class VocImage(NamedTuple):
     """An annotation file.
 
     Args:
-        where: what a message calls the file.
-        image_name: file name that it states for the image, without folders; empty when it states none.
-        image_paths: what it says of the folders of the image, the most reliable first.
-        size: the size (h, w) that it states, None when it states none.
-        objects: those that could be read.
-        faults: what could not be read.
-        is_readable: whether the file is XML at all.
+        where: its name in messages.
+        image_name: stated file name of the image, without folders; empty where there is none.
+        image_paths: stated paths of the image, the most reliable first.
+        size: stated size (h, w), None where there is none.
+        objects: those that can be read.
+        faults: what cannot be read.
+        is_readable: whether the file is a VOC annotation at all.
     """
 
     where: str
@@ -84,37 +63,33 @@ class VocImage:
 
 
 def read_voc_file(file: Path, where: str) -> VocImage:
-    """Read a VOC annotation file.
+    """Read a VOC annotation file. Boxes are not judged.
 
     Args:
         file: XML file with a `size` and any number of `object` elements. Capitals and namespaces do not matter.
-        where: what a message calls it.
-
-    Returns:
-        What it says and what in it cannot be read. Boxes are not judged here.
+        where: its name in messages.
     """
-    try:
-        root = _parse(content_of(file, MAX_LABEL_BYTES), where)
-    except OSError as error:
-        return _unreadable(where, f"{where}: {error.strerror}")
-    except UserError as error:
-        kind = NOT_UTF8_FILE if isinstance(error, NotUtf8) else BROKEN_LABEL_FILE
-        return _unreadable(where, error.message.rstrip("."), kind)
+    root = read_label(file, where, _parse)
+    if not isinstance(root, tuple) and root.tag != "annotation":
+        root = kinds.OTHER_XML, f"{where}: the root element is <{root.tag}>, not <annotation>"
+    if isinstance(root, tuple):
+        return VocImage(where, faults=(root,), is_readable=False)
     file_name, folder, path = ((root.findtext(key) or "").strip() for key in ("filename", "folder", "path"))
-    if root.tag != "annotation":
-        return _unreadable(where, f"{where}: the root element is <{root.tag}>, not <annotation>", OTHER_XML)
-    elements = [(f"{where}, object {n}", n, element) for n, element in enumerate(root.findall("object"), 1)]
-    read = [(place, _read_object(element, place, number)) for place, number, element in elements]
-    faults = [thing for _, thing in read if isinstance(thing, tuple)]
-    faults += _misplaced(root, where)
-    faults += [(STATED_OUTSIDE, f"{where}: {text}") for text in (file_name, folder) if _leads_out(text)]
-    faults += [(SWAPPED_CORNERS, place) for place, thing in read if isinstance(thing, VocObject) and thing.is_swapped]
+    read = [_read_object(element, f"{where}, object {n}", n) for n, element in enumerate(root.findall("object"), 1)]
+    objects = tuple(thing for thing in read if isinstance(thing, VocObject))
+    faults = [
+        *(fault for fault in read if not isinstance(fault, VocObject)),
+        *_misplaced(root, where),
+        *((kinds.STATED_OUTSIDE, f"{where}: {text}") for text in (file_name, folder) if _leads_out(text)),
+        *((kinds.SWAPPED_CORNERS, f"{where}, object {thing.number}") for thing in objects if thing.is_swapped),
+    ]
+    height, width = (_length(root.findtext(f"size/{key}") or "") for key in ("height", "width"))
     return VocImage(
         where,
         PureWindowsPath(file_name).name,
         (file_name, f"{folder}/{file_name}", path),
-        _read_size(root),
-        tuple(thing for _, thing in read if isinstance(thing, VocObject)),
+        (height, width) if height and width else None,
+        objects,
         tuple(faults),
     )
 
@@ -125,7 +100,7 @@ def _leads_out(stated: str) -> bool:
 
 
 def _parse(raw: bytes, where: str) -> ElementTree.Element:
-    """The root element, its tags and those below in lower case and without their namespace."""
+    """The root element, all tags in lower case and without their namespace."""
     try:
         root = ElementTree.fromstring(_text(raw, where))
     except (ElementTree.ParseError, ValueError) as error:  # the second: a lone surrogate
@@ -136,7 +111,7 @@ def _parse(raw: bytes, where: str) -> ElementTree.Element:
 
 
 def _text(raw: bytes, where: str) -> str:
-    """What is written: by the byte order mark, else in UTF-8 where it is that, else as the declaration says."""
+    """Decode by the byte order mark, otherwise as UTF-8 where it is that, otherwise as the file declares."""
     declared = _DECLARED.match(raw)
     encoding = declared[1].decode() if declared else _UNMARKED.get(raw[:2], "utf-8")
     try:
@@ -160,9 +135,9 @@ def _as_declared(raw: bytes, encoding: str, where: str) -> str:
 
 
 def _refuse_two_readings(raw: bytes, encoding: str, where: str) -> None:
-    """Refuse UTF-8 that is text as well in a declared encoding of several bytes a letter.
+    """Refuse UTF-8 that is also text in the declared encoding, where that has several bytes a letter.
 
-    In one of a byte a letter everything is text, while hardly any text in it is UTF-8 by chance.
+    In encodings of one byte a letter everything is text, while hardly any text in them is UTF-8 by chance.
     """
     try:
         other = raw.decode(encoding)
@@ -172,17 +147,7 @@ def _refuse_two_readings(raw: bytes, encoding: str, where: str) -> None:
         raise NotUtf8(f"{where} declares {encoding}, and may be UTF-8 as well: save it as UTF-8, and declare that.")
 
 
-def _unreadable(where: str, reason: str, kind: FaultKind = BROKEN_LABEL_FILE) -> VocImage:
-    return VocImage(where, faults=((kind, reason),), is_readable=False)
-
-
-def _read_size(root: ElementTree.Element) -> tuple[int, int] | None:
-    height, width = (_length(root.findtext(f"size/{key}") or "") for key in ("height", "width"))
-    return (height, width) if height and width else None
-
-
 def _length(text: str) -> int:
-    """Pixels, 0 where none are stated, and the largest number that there is for a larger one, which no image has."""
     digits = text.strip()
     if not digits.isdecimal():
         return 0
@@ -190,11 +155,13 @@ def _length(text: str) -> int:
 
 
 def _misplaced(root: ElementTree.Element, where: str) -> Iterator[Fault]:
-    """Boxes that belong to no `object` right below the root."""
     num_found = sum(len(list(element.iter("bndbox"))) for element in root.findall("object"))
     num_lost = len(list(root.iter("bndbox"))) - num_found
     if num_lost:
-        yield OTHER_ELEMENTS, f"{where}: {num_lost} <bndbox> in no <object> of <annotation>, which has {_tags(root)}"
+        yield (
+            kinds.OTHER_ELEMENTS,
+            f"{where}: {num_lost} <bndbox> in no <object> of <annotation>, which has {_tags(root)}",
+        )
 
 
 def _tags(element: ElementTree.Element) -> str:
@@ -202,39 +169,36 @@ def _tags(element: ElementTree.Element) -> str:
 
 
 def _shape_fault(element: ElementTree.Element, where: str) -> Fault | None:
-    """Elements of an object that are missing or repeated."""
     for key in ("name", "bndbox", *(f"bndbox/{key}" for key in _CORNERS)):
         places = element.findall(key)
         if len(places) > 1:
-            return REPEATED_ELEMENT, f"{where}: {len(places)} <{places[0].tag}>"
+            return kinds.REPEATED_ELEMENT, f"{where}: {len(places)} <{places[0].tag}>"
     box = element.find("bndbox")
     if box is None:
-        return OTHER_ELEMENTS, f"{where}: no <bndbox>, but {_tags(element)}"
+        return kinds.OTHER_ELEMENTS, f"{where}: no <bndbox>, but {_tags(element)}"
     missing = next((key for key in _CORNERS if box.find(key) is None), None)
-    return None if missing is None else (OTHER_ELEMENTS, f"{where}: no <{missing}> in <bndbox>, but {_tags(box)}")
+    return None if missing is None else (kinds.OTHER_ELEMENTS, f"{where}: no <{missing}> in <bndbox>, but {_tags(box)}")
 
 
 def _read_object(element: ElementTree.Element, where: str, number: int) -> VocObject | Fault:
-    """The object, or what is wrong with it."""
     name = class_name(element.findtext("name") or "")
     if not name:
-        return BROKEN_OBJECT, f"{where} has no name"
+        return kinds.BROKEN_OBJECT, f"{where} has no name"
     fault = _shape_fault(element, where)
     if fault is not None:
         return fault
-    texts = {key: element.findtext(f"bndbox/{key}") for key in _CORNERS}
-    corners = tuple(_numbers(texts.values()))
-    for (key, text), corner in zip(texts.items(), corners, strict=True):
+    texts = [element.findtext(f"bndbox/{key}") for key in _CORNERS]
+    xmin, ymin, xmax, ymax = corners = [_number(text) for text in texts]
+    for key, text, corner in zip(_CORNERS, texts, corners, strict=True):
         if not math.isfinite(corner):
-            return BROKEN_OBJECT, f"{where}: {key} is {cut(printable(text or ''), 40)!r}, not a number"
+            return kinds.BROKEN_OBJECT, f"{where}: {key} is {cut(printable(text or ''), 40)!r}, not a number"
     is_difficult = (element.findtext("difficult") or "0").strip() == "1"
-    (x1, x2), (y1, y2) = sorted(corners[::2]), sorted(corners[1::2])
-    return VocObject(name, (x1, y1, x2, y2), is_difficult, number, (x1, y1, x2, y2) != corners)
+    (x1, x2), (y1, y2) = sorted((xmin, xmax)), sorted((ymin, ymax))
+    return VocObject(name, (x1, y1, x2, y2), is_difficult, number, xmin > xmax or ymin > ymax)
 
 
-def _numbers(texts: Iterable[str | None]) -> Iterator[float]:
-    for text in texts:
-        try:
-            yield float(text or "")
-        except ValueError:
-            yield math.nan
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "")
+    except ValueError:
+        return math.nan

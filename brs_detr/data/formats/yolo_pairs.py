@@ -1,4 +1,4 @@
-"""Which label file of a YOLO data set belongs to which image."""
+"""Find the label file of each image of a YOLO data set."""
 
 from __future__ import annotations
 
@@ -7,42 +7,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from brs_detr.data.findings import FaultKind
-from brs_detr.data.formats.source_faults import LABEL_WITHOUT_IMAGE, UNREAD_SUFFIX, Fault
-from brs_detr.data.formats.source_files import DiskNames, FolderFiles, folded, is_image, name_below
-from brs_detr.data.formats.source_split import split_name
+from brs_detr.data import kinds
+from brs_detr.data.findings import Fault
+from brs_detr.data.formats.layout import DiskNames, FolderFiles, folded, is_image, name_below, split_name
 from brs_detr.data.formats.yolo_labels import looks_like_labels
-from brs_detr.data.formats.yolo_names import is_names_file
+from brs_detr.data.formats.yolo_yaml import is_names_file
 from brs_detr.data.text import MAX_LABEL_BYTES, content_of
-
-SHARED_LABEL = FaultKind(
-    "label file of several images", "Call it by the full name of its image, as in a.jpg.txt, or rename the images."
-)
-RIVAL_LABELS = FaultKind("image with several label files that differ", "Keep the right one of them.")
-MISPLACED_LABEL = FaultKind(
-    "label file where no image looks for it", "Move or rename label files or images, so that they fit."
-)
 
 IMAGE_FOLDERS = ("images", "jpegimages")
 """Names, in lower case, of folders beside which `labels` is expected."""
 
 _TEXTS = (".txt", ".json", ".xml", ".csv", ".yaml", ".yml", ".md")
-"""Suffixes of files that may lie beside an image under its name."""
-
-
-def label_folders(folder: Path) -> Iterator[Path]:
-    """Where the label files of the images in a folder may be, the likeliest place first."""
-    flat: list[Path] = []
-    for place in reversed(range(len(folder.parts))):
-        if folder.parts[place].lower() in IMAGE_FOLDERS:
-            flat = [Path(*folder.parts[:place], "labels")]
-            yield flat[0].joinpath(*folder.parts[place + 1 :])
-            break
-    yield folder
-    yield folder / "labels"
-    yield folder.parent / "labels" / folder.name
-    yield folder.parent / "labels"
-    yield from flat
+"""Suffixes of files that may be beside an image under its name."""
 
 
 class LabelPairs(NamedTuple):
@@ -50,7 +26,7 @@ class LabelPairs(NamedTuple):
 
     Args:
         labels: label file by image, without the images that have none.
-        faults: what is wrong with label files as such, each with the image that it concerns, None where it is none.
+        faults: what is wrong with label files, each with the image that it concerns, if any.
     """
 
     labels: dict[Path, Path]
@@ -79,22 +55,30 @@ def pair_labels(splits: Iterable[Sequence[Path]], files: FolderFiles) -> LabelPa
     return LabelPairs(labels, list(faults))
 
 
-def is_other_text(path: Path) -> bool:
-    """Whether a text file is known to hold something else than labels: names, a list of images, words."""
-    return is_names_file(path) or path.name.lower().startswith("readme") or split_name(path.stem) is not None
+def label_folders(folder: Path) -> Iterator[Path]:
+    """Folders in which the label files of the images in a folder may be, the likeliest first."""
+    flat: list[Path] = []
+    for depth in reversed(range(len(folder.parts))):
+        if folder.parts[depth].lower() in IMAGE_FOLDERS:
+            flat = [Path(*folder.parts[:depth], "labels")]
+            yield flat[0].joinpath(*folder.parts[depth + 1 :])
+            break
+    yield folder
+    yield folder / "labels"
+    yield folder.parent / "labels" / folder.name
+    yield folder.parent / "labels"
+    yield from flat
 
 
 class _LabelFinder:
-    """Looks for label files in folders that are listed once."""
-
     def __init__(self) -> None:
         self._names = DiskNames()
         self._folders: dict[Path, list[Path]] = {}
 
     def labels_of(self, image: Path) -> list[Path]:
-        """All label files that an image may have, the likeliest first: of `a.jpg` `a.jpg.txt`, else `a.txt`."""
+        """All label files that an image may have, the likeliest first: of `a.jpg` `a.jpg.txt`, then `a.txt`."""
         if image.parent not in self._folders:
-            found = (path for place in label_folders(image.parent) for path in self._names.find(place))
+            found = (path for folder in label_folders(image.parent) for path in self._names.find(folder))
             self._folders[image.parent] = list(dict.fromkeys(found))
         names = (f"{image.name}.txt", f"{image.stem}.txt")
         return [
@@ -105,12 +89,38 @@ class _LabelFinder:
         ]
 
     def likeliest_folders(self, folder: Path) -> list[Path]:
-        """The likeliest place of the label files of the images in a folder, as it is called on the disk."""
+        """The likeliest folder of the labels of the images in a folder, as it is spelled on the disk."""
         return self._names.find(next(label_folders(folder)))
 
 
+def label_texts(files: FolderFiles) -> list[Path]:
+    """Text files that may be label files: in a folder `labels`, or with the name of an image."""
+    stems = {folded(name) for path in files.images for name in (path.stem, path.name)}
+    return [
+        path
+        for path in files.ending(".txt")
+        if not _is_other_text(path) and (folded(path.stem) in stems or _is_below_labels(path))
+    ]
+
+
+def unread_images(files: FolderFiles) -> list[Path]:
+    """Files with the name of a text file, as its image would have, that are of no kind that is read."""
+    texts = {folded(path.stem) for path in files.ending(".txt") if not _is_other_text(path)}
+    others = [path for path in files.paths if not is_image(path) and path.suffix.lower() not in _TEXTS]
+    return [path for path in others if folded(path.stem) in texts]
+
+
+def _is_other_text(path: Path) -> bool:
+    """Whether a text file is known to hold something else than labels: names, a list of images, words."""
+    return is_names_file(path) or path.name.lower().startswith("readme") or split_name(path.stem) is not None
+
+
+def _is_below_labels(path: Path) -> bool:
+    return any(part.lower() == "labels" for part in path.parts[:-1])
+
+
 def _unused_labels(finder: _LabelFinder, found: dict[Path, list[Path]], files: FolderFiles) -> list[Path]:
-    """Label files that no image looks for: in a folder of labels, or of the name of an image and with numbers in it."""
+    """Label files that no image looks for: in a folder of labels, or with the name of an image and numbers in it."""
     image_folders = {image.parent for image in found}
     others = {path for folder in image_folders for path in folder.iterdir() if is_image(path)}
     others |= {files.root / path for path in files.images}
@@ -123,24 +133,10 @@ def _unused_labels(finder: _LabelFinder, found: dict[Path, list[Path]], files: F
     below = [path for path in label_texts(files) if files.root / path not in known]
     return sorted(
         itertools.chain(
-            (path for path in beside - looked_for if not path.name.startswith(".") and not is_other_text(path)),
+            (path for path in beside - looked_for if not path.name.startswith(".") and not _is_other_text(path)),
             (files.root / path for path in below if _is_below_labels(path) or looks_like_labels(files.root / path)),
         )
     )
-
-
-def label_texts(files: FolderFiles) -> list[Path]:
-    """Text files that may be label files: in a folder `labels`, or of the name of an image."""
-    stems = {folded(name) for path in files.images for name in (path.stem, path.name)}
-    return [
-        path
-        for path in files.ending(".txt")
-        if not is_other_text(path) and (folded(path.stem) in stems or _is_below_labels(path))
-    ]
-
-
-def _is_below_labels(path: Path) -> bool:
-    return any(part.lower() == "labels" for part in path.parts[:-1])
 
 
 def _shared(labels: dict[Path, Path], root: Path) -> Iterator[tuple[Path, Fault]]:
@@ -149,8 +145,7 @@ def _shared(labels: dict[Path, Path], root: Path) -> Iterator[tuple[Path, Fault]
         owners.setdefault(label, []).append(image)
     for label, images in owners.items():
         if len(images) > 1:
-            listed = " and ".join(name_below(image, root) for image in images)
-            yield images[0], (SHARED_LABEL, f"{name_below(label, root)}: {listed}")
+            yield images[0], (kinds.SHARED_LABEL, f"{name_below(label, root)}: {_listed(images, root)}")
 
 
 def _rivals(labels: dict[Path, Path], found: dict[Path, list[Path]], root: Path) -> Iterator[tuple[Path, Fault]]:
@@ -158,45 +153,11 @@ def _rivals(labels: dict[Path, Path], found: dict[Path, list[Path]], root: Path)
     for image, label in labels.items():
         others = [other for other in found[image] if other not in used and _content(other) != _content(label)]
         if others:
-            listed = " and ".join(name_below(each, root) for each in (label, *others))
-            yield image, (RIVAL_LABELS, f"{name_below(image, root)}: {listed}")
+            yield image, (kinds.RIVAL_LABELS, f"{name_below(image, root)}: {_listed((label, *others), root)}")
 
 
-def unread_images(files: FolderFiles) -> list[Path]:
-    """Files that are called like a text file, as its image would be, and are of no kind that is read."""
-    texts = {folded(path.stem) for path in files.ending(".txt") if not is_other_text(path)}
-    others = [path for path in files.paths if not is_image(path) and path.suffix.lower() not in _TEXTS]
-    return [path for path in others if folded(path.stem) in texts]
-
-
-def _unused(labels: list[Path], bare: dict[str, Path], files: FolderFiles) -> Iterator[tuple[Path | None, Fault]]:
-    """Label files that no image looks for. `bare` are the images without one by their names."""
-    root = files.root
-    unread = {folded(path.stem): path for path in unread_images(files)} if labels else {}
-    for label in labels:
-        image = bare.get(folded(label.stem))
-        if image is None and folded(label.stem) in unread:
-            yield None, (UNREAD_SUFFIX, f"{name_below(label, root)}: {unread[folded(label.stem)].as_posix()}")
-        elif image is None:
-            yield None, (LABEL_WITHOUT_IMAGE, name_below(label, root))
-        else:
-            yield image, (MISPLACED_LABEL, _looked_for(label, image, root))
-
-
-def _unlabelled(
-    splits: list[Sequence[Path]], unused: list[Path], bare: dict[str, Path], root: Path
-) -> Iterator[tuple[Path, Fault]]:
-    """The splits of which no label is found, although there are label files, of whatever names."""
-    meant = {bare[folded(label.stem)] for label in unused if folded(label.stem) in bare}
-    for images in splits:
-        if unused and images and meant.isdisjoint(images):
-            yield images[0], (MISPLACED_LABEL, _looked_for(unused[0], images[0], root))
-
-
-def _looked_for(label: Path, image: Path, root: Path) -> str:
-    expected = next(label_folders(image.parent)) / f"{image.stem}.txt"
-    looked_for = f"that of {name_below(image, root)} is looked for as {name_below(expected, root)}"
-    return f"{name_below(label, root)}, but {looked_for}"
+def _listed(paths: Iterable[Path], root: Path) -> str:
+    return " and ".join(name_below(path, root) for path in paths)
 
 
 def _content(label: Path) -> bytes | None:
@@ -204,3 +165,32 @@ def _content(label: Path) -> bytes | None:
         return content_of(label, MAX_LABEL_BYTES)
     except OSError:  # reading it says why
         return None
+
+
+def _unused(labels: list[Path], bare: dict[str, Path], files: FolderFiles) -> Iterator[tuple[Path | None, Fault]]:
+    """Faults of label files that no image looks for. `bare` are the images without a label by their names."""
+    root = files.root
+    unread = {folded(path.stem): path for path in unread_images(files)} if labels else {}
+    for label in labels:
+        image = bare.get(folded(label.stem))
+        if image is None and folded(label.stem) in unread:
+            yield None, (kinds.UNREAD_SUFFIX, f"{name_below(label, root)}: {unread[folded(label.stem)].as_posix()}")
+        elif image is None:
+            yield None, (kinds.LABEL_WITHOUT_IMAGE, name_below(label, root))
+        else:
+            yield image, (kinds.MISPLACED_LABEL, _looked_for(label, image, root))
+
+
+def _unlabelled(
+    splits: list[Sequence[Path]], unused: list[Path], bare: dict[str, Path], root: Path
+) -> Iterator[tuple[Path, Fault]]:
+    meant = {bare[folded(label.stem)] for label in unused if folded(label.stem) in bare}
+    for images in splits:
+        if unused and images and meant.isdisjoint(images):
+            yield images[0], (kinds.MISPLACED_LABEL, _looked_for(unused[0], images[0], root))
+
+
+def _looked_for(label: Path, image: Path, root: Path) -> str:
+    expected = next(label_folders(image.parent)) / f"{image.stem}.txt"
+    looked_for = f"that of {name_below(image, root)} is looked for as {name_below(expected, root)}"
+    return f"{name_below(label, root)}, but {looked_for}"

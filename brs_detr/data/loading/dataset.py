@@ -2,14 +2,50 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmdet.datasets import CocoDataset
+from mmdet.datasets.api_wrappers import COCO
+from mmengine.logging import print_log
 
-from brs_detr.data.annotations import read_class_names
-from brs_detr.data.loading.coco_index import CleanCoco
+from brs_detr.data.annotations import read_annotations, read_class_names
+from brs_detr.data.checks.cleaning import clean_annotations
 from brs_detr.errors import UserError, shortened
+
+
+class CleanCoco(COCO):
+    """pycocotools' index of a COCO annotation file after `brs_detr.data.checks.cleaning`; what was dropped is logged.
+
+    Raises:
+        UserError: the file cannot be read or has fatal faults.
+    """
+
+    def __init__(self, annotation_file: str | Path) -> None:
+        super().__init__(None)
+        self.dataset, findings = clean_annotations(read_annotations(annotation_file), Path(annotation_file))
+        for finding in findings.warnings:
+            print_log(f"{annotation_file}: {finding}", logger="current", level=logging.WARNING)
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+            self.createIndex()
+        self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
+
+    def get_cat_ids(
+        self, cat_names: Sequence[str] = (), sup_names: Sequence[str] = (), cat_ids: Sequence[int] = ()
+    ) -> list[int]:
+        """Category ids in the order of the names, so that a label means the same class in every file.
+
+        pycocotools returns them in the order of the file instead.
+        """
+        ids = super().get_cat_ids(list(cat_names), list(sup_names), list(cat_ids))
+        if not cat_names:
+            return ids
+        label_of = {name: label for label, name in enumerate(cat_names)}
+        return sorted(ids, key=lambda cat_id: label_of[self.cats[cat_id]["name"]])
 
 
 class CocoFolderDataset(CocoDataset):
@@ -25,7 +61,7 @@ class CocoFolderDataset(CocoDataset):
         kwargs: as in mmdet.
 
     Raises:
-        UserError: the annotation file cannot be used, or does not know a class of `metainfo`.
+        UserError: the annotation file cannot be used, or does not have a class of `metainfo`.
     """
 
     METAINFO: dict[str, Any] = {}

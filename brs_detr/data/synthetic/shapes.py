@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from brs_detr.data.annotations import write_annotations
-from brs_detr.data.synthetic.outlines import SHAPE_NAMES
-from brs_detr.data.synthetic.scene import SceneObject, draw_scene
-from brs_detr.data.writing.fresh_folder import fresh_folder
+from brs_detr.data.synthetic.scene import SHAPE_NAMES, SceneObject, draw_scene
+from brs_detr.data.writing.folder import fresh_folder
 
 _SPLITS = ("train", "val")
 _JPEG_QUALITY = 94
@@ -31,18 +30,18 @@ def make_shapes(
 ) -> None:
     """Write a COCO-format data set of six classes, with overlaps, crowd regions and empty images.
 
-    A picture depends on the seed, its split and its number alone: the same seed gives the same pixels and the same
-    annotation files, and a larger data set begins with the pictures of a smaller one.
+    An image depends only on the seed, its split and its number: the same seed gives the same pixels and annotation
+    files, and a larger data set begins with the images of a smaller one.
 
     Args:
-        folder: where to; `train/`, `val/` and `annotations/{train,val}.json` appear in it, all at once.
-        num_train: pictures for training, at least 1.
-        num_val: pictures held out, at least 1.
+        folder: target; `train/`, `val/` and `annotations/{train,val}.json` appear in it, all at once.
+        num_train: number of training images, at least 1.
+        num_val: number of validation images, at least 1.
         image_size: (h, w) in pixels, each at least 48.
         seed: not negative.
-        progress: called as `progress(done, total)` after each picture.
-        overwrite: replace a data set that is there already.
-        masks: tell the outline of every object, not of crowds alone.
+        progress: called as `progress(done, total)` after each image.
+        overwrite: replace an existing data set.
+        masks: write the mask of every object, not only of crowds.
 
     Raises:
         ValueError: a number is out of range.
@@ -54,20 +53,14 @@ def make_shapes(
     with fresh_folder(folder, overwrite) as partial:
         for split_index, count in enumerate((num_train, num_val)):
             dataset = _empty_dataset(seed)
-            for picture, objects in _scenes(seed, split_index, count, image_size):
-                _add_picture(dataset, objects, image_size, masks)
-                _save(picture, partial / _SPLITS[split_index] / dataset["images"][-1]["file_name"])
+            for index in range(count):
+                image, objects = draw_scene(np.random.default_rng([seed, split_index, index]), image_size)
+                _add_image(dataset, objects, image_size, masks)
+                _save(image, partial / _SPLITS[split_index] / dataset["images"][-1]["file_name"])
                 done += 1
                 if progress is not None:
                     progress(done, total)
             write_annotations(partial / "annotations" / f"{_SPLITS[split_index]}.json", dataset)
-
-
-def _scenes(
-    seed: int, split_index: int, count: int, image_size: tuple[int, int]
-) -> Iterator[tuple[NDArray[np.uint8], list[SceneObject]]]:
-    for index in range(count):
-        yield draw_scene(np.random.default_rng([seed, split_index, index]), image_size)
 
 
 def _empty_dataset(seed: int) -> dict[str, Any]:
@@ -79,7 +72,7 @@ def _empty_dataset(seed: int) -> dict[str, Any]:
     }
 
 
-def _add_picture(dataset: dict[str, Any], objects: list[SceneObject], image_size: tuple[int, int], masks: bool) -> None:
+def _add_image(dataset: dict[str, Any], objects: list[SceneObject], image_size: tuple[int, int], masks: bool) -> None:
     image_id = len(dataset["images"]) + 1
     height, width = image_size
     dataset["images"].append({"id": image_id, "file_name": f"{image_id:06d}.jpg", "width": width, "height": height})
@@ -110,6 +103,6 @@ def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
     return [0, *runs] if flat[0] else runs
 
 
-def _save(picture: NDArray[np.uint8], path: Path) -> None:
+def _save(image: NDArray[np.uint8], path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
-    Image.fromarray(picture).save(path, quality=_JPEG_QUALITY, subsampling=0)
+    Image.fromarray(image).save(path, quality=_JPEG_QUALITY, subsampling=0)

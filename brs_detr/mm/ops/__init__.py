@@ -10,7 +10,6 @@ mmcv-lite has no compiled code, and mmdet cannot be imported without it. `instal
 
 from __future__ import annotations
 
-from brs_detr.mm.ops.extension import install, is_compiled
-from brs_detr.mm.ops.implementations import Implementation, implementations
+from brs_detr.mm.ops.extension import Implementation, implementations, install, is_compiled
 
 __all__ = ["Implementation", "implementations", "install", "is_compiled"]

@@ -1,12 +1,10 @@
 """Deformable convolution, v1 (Dai et al., 2017) and modulated v2 (Zhu et al., 2019), by torchvision.
 
-Argument names are mmcv's, which passes them by keyword. Its scratch buffers (``columns``, ``ones``) and
-``im2col_step`` serve mmcv's kernels and are not used here.
+Argument names are mmcv's. Its scratch buffers (``columns``, ``ones``) and ``im2col_step`` serve mmcv's kernels and are
+not used here. ``sizes`` are the numbers that mmcv passes by keyword: kernel, stride, padding, dilation and groups.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 import torchvision
@@ -14,45 +12,13 @@ from torch import Tensor
 
 from brs_detr.mm.ops.precision import widened
 
-
-class _Geometry(NamedTuple):
-    """The integer arguments of torchvision's kernels, in their order."""
-
-    stride_h: int
-    stride_w: int
-    pad_h: int
-    pad_w: int
-    dilation_h: int
-    dilation_w: int
-
-
-class _Gradients(NamedTuple):
-    input: Tensor
-    weight: Tensor
-    offset: Tensor
-    mask: Tensor
-    bias: Tensor
+# Stride, padding and dilation as mmcv names them, (h, w) each, in the order of torchvision's kernels.
+_PLAIN = ("dH", "dW", "padH", "padW", "dilationH", "dilationW")
+_MODULATED = ("stride_h", "stride_w", "pad_h", "pad_w", "dilation_h", "dilation_w")
 
 
 def deform_conv_forward(
-    input: Tensor,
-    weight: Tensor,
-    offset: Tensor,
-    output: Tensor,
-    columns: Tensor,
-    ones: Tensor,
-    *,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
-    im2col_step: int,
+    input: Tensor, weight: Tensor, offset: Tensor, output: Tensor, columns: Tensor, ones: Tensor, **sizes: int
 ) -> None:
     """Convolve samples taken at shifted positions.
 
@@ -62,8 +28,7 @@ def deform_conv_forward(
         offset: ``[B, 2 * deformable_group * kH * kW, H_out, W_out]``, interleaved (y, x) shifts in pixels.
         output: ``[B, C_out, H_out, W_out]``, filled in place.
     """
-    geometry = _Geometry(dH, dW, padH, padW, dilationH, dilationW)
-    output.copy_(_convolve(input, weight, offset, None, None, geometry))
+    output.copy_(_convolve(input, weight, offset, None, None, _geometry(sizes, _PLAIN)))
 
 
 def deform_conv_backward_input(
@@ -74,24 +39,12 @@ def deform_conv_backward_input(
     grad_offset: Tensor,
     weight: Tensor,
     columns: Tensor,
-    *,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
-    im2col_step: int,
+    **sizes: int,
 ) -> None:
     """Fill ``grad_input`` and ``grad_offset``."""
-    geometry = _Geometry(dH, dW, padH, padW, dilationH, dilationW)
-    gradients = _gradients(grad_output, input, weight, offset, None, None, geometry, group, deformable_group)
-    grad_input.copy_(gradients.input)
-    grad_offset.copy_(gradients.offset)
+    by_input, _, by_offset, _, _ = _gradients(grad_output, input, weight, offset, None, None, sizes, _PLAIN)
+    grad_input.copy_(by_input)
+    grad_offset.copy_(by_offset)
 
 
 def deform_conv_backward_parameters(
@@ -102,24 +55,13 @@ def deform_conv_backward_parameters(
     columns: Tensor,
     ones: Tensor,
     *,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
     scale: float,
-    im2col_step: int,
+    **sizes: int,
 ) -> None:
     """Add ``scale`` times the gradient of the weight to ``grad_weight``."""
-    geometry = _Geometry(dH, dW, padH, padW, dilationH, dilationW)
     weight = torch.zeros_like(grad_weight)  # its own gradient does not depend on it
-    gradients = _gradients(grad_output, input, weight, offset, None, None, geometry, group, deformable_group)
-    grad_weight.add_(gradients.weight, alpha=scale)
+    by_weight = _gradients(grad_output, input, weight, offset, None, None, sizes, _PLAIN)[1]
+    grad_weight.add_(by_weight, alpha=scale)
 
 
 def modulated_deform_conv_forward(
@@ -132,17 +74,8 @@ def modulated_deform_conv_forward(
     output: Tensor,
     columns: Tensor,
     *,
-    kernel_h: int,
-    kernel_w: int,
-    stride_h: int,
-    stride_w: int,
-    pad_h: int,
-    pad_w: int,
-    dilation_h: int,
-    dilation_w: int,
-    group: int,
-    deformable_group: int,
     with_bias: bool,
+    **sizes: int,
 ) -> None:
     """Convolve samples taken at shifted positions, each times its own factor.
 
@@ -154,7 +87,7 @@ def modulated_deform_conv_forward(
         mask: ``[B, deformable_group * kernel_h * kernel_w, H_out, W_out]`` factors.
         output: ``[B, C_out, H_out, W_out]``, filled in place.
     """
-    geometry = _Geometry(stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w)
+    geometry = _geometry(sizes, _MODULATED)
     output.copy_(_convolve(input, weight, offset, mask, bias if with_bias else None, geometry))
 
 
@@ -173,32 +106,23 @@ def modulated_deform_conv_backward(
     grad_mask: Tensor,
     grad_output: Tensor,
     *,
-    kernel_h: int,
-    kernel_w: int,
-    stride_h: int,
-    stride_w: int,
-    pad_h: int,
-    pad_w: int,
-    dilation_h: int,
-    dilation_w: int,
-    group: int,
-    deformable_group: int,
     with_bias: bool,
+    **sizes: int,
 ) -> None:
     """Fill the gradients of everything that `modulated_deform_conv_forward` reads."""
-    geometry = _Geometry(stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w)
     bias_or_none = bias if with_bias else None
-    gradients = _gradients(grad_output, input, weight, offset, mask, bias_or_none, geometry, group, deformable_group)
-    grad_input.copy_(gradients.input)
-    grad_weight.copy_(gradients.weight)
-    grad_offset.copy_(gradients.offset)
-    grad_mask.copy_(gradients.mask)
-    if with_bias:
-        grad_bias.copy_(gradients.bias)
+    gradients = _gradients(grad_output, input, weight, offset, mask, bias_or_none, sizes, _MODULATED)
+    targets = [grad_input, grad_weight, grad_offset, grad_mask, grad_bias]
+    for target, gradient in list(zip(targets, gradients, strict=True))[: 5 if with_bias else 4]:
+        target.copy_(gradient)
+
+
+def _geometry(sizes: dict[str, int], names: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(sizes[name] for name in names)
 
 
 def _convolve(
-    input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None, bias: Tensor | None, geometry: _Geometry
+    input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None, bias: Tensor | None, geometry: tuple[int, ...]
 ) -> Tensor:
     output: Tensor = torchvision.ops.deform_conv2d(
         widened(input),
@@ -220,28 +144,22 @@ def _gradients(
     offset: Tensor,
     mask: Tensor | None,
     bias: Tensor | None,
-    geometry: _Geometry,
-    group: int,
-    deformable_group: int,
-) -> _Gradients:
-    tensors = [
-        widened(tensor)
-        for tensor in (
-            grad_output,
-            input,
-            weight,
-            offset,
-            input.new_zeros(len(input), 1) if mask is None else mask,
-            input.new_zeros(len(weight)) if bias is None else bias,
-        )
-    ]
-    backward = torch.ops.torchvision._deform_conv2d_backward
-    gradients = _Gradients(*backward(*tensors, *geometry, group, deformable_group, mask is not None))
+    sizes: dict[str, int],
+    names: tuple[str, ...],
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """By input, weight, offset, mask and bias."""
+    mask_or_any = input.new_zeros(len(input), 1) if mask is None else mask
+    bias_or_any = input.new_zeros(len(weight)) if bias is None else bias
+    tensors = map(widened, (grad_output, input, weight, offset, mask_or_any, bias_or_any))
+    geometry, groups = _geometry(sizes, names), (sizes["group"], sizes["deformable_group"])
+    by_input, by_weight, by_offset, by_mask, by_bias = torch.ops.torchvision._deform_conv2d_backward(
+        *tensors, *geometry, *groups, mask is not None
+    )
     is_on_rim = _sampling_positions(widened(offset), weight.shape[-2:], geometry) == -1
-    return gradients._replace(offset=gradients.offset.masked_fill(is_on_rim, 0))
+    return by_input, by_weight, by_offset.masked_fill(is_on_rim, 0), by_mask, by_bias
 
 
-def _sampling_positions(offset: Tensor, kernel_size: torch.Size, geometry: _Geometry) -> Tensor:
+def _sampling_positions(offset: Tensor, kernel_size: torch.Size, geometry: tuple[int, ...]) -> Tensor:
     """Where each tap reads, (y, x) in pixels, in the shape of ``offset``.
 
     Exactly one pixel outside the map, where every untrained layer with padding reads, the derivative by the offset

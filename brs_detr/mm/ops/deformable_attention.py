@@ -5,15 +5,35 @@ Where sums have to be made in a fixed order on a GPU, neither will do, and pixel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from brs_detr.mm.ops.deformops import find_operator
 from brs_detr.mm.ops.precision import is_order_fixed, widened
+
+Operator = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+@cache
+def find_operator() -> tuple[Operator | None, str]:
+    """deformops' attention operator, if its Triton kernels can run here, or None; and the reason why.
+
+    Only its operator is used: its ``integrations.mmcv`` would replace mmcv's extension loader for the whole process.
+    """
+    if not torch.cuda.is_available():
+        return None, "no CUDA device"
+    if torch.cuda.get_device_capability() < (7, 0):
+        return None, "the GPU is older than compute capability 7.0, which Triton needs"
+    try:
+        from deformops.registry import Backend, msda
+    except ImportError:
+        return None, "deformops is not installed (extra [cuda], Python 3.12 or 3.13)"
+    if not msda.is_registered(Backend.TRITON):
+        return None, f"deformops has no Triton kernel here: {msda.unavailable_reason(Backend.TRITON)}"
+    return msda, "CUDA device and deformops found"
 
 
 def multi_scale_deformable_attention(
@@ -89,8 +109,8 @@ def _sample_in_order(feature: Tensor, grid: Tensor) -> Tensor:
     for row, row_weight in ((top, top + 1 - y), (top + 1, y - top)):
         for column, column_weight in ((left, left + 1 - x), (left + 1, x - left)):
             is_inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-            place = row.clamp(0, height - 1).long() * width + column.clamp(0, width - 1).long()
-            sampled = sampled + pixels[first + place] * (row_weight * column_weight * is_inside)[..., None]
+            index = row.clamp(0, height - 1).long() * width + column.clamp(0, width - 1).long()
+            sampled = sampled + pixels[first + index] * (row_weight * column_weight * is_inside)[..., None]
     return sampled.permute(0, 3, 1, 2)
 
 

@@ -1,4 +1,4 @@
-"""`mmcv._ext`, supplied by the import system when mmcv has no compiled extension."""
+"""`mmcv._ext`, supplied by the import system when mmcv has no compiled extension; and which code runs each operator."""
 
 from __future__ import annotations
 
@@ -10,32 +10,51 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 EXTENSION = "mmcv._ext"
 
-# What mmcv's Python layer asks of its extension, and the module of this package that has it under the same name.
+# The modules of this package, and what mmcv's Python layer asks of its extension by these names.
 SUPPLIED = {
-    "nms": "nms",
-    "softnms": "soft_nms",
-    "nms_match": "nms",
-    "bbox_overlaps": "bbox_overlaps",
-    "roi_align_forward": "roi_align",
-    "roi_align_backward": "roi_align",
-    "sigmoid_focal_loss_forward": "focal_loss",
-    "sigmoid_focal_loss_backward": "focal_loss",
-    "softmax_focal_loss_forward": "focal_loss",
-    "softmax_focal_loss_backward": "focal_loss",
-    "ms_deform_attn_forward": "deformable_attention",
-    "ms_deform_attn_backward": "deformable_attention",
-    "deform_conv_forward": "deform_conv",
-    "deform_conv_backward_input": "deform_conv",
-    "deform_conv_backward_parameters": "deform_conv",
-    "modulated_deform_conv_forward": "deform_conv",
-    "modulated_deform_conv_backward": "deform_conv",
-    "get_compiler_version": "compiler_info",
-    "get_compiling_cuda_version": "compiler_info",
+    "boxes": ("nms", "softnms", "nms_match", "bbox_overlaps"),
+    "roi_align": ("roi_align_forward", "roi_align_backward"),
+    "focal_loss": (
+        "sigmoid_focal_loss_forward",
+        "sigmoid_focal_loss_backward",
+        "softmax_focal_loss_forward",
+        "softmax_focal_loss_backward",
+    ),
+    "deformable_attention": ("ms_deform_attn_forward", "ms_deform_attn_backward"),
+    "deform_conv": (
+        "deform_conv_forward",
+        "deform_conv_backward_input",
+        "deform_conv_backward_parameters",
+        "modulated_deform_conv_forward",
+        "modulated_deform_conv_backward",
+    ),
+    "extension": ("get_compiler_version", "get_compiling_cuda_version"),
 }
+
+_PROVIDERS = {
+    "nms": "torchvision",
+    "soft_nms": "numpy",
+    "nms_match": "PyTorch",
+    "bbox_overlaps": "PyTorch",
+    "roi_align": "torchvision (max pooling: PyTorch)",
+    "sigmoid_focal_loss": "PyTorch",
+    "softmax_focal_loss": "PyTorch",
+    "deform_conv2d": "torchvision",
+    "modulated_deform_conv2d": "torchvision",
+}
+_ATTENTION = "multi_scale_deformable_attention"
+
+
+class Implementation(NamedTuple):
+    """One operator, what runs it, and the reason for the choice."""
+
+    op: str
+    provider: str
+    reason: str
 
 
 def install() -> None:
@@ -60,6 +79,38 @@ def is_compiled() -> bool:
     return spec is not None and not isinstance(spec.loader, _ExtensionLoader)
 
 
+def implementations() -> list[Implementation]:
+    """List every operator that brs_detr can supply and what runs it in this process.
+
+    Raises:
+        ModuleNotFoundError: mmcv is not installed.
+    """
+    if is_compiled():
+        return [Implementation(op, "mmcv", "compiled extension found") for op in (*_PROVIDERS, _ATTENTION)]
+    from brs_detr.mm.ops.deformable_attention import find_operator
+
+    operator, reason = find_operator()
+    attention = "PyTorch grid_sample" if operator is None else "deformops (Triton)"
+    return [
+        *(Implementation(op, provider, "mmcv has no compiled extension") for op, provider in _PROVIDERS.items()),
+        Implementation(_ATTENTION, attention, reason),
+    ]
+
+
+def get_compiler_version() -> str:
+    """Name what stands in for compiled code, for mmdet's environment report."""
+    import torchvision
+
+    return f"none: brs_detr.mm.ops on torchvision {torchvision.__version__}"
+
+
+def get_compiling_cuda_version() -> str:
+    """CUDA version of the PyTorch build, or ``not available``."""
+    import torch
+
+    return str(torch.version.cuda or "not available")
+
+
 def _find_loader(module: str) -> Loader | None:
     spec = find_spec(module)
     return spec.loader if spec else None
@@ -72,8 +123,9 @@ class _ExtensionLoader(Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        for name, home in SUPPLIED.items():
-            setattr(module, name, getattr(importlib.import_module(f"brs_detr.mm.ops.{home}"), name))
+        for home, names in SUPPLIED.items():
+            supplier = importlib.import_module(f"brs_detr.mm.ops.{home}")
+            vars(module).update({name: getattr(supplier, name) for name in names})
         vars(module)["__getattr__"] = _unsupported
 
 

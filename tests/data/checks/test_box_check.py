@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from brs_detr.data.boxes import iou_matrix, resize_scales
-from brs_detr.data.checks.box_check import (
+from brs_detr.data.checks.box_check import BoxTable, find_odd_boxes, find_repeats, tabulate_boxes
+from brs_detr.data.kinds import (
     CONFLICTING_BOX,
     CORNER_BOXES,
     NARROW_BOX,
@@ -14,11 +15,8 @@ from brs_detr.data.checks.box_check import (
     TINY_BOX,
     WHOLE_IMAGE_BOX,
     WHOLE_IMAGE_BOXES,
-    find_odd_boxes,
-    find_repeats,
+    FaultKind,
 )
-from brs_detr.data.checks.box_table import BoxTable, tabulate_boxes
-from brs_detr.data.findings import FaultKind
 
 
 def table(

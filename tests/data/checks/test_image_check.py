@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brs_detr.data.checks.image_check import (
+from brs_detr.data.checks.image_check import image_faults, image_notes, look_at_images, unlisted_images
+from brs_detr.data.findings import kind_of
+from brs_detr.data.images import read_sizes
+from brs_detr.data.kinds import (
     DARK_IMAGE,
+    LARGE_IMAGE,
+    MISNAMED_IMAGE,
+    MISSING_IMAGE,
     PAGED_IMAGE,
     PLAIN_IMAGES,
-    image_faults,
-    image_notes,
-    look_at_images,
-    unlisted_images,
+    UNREADABLE_IMAGE,
 )
-from brs_detr.data.findings import LARGE_IMAGE, MISNAMED_IMAGE, MISSING_IMAGE, UNREADABLE_IMAGE, kind_of
-from brs_detr.data.formats.source_sizes import read_sizes
 from brs_detr.runtime.images import UnreadableImage
 
 

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import json
+import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from same_data import (
     WITH_SPLITS,
     coco_object,
@@ -17,7 +21,7 @@ from same_data import (
 )
 
 from brs_detr.data.formats.source import open_source
-from brs_detr.data.formats.splits import describe_splits, place_splits
+from brs_detr.data.formats.splits import _deal_out, _need, _units, _wanted, describe_splits, place_splits, split_images
 from brs_detr.errors import UserError
 
 IDS = {"ant": 0, "cat": 1, "dog": 2}
@@ -148,3 +152,130 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OSError, match="disk full"):
         place_splits(source, tmp_path / "run", seed=0)
     assert names(tmp_path / "run") == []
+
+
+SHARES = {"train": 0.8, "val": 0.2}
+
+
+def make(classes: list[set[int]], names: list[str] | None = None) -> dict:
+    """A data set with one image for each set of categories."""
+    names = names or [f"{number:04}.jpg" for number in range(len(classes))]
+    annotations = [
+        {"image_id": number, "category_id": label, "bbox": [0, 0, 5, 5]}
+        for number, labels in enumerate(classes)
+        for label in sorted(labels)
+    ]
+    images = [{"id": number, "file_name": name} for number, name in enumerate(names)]
+    return {"images": images, "annotations": annotations, "categories": [{"id": 0, "name": "x"}], "info": {}}
+
+
+def counts(part: dict) -> Counter[int]:
+    return Counter(annotation["category_id"] for annotation in part["annotations"])
+
+
+def drawn(num_images: int, num_classes: int) -> list[set[int]]:
+    """Classes that get rarer from one to the next."""
+    rng = random.Random(7)
+    return [
+        {label for label in range(num_classes) if rng.random() < 0.7 / (label + 1) ** 1.5} for _ in range(num_images)
+    ]
+
+
+labels_of_images = st.lists(st.sets(st.integers(0, 6), max_size=4), min_size=1, max_size=30)
+
+
+@given(labels_of_images, st.integers(0, 3))
+def test_parts_are_the_whole_and_have_the_classes_that_they_can_have(classes: list[set[int]], seed: int) -> None:
+    dataset = make(classes)
+    parts = split_images(dataset, SHARES, seed)
+    images = [image["id"] for part in parts.values() for image in part["images"]]
+    assert sorted(images) == list(range(len(classes)))
+    total, train, val = counts(dataset), counts(parts["train"]), counts(parts["val"])
+    assert set(train) == set(total)  # what is not trained cannot be found
+    for part in parts.values():
+        ids = {image["id"] for image in part["images"]}
+        assert part["annotations"] == [entry for entry in dataset["annotations"] if entry["image_id"] in ids]
+        assert (part["categories"], part["info"]) == (dataset["categories"], dataset["info"])
+    for label in set(total) - set(val):  # only what could not be moved without a loss is missing
+        holders = [labels for labels in classes if label in labels]
+        assert all(any(train[other] == 1 for other in labels) for labels in holders)
+
+
+def dealt_out_slowly(units: list, shares: dict[str, float]) -> dict[str, list]:
+    """The rule as it is written: what is left is counted anew for every class."""
+    parts: dict[str, list] = {name: [] for name in shares}
+    wanted = _wanted(Counter(label for unit in units for label in unit.classes), shares)
+    room = {name: share * len(units) for name, share in shares.items()}
+    while units:
+        left = Counter(label for unit in units for label in unit.classes)
+        rarest = min(left, key=lambda label: (left[label], label), default=None)
+        for unit in [unit for unit in units if rarest is None or rarest in unit.classes]:
+            name = max(shares, key=lambda part: _need(unit, rarest, wanted[part], room[part]))
+            parts[name].append(unit)
+            room[name] -= 1
+            for label in unit.classes:
+                wanted[name][label] -= 1
+        units = [unit for unit in units if rarest is not None and rarest not in unit.classes]
+    return parts
+
+
+@given(labels_of_images)
+def test_the_quick_way_deals_out_by_the_rule(classes: list[set[int]]) -> None:
+    units = _units(make(classes))
+    dealt = {name: list(part.units.values()) for name, part in _deal_out(units, SHARES).items()}
+    assert dealt == dealt_out_slowly(units, SHARES)
+
+
+@given(labels_of_images, st.randoms())
+def test_the_order_of_the_file_plays_no_part(classes: list[set[int]], rng: random.Random) -> None:
+    dataset = make(classes)
+    shuffled = {**dataset, "images": list(dataset["images"]), "annotations": list(dataset["annotations"])}
+    rng.shuffle(shuffled["images"])
+    rng.shuffle(shuffled["annotations"])
+    one, other = split_images(dataset, SHARES, 3), split_images(shuffled, SHARES, 3)
+    for name in SHARES:
+        assert {image["id"] for image in one[name]["images"]} == {image["id"] for image in other[name]["images"]}
+
+
+def test_the_seed_decides() -> None:
+    dataset = make(drawn(60, 4))
+    members = [[image["id"] for image in split_images(dataset, SHARES, seed)["val"]["images"]] for seed in (0, 0, 1)]
+    assert members[0] == members[1] != members[2]
+
+
+@pytest.mark.parametrize(("num_images", "num_classes"), [(30, 3), (200, 12), (1000, 40)])
+def test_every_class_has_its_share(num_images: int, num_classes: int) -> None:
+    dataset = make(drawn(num_images, num_classes))
+    parts = split_images(dataset, SHARES, 0)
+    assert len(parts["val"]["images"]) == pytest.approx(0.2 * num_images, abs=2)
+    total, val = counts(dataset), counts(parts["val"])
+    assert len(total) > num_classes / 2
+    for label, count in total.items():
+        assert abs(val[label] - 0.2 * count) <= max(1, 0.05 * count)
+        assert val[label] >= 1 or count == 1
+
+
+def test_images_without_objects_are_divided_too() -> None:
+    parts = split_images(make([set()] * 50), SHARES, 0)
+    assert [len(part["images"]) for part in parts.values()] == [40, 10]
+
+
+def test_three_parts_and_any_sum_of_fractions() -> None:
+    parts = split_images(make([{0, 1}] * 20), {"train": 6, "val": 2, "test": 2}, 0)
+    assert [len(part["images"]) for part in parts.values()] == [12, 4, 4]
+    few = split_images(make([{0}, {0}]), {"train": 6, "val": 2, "test": 2}, 0)
+    assert [len(part["images"]) for part in few.values()] == [1, 1, 0]
+
+
+def test_crowds_and_boxes_of_zero_area_are_no_objects() -> None:
+    dataset = make([{0}, {0}, {0}])
+    dataset["annotations"][0]["bbox"] = [3, 3, 0, 5]
+    dataset["annotations"][1]["iscrowd"] = 1
+    assert [image["id"] for image in split_images(dataset, SHARES, 0)["train"]["images"]].count(2) == 1
+
+
+def test_copies_of_one_picture_stay_together() -> None:
+    names = [f"{picture}_jpg.rf.{copy}ab12.jpg" for picture in range(20) for copy in range(3)]
+    parts = split_images(make([{0}] * 60, names), SHARES, 0)
+    pictures = [{image["file_name"].split("_")[0] for image in part["images"]} for part in parts.values()]
+    assert [len(part) for part in pictures] == [16, 4] and not pictures[0] & pictures[1]

@@ -10,23 +10,32 @@ from PIL import Image
 from same_data import write_texts
 from voc_folders import make_voc, voc_object, write_list, write_voc, write_xml
 
-from brs_detr.data.findings import MISSING_IMAGE, UNREADABLE_IMAGE, FaultKind
+from brs_detr.data.formats.layout import SplitContent
 from brs_detr.data.formats.source import open_source
-from brs_detr.data.formats.source_faults import (
+from brs_detr.data.kinds import (
+    AMBIGUOUS_IMAGE,
     BROKEN_LABEL_FILE,
     BROKEN_OBJECT,
+    COUNTS_FROM_ZERO,
     LABEL_WITHOUT_IMAGE,
+    MISNAMED_LABEL,
+    MISSING_IMAGE,
     MISSING_LABEL_FILE,
+    NO_IMAGE_FOUND,
     NOT_UTF8_FILE,
+    OTHER_ELEMENTS,
+    OTHER_XML,
     OUTSIDE_OF_SPLITS,
+    REPEATED_ELEMENT,
+    SHARED_IMAGE,
+    SWAPPED_CORNERS,
     UNANNOTATED_IMAGE,
+    UNCLEAR_LINE,
     UNREAD_SUFFIX,
+    UNREADABLE_IMAGE,
+    WIDTH_FOR_CORNER,
+    FaultKind,
 )
-from brs_detr.data.formats.source_split import SplitContent
-from brs_detr.data.formats.voc import COUNTS_FROM_ZERO, NO_IMAGE_FOUND, WIDTH_FOR_CORNER
-from brs_detr.data.formats.voc_file import OTHER_ELEMENTS, OTHER_XML, REPEATED_ELEMENT, SWAPPED_CORNERS
-from brs_detr.data.formats.voc_folder import UNCLEAR_LINE
-from brs_detr.data.formats.voc_pairs import AMBIGUOUS_IMAGE, MISNAMED_IMAGE, SHARED_IMAGE
 from brs_detr.errors import UserError
 
 
@@ -305,7 +314,7 @@ def annotate(folder: Path, **names: str) -> None:
 def pairs(folder: Path, split: str = "all") -> dict[str, str]:
     content = read(folder, split)
     names = {image["source"]: image["file_name"] for image in content.dataset["images"]}
-    kinds = (AMBIGUOUS_IMAGE, SHARED_IMAGE, MISNAMED_IMAGE, LABEL_WITHOUT_IMAGE, UNCLEAR_LINE)
+    kinds = (AMBIGUOUS_IMAGE, SHARED_IMAGE, MISNAMED_LABEL, LABEL_WITHOUT_IMAGE, UNCLEAR_LINE)
     return {**names, **{text: kind.what for kind in kinds for text in found(content, kind)}}
 
 
@@ -354,9 +363,9 @@ def test_a_name_that_speaks_of_another_image_is_refused_unless_that_has_a_file(t
     put(tmp_path, "1.jpg", "2.jpg", "3.jpg", "2_copy.jpg")
     annotate(tmp_path, **{"1": "2.jpg", "2": "3.jpg", "2_copy": "2.jpg"})
     assert pairs(tmp_path) == {
-        "1.xml: 1.jpg, or 2.jpg as <filename> says": MISNAMED_IMAGE.what,
-        "2.xml: 2.jpg, or 3.jpg as <filename> says": MISNAMED_IMAGE.what,
-        "2_copy.xml: 2_copy.jpg, or 2.jpg as <filename> says": MISNAMED_IMAGE.what,
+        "1.xml: 1.jpg, or 2.jpg as <filename> says": MISNAMED_LABEL.what,
+        "2.xml: 2.jpg, or 3.jpg as <filename> says": MISNAMED_LABEL.what,
+        "2_copy.xml: 2_copy.jpg, or 2.jpg as <filename> says": MISNAMED_LABEL.what,
     }
     annotate(tmp_path, **{"1": "1.jpg", "2": "2.jpg", "2_copy": "2.jpg"})
     assert pairs(tmp_path) == {f"{stem}.xml": f"{stem}.jpg" for stem in ("1", "2", "2_copy")}
@@ -380,7 +389,7 @@ def test_a_listed_name_that_two_files_have_is_refused(voc: Path) -> None:
 
 
 def test_xml_of_another_kind_is_no_voc(tmp_path: Path) -> None:
-    from brs_detr.data.formats.source_files import list_files
+    from brs_detr.data.formats.layout import list_files
     from brs_detr.data.formats.voc import open_voc
 
     (tmp_path / "annotations.xml").write_text("<annotations><version>1.1</version></annotations>")

@@ -12,24 +12,30 @@ from PIL import Image
 from same_data import write_json, write_texts
 
 from brs_detr.data.checks.check import find_faults
-from brs_detr.data.findings import MISSING_IMAGE, UNREADABLE_IMAGE, FaultKind
+from brs_detr.data.formats.layout import SplitContent
 from brs_detr.data.formats.source import open_source
-from brs_detr.data.formats.source_faults import (
+from brs_detr.data.kinds import (
     BROKEN_OBJECT,
+    EMPTY_NAME,
     LABEL_WITHOUT_IMAGE,
+    LARGE_CLASS,
+    MISSING_IMAGE,
     MISSING_SPLIT,
     NOT_UTF8_FILE,
+    NUMBERED_NAMES,
     OUTSIDE_OF_SPLITS,
+    POLYGON_ROW,
+    SHARED_LABEL,
+    SIMILAR_NAMES,
+    TRACKED_ROW,
+    UNCLEAR_ROW,
+    UNKNOWN_CLASS,
     UNREAD_SUFFIX,
+    UNREADABLE_IMAGE,
+    UNUSED_LIST,
+    WRONG_COUNT,
+    FaultKind,
 )
-from brs_detr.data.formats.source_names import EMPTY_NAME, SIMILAR_NAMES
-from brs_detr.data.formats.source_split import SplitContent
-from brs_detr.data.formats.yolo import UNKNOWN_CLASS
-from brs_detr.data.formats.yolo_folder import UNUSED_LIST, WRONG_COUNT
-from brs_detr.data.formats.yolo_labels import LARGE_CLASS
-from brs_detr.data.formats.yolo_names import NUMBERED_NAMES
-from brs_detr.data.formats.yolo_pairs import SHARED_LABEL
-from brs_detr.data.formats.yolo_polygons import POLYGON_ROW, TRACKED_ROW, UNCLEAR_ROW
 from brs_detr.errors import UserError
 
 ROW = "0 0.5 0.5 0.5 0.4\n"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from brs_detr.data.formats.source_faults import LABEL_WITHOUT_IMAGE
-from brs_detr.data.formats.source_files import list_files
-from brs_detr.data.formats.yolo_pairs import MISPLACED_LABEL, RIVAL_LABELS, SHARED_LABEL, pair_labels
+from brs_detr.data.formats.layout import list_files
+from brs_detr.data.formats.yolo_pairs import pair_labels
+from brs_detr.data.kinds import LABEL_WITHOUT_IMAGE, MISPLACED_LABEL, RIVAL_LABELS, SHARED_LABEL
 
 NFC = unicodedata.normalize("NFC", "Übung.jpg")
 NFD = unicodedata.normalize("NFD", "Übung.txt")

@@ -23,9 +23,8 @@ from brs_detr.predict.sources import find_sources
 from brs_detr.report.crop import load_upright
 from brs_detr.runtime.detections import Detections
 from brs_detr.runtime.images import TooLargeImage, UnreadableImage, read_file
-from brs_detr.serve.pictures import decode_picture
-from brs_detr.serve.refusal import Refusal
-from brs_detr.serve.uploads import Upload
+from brs_detr.serve.limits import Refusal
+from brs_detr.serve.uploads import Upload, decode_image
 
 register()
 NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), ("cat",))
@@ -69,7 +68,7 @@ def in_prediction(path: Path, out: Path) -> np.ndarray:
 
 
 def in_serving(path: Path) -> np.ndarray:
-    return np.asarray(decode_picture(Upload(path.name, path.read_bytes()), 10**9))
+    return np.asarray(decode_image(Upload(path.name, path.read_bytes()), 10**9))
 
 
 def said_by_check(path: Path, size: tuple[int, int] = (1, 1)) -> str | None:
@@ -102,7 +101,7 @@ def test_all_refuse_the_same_files_in_the_same_words(tmp_path: Path, name: str) 
     with pytest.raises(UnreadableImage) as loading:
         in_training(path)
     reason = loading.value.reason
-    assert reason and loading.value.message == f"Cannot read the image {path}: {reason}" and loading.value.cure
+    assert reason and loading.value.message == f"Cannot read the image {path}: {reason}" and loading.value.hint
     assert "bomb" not in str(loading.value)
     assert said_by_check(path) == reason
     with pytest.raises(UnreadableImage) as predicting:

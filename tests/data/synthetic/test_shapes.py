@@ -11,8 +11,7 @@ from pycocotools import mask as coco_mask
 
 from brs_detr.data.checks.check import check_split
 from brs_detr.data.formats.coco_folder import find_splits, shared_class_names
-from brs_detr.data.synthetic.outlines import SHAPE_NAMES, shape_mask
-from brs_detr.data.synthetic.scene import draw_scene
+from brs_detr.data.synthetic.scene import SHAPE_NAMES, draw_scene, shape_mask
 from brs_detr.data.synthetic.shapes import make_shapes, run_lengths
 
 

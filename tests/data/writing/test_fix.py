@@ -10,10 +10,9 @@ from good_data import WRITERS, edit_coco, write_good_coco
 from PIL import Image
 
 from brs_detr.data.annotations import read_annotations
-from brs_detr.data.checks.check_source import check_source
-from brs_detr.data.checks.data_report import DataReport
+from brs_detr.data.checks.check import DataReport, check_source
 from brs_detr.data.formats.source import open_source
-from brs_detr.data.writing.fix import fix_source
+from brs_detr.data.writing.convert import fix_source
 from brs_detr.errors import UserError
 
 STUBBORN = (  # nobody but the user knows what was meant
@@ -113,7 +112,8 @@ def test_splits_of_the_same_pictures_are_refused_in_these_words(good: Path) -> N
     shutil.copytree(good / "train", good / "val")
     shutil.copy(good / "annotations" / "train.json", good / "annotations" / "val.json")
     words = (
-        r"no box would be left of train; 12 images left out: they are in another split too.*\s+Put every picture into"
+        r"no box would be left of train; 12 images left out: they are in another split too.*"
+        r"\s+Put every image of two splits"
     )
     with pytest.raises(UserError, match=words):
         fix(good)

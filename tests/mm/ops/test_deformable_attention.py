@@ -8,7 +8,7 @@ from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from brs_detr.mm.ops import deformable_attention, deformops
+from brs_detr.mm.ops import deformable_attention
 from brs_detr.mm.ops.deformable_attention import multi_scale_deformable_attention
 from brs_detr.mm.ops.precision import is_order_fixed
 
@@ -140,14 +140,14 @@ def test_cuda_tensors_go_to_deformops_when_it_is_there(monkeypatch):
 
 def test_reason_without_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert deformops.find_operator.__wrapped__() == (None, "no CUDA device")
+    assert deformable_attention.find_operator.__wrapped__() == (None, "no CUDA device")
 
 
 def test_reason_without_deformops(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
     monkeypatch.setitem(__import__("sys").modules, "deformops.registry", None)
-    operator, reason = deformops.find_operator.__wrapped__()
+    operator, reason = deformable_attention.find_operator.__wrapped__()
     assert operator is None
     assert "not installed" in reason
 

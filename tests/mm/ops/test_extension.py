@@ -9,6 +9,8 @@ import pytest
 
 from brs_detr.errors import UserError
 from brs_detr.mm import ops
+from brs_detr.mm.ops import implementations
+from brs_detr.mm.ops.deformable_attention import find_operator
 from brs_detr.mm.ops.extension import SUPPLIED
 
 FAKE_COMPILED = """
@@ -100,8 +102,9 @@ def test_here_it_is_ours():
 
     assert mmcv._ext.__spec__.origin == "brs_detr.mm.ops"
     assert not ops.is_compiled()
-    for name in SUPPLIED:
-        assert getattr(mmcv._ext, name).__module__.startswith("brs_detr.mm.ops")
+    for home, names in SUPPLIED.items():
+        for name in names:
+            assert getattr(mmcv._ext, name).__module__ == f"brs_detr.mm.ops.{home}"
 
 
 @pytest.mark.parametrize("op", ["nms_rotated", "carafe_forward", "sync_bn_forward_mean"])
@@ -111,10 +114,28 @@ def test_other_ops_fail_only_when_called(op):
     function = getattr(mmcv._ext, op)
     with pytest.raises(UserError, match=f"'{op}'") as raised:
         function(1, keyword=2)
-    assert "mmcv>=2.1,<2.2" in raised.value.cure
+    assert "mmcv>=2.1,<2.2" in raised.value.hint
 
 
 def test_special_names_stay_unknown():
     import mmcv._ext
 
     assert not hasattr(mmcv._ext, "__wrapped__")
+
+
+def test_every_op_names_its_provider_and_reason():
+    listed = implementations()
+    assert len({implementation.op for implementation in listed}) == len(listed) == 10
+    assert all(implementation.provider and implementation.reason for implementation in listed)
+
+
+def test_attention_follows_deformops(monkeypatch):
+    def attention() -> str:
+        return {implementation.op: implementation.provider for implementation in implementations()}[
+            "multi_scale_deformable_attention"
+        ]
+
+    expected = "PyTorch grid_sample" if find_operator()[0] is None else "deformops (Triton)"
+    assert attention() == expected
+    monkeypatch.setattr("brs_detr.mm.ops.deformable_attention.find_operator", lambda: (print, "forced"))
+    assert attention() == "deformops (Triton)"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 
-ARCHIVE = np.load(Path(__file__).parents[1] / "golden" / "extras" / "roi_f64.npz")
+ARCHIVE = np.load(Path(__file__).parents[2] / "golden" / "extras" / "roi_f64.npz")
 
 
 @pytest.fixture

@@ -1,0 +1,108 @@
+"""The ranking error, shared by the AP and RS losses: positives against negatives, one by one or in buckets."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from brs_detr.losses.cpu.steps import Ramps, StepMatrix, count_below
+
+
+class Negatives(Protocol):
+    """M negatives, some of them perhaps out of reach, in their relation to P positives."""
+
+    def count_above(self) -> Tensor:
+        """How many of them rank above each positive, [P]."""
+
+    def collect(self, shares: Tensor) -> Tensor:
+        """What each negative receives, [M], when every positive hands ``shares`` [P] to a negative fully above it."""
+
+
+def rank_positives(
+    negatives: Negatives, num_above: Tensor, delta: float, *, interpolated: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Error of each positive [P], see `brs_detr.losses.ap_loss`, and what each negative receives of their mean [M].
+
+    With buckets the sum over negatives runs over buckets, each weighted by its size (BRS, ECCV 2024, Eq. 13 and 14).
+
+    Args:
+        negatives: one by one or in buckets.
+        num_above: float64 [P], ``sum_k H(s_k - s_i)``; positives in ascending order of their logits.
+        delta: half the length of the step's ramp.
+        interpolated: take the smallest error among the positives ranked no higher (the running maximum of precision),
+            and count the positive itself as 1 rather than H(0).
+    """
+    num_false_positives = negatives.count_above()
+    rank = num_above + num_false_positives
+    if interpolated and delta > 0:
+        rank += 0.5
+    error = num_false_positives / rank
+    if interpolated:
+        error = error.cummin(0).values
+    shares = quotient_or_zero(error, num_false_positives).div_(len(error))
+    return error, negatives.collect(shares)
+
+
+def quotient_or_zero(error: Tensor, count: Tensor) -> Tensor:
+    """Divide an error [P] among those that are to blame for it; zero where there are none."""
+    return (error / count).nan_to_num_(0, posinf=0)
+
+
+class SingleNegatives:
+    """Every negative, float64 [M], for itself (AP Loss and RS Loss), among the ramps around the positives."""
+
+    def __init__(self, negatives: Tensor, ramps: Ramps) -> None:
+        self._steps = StepMatrix(negatives, ramps)
+
+    def count_above(self) -> Tensor:
+        """See `Negatives`."""
+        return self._steps.sum_over_points()
+
+    def collect(self, shares: Tensor) -> Tensor:
+        """See `Negatives`."""
+        return self._steps.sum_over_centres(shares)
+
+
+class BucketedNegatives:
+    """The negatives between two successive positives as one (BRS, ECCV 2024, Algorithm 2).
+
+    A bucket stands at the mean of its logits and counts as often as it has negatives. A negative tied with a positive
+    belongs to the bucket below it, one below ``positives[0] - delta`` to none. Sizes and sums are gathered by segment,
+    so that only the positives are sorted.
+
+    Args:
+        negatives: float64 [M], logits.
+        positives: float64 [P], logits, ascending.
+        ramps: around the logits of the positives.
+        delta: half the length of the ramp.
+
+    Attributes:
+        inds: int32 [M], bucket of each negative. In bucket 0 is what is out of reach: it lies below every ramp, where
+            nothing counts and nothing is received.
+        sizes: float64 [P + 2].
+        logits: float64 [P + 2], means; of an empty bucket, that of the positive above.
+    """
+
+    def __init__(self, negatives: Tensor, positives: Tensor, ramps: Ramps, delta: float) -> None:
+        just_below = math.nextafter(positives[0].item() - delta, -math.inf)
+        lower_ends = pad(positives, (1, 0), value=just_below)
+        upper_ends = torch.cat([lower_ends, positives[-1:]])  # [P + 2]
+        self.inds = count_below(lower_ends, negatives)
+        # Summed as distances from the upper end: a bucket tied with it then has exactly its logit.
+        distances = negatives - upper_ends.index_select(0, self.inds)
+        self.sizes = torch.bincount(self.inds, minlength=len(upper_ends)).double()
+        sums = torch.bincount(self.inds, distances, minlength=len(upper_ends)).double()
+        self.logits = upper_ends + sums.div_(self.sizes.clamp(min=1))
+        self._steps = StepMatrix(self.logits, ramps)
+
+    def count_above(self) -> Tensor:
+        """See `Negatives`."""
+        return self._steps.sum_over_points(self.sizes)
+
+    def collect(self, shares: Tensor) -> Tensor:
+        """See `Negatives`."""
+        return self._steps.sum_over_centres(shares).index_select(0, self.inds)

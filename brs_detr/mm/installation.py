@@ -1,0 +1,157 @@
+"""What can be wrong with an installation, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import shutil
+from typing import Literal, NamedTuple
+
+from brs_detr.extras import add_extra, is_installed
+from brs_detr.mm.ops.extension import EXTENSION, install, is_compiled
+
+PACKAGES = (
+    *("brs-detr", "torch", "torchvision", "mmdet", "mmengine", "mmcv", "mmcv-lite", "timm", "numpy"),
+    *("opencv-python", "opencv-python-headless", "pycocotools", "deformops", "onnxruntime"),
+)
+
+
+class Check(NamedTuple):
+    """One thing that was looked at: a ``note`` limits what works, a ``fault`` stops it."""
+
+    name: str
+    status: Literal["ok", "note", "fault"]
+    detail: str
+    cure: str = ""
+
+
+def installed_versions() -> dict[str, str]:
+    """Version of each of `PACKAGES` that is installed."""
+    return {name: version for name in PACKAGES if (version := _version(name)) is not None}
+
+
+def can_train() -> bool:
+    """Whether this is an installation to train with: mmdet is there."""
+    return is_installed("mmdet")
+
+
+def check_installation() -> list[Check]:
+    """Check what is installed, in this order, up to the first fault: it would make later checks fail as well."""
+    trains = can_train()
+    checks = {
+        check_torch: trains or is_installed("torch"),
+        check_torchvision: trains or is_installed("torchvision"),
+        check_opencv: trains or is_installed("cv2"),
+        check_mmcv: trains,
+        check_extension: trains,
+        check_mmdet: trains,
+        check_onnxruntime: is_installed("onnxruntime"),
+        check_gpu: trains or is_installed("torch"),
+    }
+    outcomes: list[Check] = []
+    for check in (check for check, is_needed in checks.items() if is_needed):
+        outcomes.append(check())
+        if outcomes[-1].status == "fault":
+            break
+    return outcomes
+
+
+def check_torch() -> Check:
+    """PyTorch can be imported."""
+    return _check_import("torch", "torch", "`pip install --force-reinstall torch torchvision`")
+
+
+def check_torchvision() -> Check:
+    """torchvision's operators belong to the installed PyTorch."""
+    cure = "Install both from one index: `pip install --force-reinstall torch torchvision`"
+    check = _check_import("torchvision", "torchvision", cure)
+    if "does not exist" in check.detail or "undefined symbol" in check.detail:
+        return check._replace(detail=f"built for another PyTorch than the installed one ({check.detail})")
+    return check
+
+
+def check_opencv() -> Check:
+    """OpenCV can be imported; on servers it often misses a display library."""
+    check = _check_import("opencv", "cv2", cure_opencv())
+    return check if check.status == "fault" else check._replace(detail=str(importlib.import_module("cv2").__version__))
+
+
+def cure_opencv() -> str:
+    """The command that puts the OpenCV without a display over the installed one.
+
+    mmcv and mmengine ask for `opencv-python`, which therefore stays: both own the folder `cv2/`.
+    """
+    version = _version("opencv-python")
+    exactly = f"=={version}" if version else ""
+    return f"`pip install --force-reinstall --no-deps opencv-python-headless{exactly}`"
+
+
+def check_mmcv() -> Check:
+    """Exactly one mmcv is installed, of a version that mmdet 3.3 accepts."""
+    full, lite = _version("mmcv"), _version("mmcv-lite")
+    if full and lite:
+        detail = f"mmcv {full} and mmcv-lite {lite} are both installed and overwrite each other's files"
+        cure = "`pip uninstall -y mmcv mmcv-lite`, then install one of them again; mmcv-lite needs no compiler"
+        return Check("mmcv", "fault", detail, cure)
+    version = full or lite
+    if version is None:
+        return Check("mmcv", "fault", "not installed", f"{add_extra('lite')} Or compile mmcv 2.1.")
+    name = "mmcv" if full else "mmcv-lite"
+    if not (2, 0) <= tuple(int(part) for part in version.split(".")[:2]) < (2, 2):
+        cure = f"`pip uninstall -y {name}`. {add_extra('lite')} Or compile mmcv 2.1."
+        return Check("mmcv", "fault", f"{name} {version}, but mmdet 3.3 refuses 2.2 and later", cure)
+    return Check("mmcv", "ok", f"{name} {version}")
+
+
+def check_extension() -> Check:
+    """A compiled `mmcv._ext` works if there is one; otherwise this package stands in."""
+    install()
+    cure = f"Compile mmcv again for this PyTorch. Or `pip uninstall -y mmcv`, and then: {add_extra('lite')}"
+    check = _check_import("mmcv operators", EXTENSION, cure)
+    if check.status == "fault":
+        return check
+    return check._replace(detail="compiled" if is_compiled() else "supplied by brs_detr.mm.ops")
+
+
+def check_mmdet() -> Check:
+    """mmdet accepts the installed mmcv and mmengine."""
+    check = _check_import("mmdet", "mmdet", "`pip install 'mmdet>=3.3,<3.4' 'mmengine>=0.10.6,<0.11'`")
+    if check.status == "fault":
+        return check
+    return check._replace(detail=f"mmdet {check.detail}, mmengine {_version('mmengine')}")
+
+
+def check_onnxruntime() -> Check:
+    """onnxruntime can be imported."""
+    return _check_import("onnxruntime", "onnxruntime", "`pip install --force-reinstall --no-deps onnxruntime`")
+
+
+def check_gpu() -> Check:
+    """Which GPUs PyTorch sees."""
+    if check_torch().status == "fault":
+        return Check("GPU", "note", "unknown: PyTorch cannot be imported")
+    import torch
+
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        return Check("GPU", "ok", f"{', '.join(names)} (CUDA {torch.version.cuda})")
+    if shutil.which("nvidia-smi") is None:
+        return Check("GPU", "note", "none: training runs on the CPU")
+    detail = f"an NVIDIA driver is installed, but PyTorch {torch.__version__} cannot use it"
+    return Check("GPU", "note", detail, "Update the driver, or install a PyTorch built for its CUDA version")
+
+
+def _check_import(name: str, module: str, cure: str) -> Check:
+    """The version of a module that can be imported, or the first line of the error that importing it raises."""
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # a broken binary may raise anything
+        return Check(name, "fault", f"{type(error).__name__}: {error}".splitlines()[0], cure)
+    return Check(name, "ok", str(_version(module)))
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None

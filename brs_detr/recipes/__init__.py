@@ -1,0 +1,1 @@
+"""Recipes of fine-tuning: which settings suit a data set, and how they are written into a config."""
