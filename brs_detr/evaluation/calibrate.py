@@ -24,7 +24,7 @@ from brs_detr.data.checks.cleaning import clean_annotations
 from brs_detr.data.formats.coco_folder import CocoSplit
 from brs_detr.errors import UserError, shortened
 from brs_detr.evaluation.evaluate import Evaluation, evaluate
-from brs_detr.files import written_whole
+from brs_detr.files import write_whole, written_whole
 from brs_detr.report.detection_figures import reliability_figure
 from brs_detr.run.distributed import is_first
 from brs_detr.runtime.calibration import Calibration
@@ -256,7 +256,7 @@ def write_calibration(measured: MeasuredScores, evaluation: Evaluation, folder: 
         "num_images": evaluation.num_images,
         **measured.to_json(),
     }
-    (folder / "calibration.json").write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_whole(folder / "calibration.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
     calibrated = None if measured.calibrated is None else measured.calibrated.reliability
     reliability_figure(measured.raw.reliability, calibrated).savefig(folder / "calibration.png")
 

@@ -21,7 +21,7 @@ from brs_detr.data.annotations import read_annotations, read_class_names
 from brs_detr.data.formats.coco_folder import CocoSplit
 from brs_detr.errors import UserError
 from brs_detr.evaluation.loaders import build_loader
-from brs_detr.files import temporary_folder
+from brs_detr.files import temporary_folder, write_whole
 from brs_detr.report.pictures import contact_sheet, draw_truth
 from brs_detr.run.console import make_console, track
 from brs_detr.run.distributed import from_first, is_launched, join_processes
@@ -244,4 +244,4 @@ def _spread(images: Sequence[dict[str, Any]], number: int) -> list[dict[str, Any
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(content, indent=1) + "\n")

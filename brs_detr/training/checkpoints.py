@@ -24,7 +24,7 @@ from brs_detr.checkpoints.stored_config import require_harmless
 from brs_detr.errors import UserError
 from brs_detr.evaluation.calibrate import learn_calibration
 from brs_detr.evaluation.coco_metric import CocoAPMetric
-from brs_detr.files import write_whole
+from brs_detr.files import write_whole, written_whole
 from brs_detr.heads.ranking import RankingLossMixin
 from brs_detr.heads.ranking_memory import RankingMemory
 from brs_detr.run.distributed import is_first
@@ -78,20 +78,18 @@ class KeepLastAndBest(Hook):
                 runner.optim_wrapper.state_dict()
             return
         folder = RunFolder(Path(runner.work_dir))
-        partial = folder.last.with_name(f".{folder.last.name}.partial")
+        meta = {"epoch": num_epochs, "iter": runner.iter, MEMORIES: memories}
         try:
-            meta = {"epoch": num_epochs, "iter": runner.iter, MEMORIES: memories}
-            runner.save_checkpoint(str(partial.parent), partial.name, meta=meta)
+            with written_whole(folder.last) as partial:
+                runner.save_checkpoint(str(partial.parent), partial.name, meta=meta)
+                if folder.last.exists():
+                    _give_second_name(folder.last, folder.previous)
         except OSError as error:
-            partial.unlink(missing_ok=True)
             kept = f"{folder.last} is the last one that was" if folder.last.exists() else "Nothing was saved before"
             raise UserError(
                 f"The checkpoint cannot be written: {error.strerror or error}. {kept}.",
                 "Make room on the disk, then continue with --resume.",
             ) from error
-        if folder.last.exists():
-            _give_second_name(folder.last, folder.previous)
-        partial.replace(folder.last)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Restore the memories of the ranking losses, if there are as many processes as before."""
@@ -116,10 +114,8 @@ class KeepLastAndBest(Hook):
         runner.call_hook("before_save_checkpoint", checkpoint=checkpoint)  # puts a moving mean there
         weights = {key: value.cpu() for key, value in checkpoint["state_dict"].items()}
         folder = RunFolder(Path(runner.work_dir))
-        folder.best.parent.mkdir(exist_ok=True)
-        partial = folder.best.with_name(f".{folder.best.name}.partial")
-        torch.save({"meta": self._meta(runner, metrics), "state_dict": weights}, partial)
-        partial.replace(folder.best)
+        with written_whole(folder.best) as partial:
+            torch.save({"meta": self._meta(runner, metrics), "state_dict": weights}, partial)
         write_whole(folder.predictions, json.dumps(_predictions(runner), separators=(",", ":")) + "\n")
 
     def _meta(self, runner: Runner, metrics: dict[str, float]) -> dict[str, Any]:
@@ -150,13 +146,11 @@ def _all_memories(model: nn.Module) -> list[list[dict[str, Any]]]:
 
 def _give_second_name(path: Path, second: Path) -> None:
     """Give a file a second name, taken from whatever had it; the first name is there all the time."""
-    partial = second.with_name(f".{second.name}.partial")
-    partial.unlink(missing_ok=True)
-    try:
-        os.link(path, partial)
-    except OSError:  # a file system without links
-        shutil.copyfile(path, partial)
-    partial.replace(second)
+    with written_whole(second) as partial:
+        try:
+            os.link(path, partial)
+        except OSError:  # a file system without links
+            shutil.copyfile(path, partial)
 
 
 def _predictions(runner: Runner) -> list[dict[str, Any]]:
