@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import psutil
 
 from brs_detr.errors import UserError
+from brs_detr.predict.writers import objects_of
 from brs_detr.printable import for_terminal
 from brs_detr.runtime.calibration import Thresholds
 from brs_detr.serve.limits import GIGABYTE, Refusal
@@ -252,10 +253,8 @@ def find_objects(detector: AnyDetector, task: Task) -> dict[str, Any]:
         raise Refusal(
             500, f"The detector failed: {type(error).__name__}.", "The terminal of the server says more."
         ) from None
-    objects = [
-        {"name": one.name, "label": one.label, "score": one.score, "box_xyxy": list(one.box_xyxy)} for one in found
-    ]
-    return {"file": task.upload.name, "width": image.width, "height": image.height, "objects": objects}
+    size = {"width": image.width, "height": image.height}
+    return {"file": task.upload.name, **size, "objects": objects_of(found)}
 
 
 def _release_memory() -> None:
