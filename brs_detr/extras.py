@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import json
 import shlex
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -41,6 +42,19 @@ EXTRAS = {
 def is_installed(module: str) -> bool:
     """Whether Python finds a module. It may still fail to import."""
     return importlib.util.find_spec(module) is not None
+
+
+def version_of(package: str) -> str | None:
+    """Return the version of an installed package; None if it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """Return the version of each package that is installed."""
+    return {name: version for name in packages if (version := version_of(name)) is not None}
 
 
 def extra_of(module: str) -> str | None:

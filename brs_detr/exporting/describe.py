@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import brs_detr
 from brs_detr.checkpoints.checkpoint import Checkpoint
 from brs_detr.errors import UserError
+from brs_detr.extras import versions_of
 from brs_detr.runtime.artefact_info import ArtefactInfo, Postprocessing, Preprocessing
 
 _PACKAGES = ("torch", "torchvision", "mmdet", "onnx", "onnxscript", "onnxruntime")
@@ -68,7 +68,7 @@ def describe(
         precision=precision,
         batch_size=batch_size,
         source=checkpoint.path.name,
-        versions={"brs_detr": brs_detr.__version__, **_versions()},
+        versions={"brs_detr": brs_detr.__version__, **versions_of(_PACKAGES)},
     )
 
 
@@ -129,13 +129,3 @@ def size_in_testing(checkpoint: Checkpoint) -> tuple[int, int]:
             "Give the size of the exported model's images: --size HEIGHTxWIDTH.",
         )
     return short_side, long_side
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -7,7 +7,7 @@ import importlib.metadata
 import shutil
 from typing import Literal, NamedTuple
 
-from brs_detr.extras import add_extra, is_installed
+from brs_detr.extras import add_extra, is_installed, version_of, versions_of
 from brs_detr.mm.ops.extension import EXTENSION, install, is_compiled
 
 PACKAGES = (
@@ -27,7 +27,7 @@ class Check(NamedTuple):
 
 def installed_versions() -> dict[str, str]:
     """Version of each of `PACKAGES` that is installed."""
-    return {name: version for name in PACKAGES if (version := _version(name)) is not None}
+    return versions_of(PACKAGES)
 
 
 def can_train() -> bool:
@@ -81,14 +81,14 @@ def cure_opencv() -> str:
 
     mmcv and mmengine ask for `opencv-python`, which therefore stays: both own the folder `cv2/`.
     """
-    version = _version("opencv-python")
+    version = version_of("opencv-python")
     exactly = f"=={version}" if version else ""
     return f"`pip install --force-reinstall --no-deps opencv-python-headless{exactly}`"
 
 
 def check_mmcv() -> Check:
     """Exactly one mmcv is installed, of a version that mmdet 3.3 accepts."""
-    full, lite = _version("mmcv"), _version("mmcv-lite")
+    full, lite = version_of("mmcv"), version_of("mmcv-lite")
     if full and lite:
         detail = f"mmcv {full} and mmcv-lite {lite} are both installed and overwrite each other's files"
         cure = "`pip uninstall -y mmcv mmcv-lite`, then install one of them again; mmcv-lite needs no compiler"
@@ -118,7 +118,7 @@ def check_mmdet() -> Check:
     check = _check_import("mmdet", "mmdet", "`pip install 'mmdet>=3.3,<3.4' 'mmengine>=0.10.6,<0.11'`")
     if check.status == "fault":
         return check
-    return check._replace(detail=f"mmdet {check.detail}, mmengine {_version('mmengine')}")
+    return check._replace(detail=f"mmdet {check.detail}, mmengine {version_of('mmengine')}")
 
 
 def check_onnxruntime() -> Check:
@@ -147,11 +147,4 @@ def _check_import(name: str, module: str, cure: str) -> Check:
         importlib.import_module(module)
     except Exception as error:  # a broken binary may raise anything
         return Check(name, "fault", f"{type(error).__name__}: {error}".splitlines()[0], cure)
-    return Check(name, "ok", str(_version(module)))
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return Check(name, "ok", str(version_of(module)))

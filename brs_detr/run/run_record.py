@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ import brs_detr
 from brs_detr.data.annotations import read_annotations
 from brs_detr.data.formats.coco_folder import CocoSplit
 from brs_detr.errors import UserError
+from brs_detr.extras import versions_of
 from brs_detr.files import write_whole
 from brs_detr.run.distributed import is_first, peak_memory_mb
 from brs_detr.run.run_folder import RunFolder
@@ -132,12 +132,7 @@ def _count(split: CocoSplit, dataset: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    found = {"brs_detr": brs_detr.__version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
+    found = {"brs_detr": brs_detr.__version__, "python": platform.python_version(), **versions_of(_PACKAGES)}
     commit = _commit()
     return {**found, "commit": commit} if commit else found
 

@@ -12,7 +12,7 @@ from brs_detr.mm import installation
 def versions(monkeypatch) -> dict[str, str]:
     """Pretend that exactly the distributions put into this dictionary are installed."""
     pretended: dict[str, str] = {}
-    monkeypatch.setattr(installation, "_version", pretended.get)
+    monkeypatch.setattr(installation, "version_of", pretended.get)
     return pretended
 
 
