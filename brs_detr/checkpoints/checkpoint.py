@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from brs_detr.analysis.curves import FALLBACK_THRESHOLD
-from brs_detr.checkpoints.plain_file import CALIBRATIONS, class_names_of, load_plain
+from brs_detr.checkpoints.plain_file import CALIBRATIONS, checked_class_names, load_plain
 from brs_detr.checkpoints.stored_config import read_stored_config
 from brs_detr.data.loading.registry import register
 from brs_detr.errors import UserError
@@ -110,7 +110,7 @@ def read_checkpoint(path: str | Path, trust_file: bool = False, *, with_values: 
     meta = content.get("meta") if isinstance(content, dict) else None
     if not isinstance(meta, dict) or "state_dict" not in content:
         raise UserError(f"{path} is not a checkpoint of this package.", "Give best.pth or last.pth of a training run.")
-    class_names, state_dict = class_names_of(meta, path), content["state_dict"]
+    class_names, state_dict = checked_class_names(meta, path), content["state_dict"]
     if not isinstance(state_dict, dict) or not all(isinstance(value, Tensor) for value in state_dict.values()):
         raise UserError(f"{path} is not a checkpoint of this package: its weights are no tensors.", "Train again.")
     config = read_stored_config(meta["cfg"], str(path), trust_file)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brs_detr.checkpoints.file_kind import Kind, code_in_pickles, file_kind, require_weights
-from brs_detr.checkpoints.plain_file import CALIBRATIONS, class_names_of, load_plain
+from brs_detr.checkpoints.plain_file import CALIBRATIONS, checked_class_names, load_plain
 from brs_detr.errors import UserError
 from brs_detr.extras import add_extra
 from brs_detr.run.run_folder import RunFolder, checkpoint_file
@@ -189,7 +189,7 @@ def _weights(path: Path, kind: Kind) -> FileInfo:
     if not tensors:
         raise UserError(f"{path} holds no weights.", "Give a checkpoint, a state dict, or a .safetensors file.")
     if "cfg" in meta and meta.get("dataset_meta"):
-        names = class_names_of(meta, path)
+        names = checked_class_names(meta, path)
         suffix = " (safetensors)" if kind == "safetensors" else ""
         return FileInfo(f"checkpoint of this package{suffix}", {**_meta(meta, names, path), **_tensors(tensors)})
     if any(map(_OFFICIAL.search, tensors)):

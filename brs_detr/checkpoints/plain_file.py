@@ -191,7 +191,7 @@ def write_safetensors(path: Path, state_dict: dict[str, Tensor], meta: dict[str,
         save_file(tensors, partial, header)
 
 
-def class_names_of(meta: dict[str, Any], path: Path) -> tuple[str, ...]:
+def checked_class_names(meta: dict[str, Any], path: Path) -> tuple[str, ...]:
     """Return the class names in the `meta` of a checkpoint, by label, after a check of all of its entries.
 
     Args:
