@@ -117,6 +117,7 @@ def resolve(
         request = _with_recorded(request, before)
     config_name = find_model(request.model or default_model()[0]) if request.by_recipe else str(request.model)
     settings, assignments = split_assignments(request.overrides) if request.by_recipe else ({}, request.overrides)
+    register()
     config = load_config(config_name, assignments)
     for key, value in (processes or {}).items():
         config[key] = value
@@ -129,7 +130,6 @@ def resolve(
     reasons: tuple[Row, ...] = ()
     if weights is not None:
         facts = measure_facts(split_of(config, "train"), [split_of(config, "val")])
-        register()  # for a trial step
         plan = decide(
             config,
             weights.start,

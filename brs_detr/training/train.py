@@ -22,9 +22,7 @@ from brs_detr.checkpoints.load_weights import (
 )
 from brs_detr.checkpoints.weights_file import Weights
 from brs_detr.config.config import default_model, explain_unknown_option, explain_unknown_type
-from brs_detr.config.folder_data import (
-    inner_dataset,
-)
+from brs_detr.config.folder_data import inner_dataset
 from brs_detr.errors import UserError
 from brs_detr.run.console import make_console
 from brs_detr.run.distributed import join_processes
@@ -35,7 +33,6 @@ from brs_detr.training.checkpoints import KeepLastAndBest, set_damaged_aside
 from brs_detr.training.guard import GuardNumbers
 from brs_detr.training.hooks import ShareBuffers
 from brs_detr.training.progress import TrainingProgress
-from brs_detr.training.registry import register
 from brs_detr.training.resolve import Request, ResolvedRun, print_run, resolve
 from brs_detr.training.seeds import deterministic as deterministic_kernels
 from brs_detr.training.train_loop import StopSignals
@@ -196,7 +193,6 @@ def _build_runner(run: ResolvedRun, console: Console) -> QuietRunner:
 
     if run.plan is not None:
         print_run(run, console)
-    register()
     try:
         runner = QuietRunner.from_cfg(run.config)
     except KeyError as error:
