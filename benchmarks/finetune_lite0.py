@@ -38,7 +38,7 @@ CONFIG = """\
 _base_ = {base!r}
 model = dict(
     backbone=dict(
-        _delete_=True, type="TimmBackbone", model_name="tf_efficientnet_lite0", out_indices=(2, 3, 4),
+        _delete_=True, type="TimmBackbone", model_name={backbone!r}, out_indices=(2, 3, 4),
         weights_file={weights!r}, norm_eval=True,
     ),
     {parts},
@@ -102,6 +102,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=Path("work_dirs/lite0"))
     args = parser.parse_args()
+    if (args.name, args.model) not in SCHEDULES:
+        parser.error(f"no schedule for {args.model} on {args.name}")
     if args.name == "kangaroo" and not (args.data / "ImageSets").exists():
         draw_splits(args.data, {"train": 98, "val": 32, "test": 33})
     schedule = SCHEDULES[args.name, args.model]
@@ -111,7 +113,13 @@ def main() -> None:
         torch.save(named_by_timm(args.weights), weights)
         name, parts = MODELS[args.model]
         config.write_text(
-            CONFIG.format(name=name, base=find_config(name).as_posix(), weights=weights.as_posix(), parts=parts)
+            CONFIG.format(
+                name=name,
+                base=find_config(name).as_posix(),
+                backbone=BACKBONE,
+                weights=weights.as_posix(),
+                parts=parts,
+            )
         )
         finetune(
             args.data,
