@@ -29,10 +29,10 @@ register()  # before anything of mmdet is imported
 
 from brs_detr.data.synthetic.shapes import make_shapes  # noqa: E402
 from brs_detr.evaluation.evaluate import evaluate  # noqa: E402
-from brs_detr.heads.bbox_head import RankingShared2FCBBoxHead  # noqa: E402
-from brs_detr.heads.classification import ClassificationTargets  # noqa: E402
-from brs_detr.heads.ranking import RankingLossMixin  # noqa: E402
-from brs_detr.heads.ranking_memory import RankingMemory  # noqa: E402
+from brs_detr.heads.criterion import Targets  # noqa: E402
+from brs_detr.heads.ranking import RankingCriterion  # noqa: E402
+from brs_detr.heads.ranking_batch import RankingMemory  # noqa: E402
+from brs_detr.heads.roi_heads import RankingShared2FCBBoxHead  # noqa: E402
 from brs_detr.training.train import train  # noqa: E402
 from measuring.results import describe_environment  # noqa: E402
 
@@ -43,19 +43,33 @@ SCOPES = ("batch", "image", "memory")
 @contextmanager
 def ranking_image_by_image(batch_size: int, num_remembered: int) -> Iterator[None]:
     """Rank each image for itself in every head, or among the last ones, and take the mean of the losses."""
-    whole, box_head_loss = RankingLossMixin.classification_loss, RankingShared2FCBBoxHead.loss
+    whole, box_head_loss = RankingCriterion.classify, RankingShared2FCBBoxHead.loss
     proposals: list[int] = []  # an image, of the RoI head: the only one where they differ
 
-    def by_image(self: RankingLossMixin, logits: Tensor, targets: ClassificationTargets) -> dict[str, Tensor]:
+    def by_image(
+        self: RankingCriterion,
+        logits: Tensor,
+        targets: Targets,
+        num_positives: Tensor,
+        boxes: Any,
+        each: Any,
+        name: str,
+    ) -> dict[str, Tensor]:
         if self.memory.num_batches != num_remembered:
             self.memory = RankingMemory(num_remembered)
         sizes = proposals or [logits.shape[-2] // batch_size] * batch_size
-        fields = targets.labels, targets.weights, targets.quality
-        parts = zip(logits.split(sizes, -2), *(field.split(sizes, -1) for field in fields), strict=True)
+        labels = targets.labels.split(sizes, -1)
+        if boxes[0].shape[:-1] != targets.labels.shape:  # of positives alone
+            num_boxes = [int((part < logits.shape[-1]).sum()) for part in labels]
+        else:
+            num_boxes = sizes
+        pairs = zip(*(side.split(num_boxes, -2) for side in boxes), strict=True)
+        parts = zip(logits.split(sizes, -2), labels, targets.weights.split(sizes, -1), pairs, strict=True)
         losses = [
-            whole(self, part, ClassificationTargets(*rest, targets.avg_factor, targets.group)) for part, *rest in parts
+            whole(self, part, Targets(*fields, num_positives), num_positives, pair, each, name)
+            for part, *fields, pair in parts
         ]
-        return {name: torch.stack([loss[name] for loss in losses]).mean(0) for name in losses[0]}
+        return {key: torch.stack([loss[key] for loss in losses]).mean(0) for key in losses[0]}
 
     def with_sizes(self: Any, cls_score: Tensor, bbox_pred: Tensor, rois: Tensor, *args: Any, **kwargs: Any) -> Any:
         proposals[:] = torch.bincount(rois[:, 0].long(), minlength=batch_size).tolist()
@@ -64,11 +78,11 @@ def ranking_image_by_image(batch_size: int, num_remembered: int) -> Iterator[Non
         finally:
             proposals.clear()
 
-    RankingLossMixin.classification_loss, RankingShared2FCBBoxHead.loss = by_image, with_sizes  # type: ignore
+    RankingCriterion.classify, RankingShared2FCBBoxHead.loss = by_image, with_sizes  # type: ignore
     try:
         yield
     finally:
-        RankingLossMixin.classification_loss, RankingShared2FCBBoxHead.loss = whole, box_head_loss  # type: ignore
+        RankingCriterion.classify, RankingShared2FCBBoxHead.loss = whole, box_head_loss  # type: ignore
 
 
 def measure(scope: str, seed: int, args: argparse.Namespace, data: Path, folder: Path) -> dict[str, Any]:

@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from brs_detr.config.config import load_config
 from brs_detr.config.folder_data import set_num_classes
 
-_OFFICIAL = (
+_OLDER = (
+    (r"^encoder\.downsample\.", "query_head.downsample."),
+    (r"^encoder\.(level_embeds$)", r"query_head.transformer.\1"),
+    (r"^encoder\.", "query_head.transformer.encoder."),
+    (r"^query_head\.(decoder|enc_output|pos_|aux_pos|head_pos)", r"query_head.transformer.\1"),
+)
+"""To names of checkpoints made while the transformer was a part of the query head, as in the official code."""
+_LAYERS = (
     (r"^roi_head\.", "roi_head.0."),
     (r"^atss_head\.", "bbox_head.0."),
     (r"(transformer\.encoder\.layers\.\d+)\.self_attn\.", r"\1.attentions.0."),
@@ -40,15 +47,23 @@ def build(config: Path, num_classes: int, seed: int = 0) -> nn.Module:
     return model
 
 
+def older_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights under the names that our checkpoints had."""
+    return _renamed(state_dict, _OLDER)
+
+
 def official_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights under the names of the official code."""
+    return _renamed(state_dict, _OLDER + _LAYERS)
 
-    def renamed(key: str) -> str:
-        for pattern, replacement in _OFFICIAL:
+
+def _renamed(state_dict: Mapping[str, Tensor], rules: tuple[tuple[str, str], ...]) -> dict[str, Tensor]:
+    renamed = {}
+    for key, value in state_dict.items():
+        for pattern, replacement in rules:
             key = re.sub(pattern, replacement, key)
-        return key
-
-    return {renamed(key): value for key, value in state_dict.items()}
+        renamed[key] = value
+    return renamed
 
 
 def enliven(model: nn.Module, seed: int = 0) -> nn.Module:

@@ -32,7 +32,7 @@ _CLASSIFIER = r"^(backbone\.)?(fc|head|norm)\."  # of a backbone that was traine
 _OUTPUT_NORMS = r"^backbone\.norm\d\."  # of the maps that mmdet's Swin gives, which a classifier does not have
 
 _DETECTOR = re.compile(r"transformer\.decoder\.layers\.\d+\.attentions\.1\.")
-_OURS = re.compile(r"transformer\.decoder\.layers\.\d+\.cross_attn\.")
+_OURS = re.compile(r"query_head\.(transformer\.)?decoder\.layers\.\d+\.cross_attn\.")
 _ATSS = "bbox_head.0.atss_{}.weight"
 
 

@@ -368,6 +368,11 @@ def _parameters(kind: str) -> dict[str, Any]:
         found = {**{one.name: one.default for one in parameters if one.name != "self"}, **found}
         if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters):
             break
+    if getattr(cls, "takes_criterion_options", False):
+        from brs_detr.heads.ranking import RankingCriterion
+
+        parameters = inspect.signature(RankingCriterion).parameters.values()
+        found |= {one.name: one.default for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY}
     return found
 
 

@@ -1,4 +1,4 @@
-"""Let a trained detector score in probabilities."""
+"""Apply a learned score map to a trained detector."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class PiecewiseLinear(nn.Module):
             self.register_buffer(name, torch.from_numpy(rows).contiguous(), persistent=False)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Map ``logits`` of classes ``labels``, which have or broadcast to one shape.
+        """Map ``logits`` of classes ``labels``; their shapes broadcast.
 
-        Each segment adds what it rises by below a logit, so that rounding never turns two logits round.
+        Adds up the rise of each segment below a logit, so that rounding cannot swap the order of two logits.
         """
         mapped, last = self.starts[labels], len(self.knots) - 1
         for place in range(last + 1):
@@ -46,26 +46,25 @@ class PiecewiseLinear(nn.Module):
 
 
 class MappedScores(nn.Module):
-    """A `ScoreMap` on scores, for detectors whose scores are not the sigmoids of logits."""
+    """A `ScoreMap` on scores, for detectors whose scores are not sigmoids of logits."""
 
     def __init__(self, score_map: ScoreMap) -> None:
         super().__init__()
         self.map = PiecewiseLinear(score_map)
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """Probabilities of scores ``[...]`` in [0, 1] of classes ``[...]``."""
+        """Return the probabilities of scores ``[...]`` in [0, 1] of classes ``labels [...]``."""
         wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
         logits = wide.clamp(min=SMALLEST).log() - (1 - wide).clamp(min=1 - LARGEST).log()
         return self.map(logits, labels).sigmoid().to(scores.dtype)
 
 
 class MappedLogits(nn.Module):
-    """A layer that gives logits, and a `ScoreMap` behind it.
+    """A classification layer followed by a `ScoreMap`.
 
     Args:
-        layer: its output has C classes, or several times C with the classes of an anchor side by side, in dimension 1
-            of maps and in the last one otherwise.
-        score_map: of C classes.
+        layer: convolution or linear layer with ``A * C`` outputs: C classes for each of A anchors.
+        score_map: score map of C classes.
     """
 
     def __init__(self, layer: nn.Module, score_map: ScoreMap) -> None:
@@ -75,11 +74,11 @@ class MappedLogits(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """Of the layer."""
+        """Weight of the layer."""
         return self.layer.weight  # type: ignore[return-value]
 
     def forward(self, feats: Tensor) -> Tensor:
-        """Logits of probabilities."""
+        """Return the mapped logits."""
         logits: Tensor = self.layer(feats)
         labels = torch.arange(self.weight.shape[0], device=logits.device) % self.num_classes
         is_map = isinstance(self.layer, nn.Conv2d)
@@ -87,15 +86,15 @@ class MappedLogits(nn.Module):
 
 
 def calibrate_model(model: nn.Module, score_map: ScoreMap) -> None:
-    """Let a detector score in probabilities, in place.
+    """Apply a score map to a detector, in place.
 
-    Where its scores are sigmoids of one layer's logits, a map that is a line for each class goes into the weights of
-    that layer, and another one behind it. Otherwise the scores of its detections are mapped, by its attribute
-    ``score_map``, when it is called.
+    If scores are sigmoids of the logits of one layer, an affine map is folded into the weights of that layer and any
+    other map is appended to it. Otherwise the scores of the detections are mapped by the model's attribute
+    ``score_map``.
 
     Args:
-        model: of mmdet or Co-DETR, with its weights.
-        score_map: of its classes, for the head that it predicts with.
+        model: an mmdet detector or `CoDETR`, with its weights loaded.
+        score_map: score map of the model's classes, learned for the head that it predicts with.
     """
     head, layers = _scoring_layers(model)
     for name in layers:
@@ -112,10 +111,10 @@ def calibrate_model(model: nn.Module, score_map: ScoreMap) -> None:
 
 
 def _scoring_layers(model: Any) -> tuple[nn.Module, tuple[str, ...]]:
-    """The head that scores detections, and its layers whose logits are scores after a sigmoid.
+    """Return the head that scores detections, and the layers whose sigmoids are these scores.
 
-    There are none where something else happens to scores: several stages are averaged, neighbours lower them, or a
-    limit was chosen for scores as they were trained.
+    There are no such layers if scores are averaged over stages, decayed by soft NMS, or compared with a threshold that
+    was chosen for unmapped scores.
     """
     if hasattr(model, "eval_head"):
         head = getattr(model, f"{model.eval_head}_head")
@@ -129,7 +128,7 @@ def _scoring_layers(model: Any) -> tuple[nn.Module, tuple[str, ...]]:
 
 
 def _fold(layer: Any, score_map: ScoreMap) -> None:
-    """Multiply the rows of each class, and move their bias."""
+    """Fold an affine map into the weights and biases of each class."""
     rows = torch.arange(layer.weight.shape[0]) % len(score_map.knots)
     slopes = torch.from_numpy(score_map.slopes[:, 0])[rows].to(layer.weight.device)
     offsets = torch.from_numpy(score_map.offsets)[rows].to(layer.weight.device)

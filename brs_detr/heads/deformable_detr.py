@@ -1,4 +1,4 @@
-"""mmdet's Deformable-DETR in any width, to compare with."""
+"""mmdet's Deformable DETR with any embedding width, as a baseline."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 class AnyWidthDeformableDETR(DeformableDETR):
-    """mmdet's ``DeformableDETR``, whose two stages fit together at a width of 256 alone."""
+    """mmdet's ``DeformableDETR``, whose two-stage variant supports a width of 256 only, for any width."""
 
     def get_proposal_pos_embed(  # type: ignore[override]
         self, proposals: Tensor, num_pos_feats: int | None = None, temperature: int = 10000
     ) -> Tensor:
-        """Embed proposals ``[B, Q, 4]`` into twice the width, ``[B, Q, 2 C]``."""
+        """Return the sine embedding ``[B, Q, 2 C]`` of proposals ``[B, Q, 4]``."""
         width: int = num_pos_feats or self.embed_dims // 2
         embedded: Tensor = DeformableDETR.get_proposal_pos_embed(proposals, width, temperature)
         return embedded

@@ -1,4 +1,4 @@
-"""PAA trained with a ranking loss."""
+"""PAA head over all images, levels and classes together."""
 
 from __future__ import annotations
 
@@ -16,25 +16,24 @@ from torch import Tensor
 from brs_detr.errors import UserError
 from brs_detr.extras import add_extra
 from brs_detr.heads.anchors import AnchorTargets
-from brs_detr.heads.atss_head import JoinedATSSHead
-from brs_detr.heads.ranking_detection import RankingDetectionMixin
+from brs_detr.heads.dense_heads import JoinedATSSHead
 
 FOCAL = dict(type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0)
 VOTING_VARIANCE = 0.025
 LEAST_IOU = 0.01
 
 
-class RankingPAAHead(RankingDetectionMixin, JoinedATSSHead, PAAHead):
-    """mmdet's ``PAAHead`` that ranks the anchors of all images, levels and classes together, without an IoU branch.
+class RankingPAAHead(JoinedATSSHead, PAAHead):
+    """mmdet's ``PAAHead`` over all images, levels and classes together, without an IoU branch.
 
-    Anchors are assigned by a mixture of two Gaussians over a score-based loss, as in PAA itself: a ranking loss has no
-    value for one anchor. Needs scikit-learn.
+    Anchors are assigned by a mixture of two Gaussians over a score-based loss, as in PAA: a ranking loss has no value
+    per anchor. Requires scikit-learn.
 
     Args:
-        loss_assign: the classification part of the loss that anchors are assigned by.
+        loss_assign: config of the classification loss used for assignment.
     """
 
-    score_layers = ()  # scores also weigh the boxes that vote
+    score_layers = ()  # scores also weight the votes of boxes
 
     def __init__(self, *args: Any, loss_assign: dict = FOCAL, **kwargs: Any) -> None:
         try:
@@ -47,7 +46,7 @@ class RankingPAAHead(RankingDetectionMixin, JoinedATSSHead, PAAHead):
     def anchor_targets(
         self, anchors: list[list[Tensor]], is_inside: list[list[Tensor]], objects: tuple, logits: Tensor, deltas: Tensor
     ) -> AnchorTargets:
-        """Assign the anchors of each image by what the head predicts for them; see `JoinedLevelsMixin`."""
+        """Assign the anchors of each image by the predictions of the head; see `JoinedAnchorHead`."""
         joined = torch.stack([torch.cat(list(levels)) for levels in anchors])  # get_targets joins the lists in place
         levels = [list(image) for image in anchors]
         labels, weights, boxes, box_weights, pos_inds, pos_gt_inds = self.get_targets(anchors, is_inside, *objects)
@@ -80,7 +79,7 @@ class RankingPAAHead(RankingDetectionMixin, JoinedATSSHead, PAAHead):
         bbox_weight: Tensor,
         pos_inds: Tensor,
     ) -> tuple[Tensor]:
-        """Score the candidates of an image one by one, ``[K]``; S anchors, K of them in ``pos_inds``."""
+        """Compute the assignment loss ``[K]`` of the candidates ``pos_inds [K]`` of an image."""
         boxes = self.bbox_coder.decode(torch.cat(anchors)[pos_inds], bbox_pred[pos_inds])
         box_losses = self.loss_bbox(boxes, bbox_target[pos_inds], reduction_override="none")
         losses = self.loss_assign(cls_score[pos_inds], label[pos_inds], reduction_override="none")
@@ -89,7 +88,7 @@ class RankingPAAHead(RankingDetectionMixin, JoinedATSSHead, PAAHead):
     def _bbox_post_process(
         self, results: InstanceData, cfg: Any, rescale: bool = False, with_nms: bool = True, img_meta: Any = None
     ) -> InstanceData:
-        """Suppress, then let the pairs that overlap a detection vote for its box."""
+        """Apply NMS, then refine each box by the votes of overlapping pairs."""
         found = BaseDenseHead._bbox_post_process(self, results, cfg, with_nms=with_nms, img_meta=img_meta)
         if self.with_score_voting and len(found):
             found.bboxes = vote(found, results)
@@ -99,14 +98,14 @@ class RankingPAAHead(RankingDetectionMixin, JoinedATSSHead, PAAHead):
 
 
 def vote(found: InstanceData, pairs: InstanceData) -> Tensor:
-    """Means of the boxes that overlap each detection of their label, weighted by odds and IoU (PAA, section 3.4).
+    """Average the boxes that overlap each detection and share its label, weighted by odds and IoU (PAA, section 3.4).
 
-    PAA weighs by the score. The odds ``score / (1 - score)`` are the same where scores are low; a constant added to all
-    logits changes their ratios nowhere.
+    PAA weights by the score. The odds ``score / (1 - score)`` agree with low scores, and their ratios do not change
+    when a constant is added to all logits.
 
     Args:
         found: D detections, with ``bboxes`` (x1, y1, x2, y2) and ``labels``.
-        pairs: that they were chosen from, with ``scores`` too.
+        pairs: pairs of anchor and class before NMS, with ``bboxes``, ``labels`` and ``scores``.
 
     Returns:
         Boxes ``[D, 4]``.

@@ -113,7 +113,7 @@ def training_cost(config: Config, num_images: int = 2, size: tuple[int, int] = (
     images = torch.empty(num_images, 3, *size, device="meta")
     counter, kept = FlopCounterMode(display=False), _Kept(model)
     with counter, torch.autograd.graph.saved_tensors_hooks(kept, lambda tensor: tensor):
-        outputs = _forward(model, images, size)
+        outputs = _forward(model, images)
         forward_flops = counter.get_total_flops()
         torch.stack([output.float().sum() for output in outputs]).sum().backward()
     parameters = list(model.parameters())
@@ -163,17 +163,16 @@ def _build(config: Config) -> nn.Module:
     return model.exportable("query").model.train()  # its attention does not read numbers off a tensor
 
 
-def _forward(model: Any, images: Tensor, size: tuple[int, int]) -> list[Tensor]:
+def _forward(model: Any, images: Tensor) -> list[Tensor]:
     """All tensors that losses are made of, and more."""
     head, num_images = model.query_head, len(images)
-    sizes = torch.empty(num_images, 2, dtype=torch.long, device="meta")
-    encoded = head.transformer.encode(model.extract_feat(images), sizes, size)
-    maps = head.feature_maps(encoded)
+    encoded = model.encode(images, torch.empty(num_images, 2, dtype=torch.long, device="meta"))
+    maps = model.encoder.auxiliary_maps(encoded)
     proposals = head.propose(encoded)
-    groups = [head.transformer.select_queries(proposals, head.query_embedding.weight)]
+    groups = [head.queries_at(head.best_proposals(proposals), proposals)]
     boxes = torch.empty(num_images, head.max_auxiliary_queries, 4, device="meta")
     feats = torch.empty(num_images, head.max_auxiliary_queries, head.embed_dims, device="meta")
-    groups += [head.transformer.embed_auxiliary_queries(boxes, feats, index) for index in range(2)]
+    groups += [head.auxiliary_queries(boxes, feats, index) for index in range(2)]
     outputs = [proposals.logits, proposals.box_logits]
     for logits, predicted in head.decode_groups(groups, encoded):
         outputs += [logits, predicted]

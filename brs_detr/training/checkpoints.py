@@ -25,8 +25,7 @@ from brs_detr.errors import UserError
 from brs_detr.evaluation.calibrate import learn_calibration
 from brs_detr.evaluation.coco_metric import CocoAPMetric
 from brs_detr.files import write_whole, written_whole
-from brs_detr.heads.ranking import RankingLossMixin
-from brs_detr.heads.ranking_memory import RankingMemory
+from brs_detr.heads.ranking_batch import RankingMemory
 from brs_detr.run.distributed import is_first
 from brs_detr.run.run_folder import RunFolder
 from brs_detr.runtime.calibration import Calibration
@@ -92,7 +91,8 @@ class KeepLastAndBest(Hook):
             ) from error
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Restore the memories of the ranking losses, if there are as many processes as before."""
+        """Restore what the optimizer and, if there are as many processes again, the ranking losses remembered."""
+        follow_parameters(checkpoint, unwrapped(runner.model))
         memories = checkpoint.get("meta", {}).get(MEMORIES) or []
         if len(memories) == get_world_size():
             for memory, content in zip(_memories(runner.model), memories[get_rank()], strict=True):
@@ -109,7 +109,7 @@ class KeepLastAndBest(Hook):
                 runner.model.state_dict()
 
     def _save_best(self, runner: Runner, metrics: dict[str, float]) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         checkpoint: dict[str, Any] = {"state_dict": model.state_dict()}
         runner.call_hook("before_save_checkpoint", checkpoint=checkpoint)  # puts a moving mean there
         weights = {key: value.cpu() for key, value in checkpoint["state_dict"].items()}
@@ -133,9 +133,38 @@ class KeepLastAndBest(Hook):
         }
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model itself, where several processes train it."""
+    return model.module if is_model_wrapper(model) else model  # type: ignore[return-value]
+
+
+def follow_parameters(checkpoint: dict[str, Any], model: nn.Module) -> None:
+    """Put what is stored for each parameter in the order of the model's parameters, in place.
+
+    Optimizers store their state by position. The order differs in checkpoints of older models, whose parts had other
+    names.
+    """
+    if not hasattr(model, "own_names") or "optimizer" not in checkpoint:
+        return
+    now = [name for name, _ in model.named_parameters()]
+    stored = [name for name in model.own_names(checkpoint["state_dict"]) if name in set(now)]  # type: ignore[operator]
+    groups = checkpoint["optimizer"]["param_groups"]
+    if stored == now or sorted(stored) != sorted(now):
+        return
+    position = {name: index for index, name in enumerate(stored)}
+    order = [position[name] for name in now]
+    if len(groups) == 1:
+        groups[0]["params"] = [groups[0]["params"][index] for index in order]
+        return
+    checkpoint["optimizer"]["param_groups"] = [groups[index] for index in order]
+    for scheduler in checkpoint.get("param_schedulers") or []:
+        for key in ("base_values", "_last_value"):
+            scheduler[key] = [scheduler[key][index] for index in order]
+
+
 def _memories(model: nn.Module) -> list[RankingMemory]:
-    heads = (module for module in model.modules() if isinstance(module, RankingLossMixin))
-    return [head.memory for head in heads if head.memory.num_batches]
+    memories = (getattr(module, "memory", None) for module in model.modules())
+    return [memory for memory in memories if isinstance(memory, RankingMemory) and memory.num_batches]
 
 
 def _all_memories(model: nn.Module) -> list[list[dict[str, Any]]]:

@@ -1,6 +1,6 @@
 """Co-Deformable-DETR on mmdet 3.3, plain and with ranking losses.
 
-Importing this package makes its classes known to mmdet's configs.
+Importing this package registers its classes with mmdet.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ _heads.register()
 
 from mmdet.registry import MODELS  # noqa: E402
 
-from co_detr.atss_head import CoATSSHead  # noqa: E402
+from co_detr.auxiliary_heads import CoATSSHead, CoRoIHead, RankingCoATSSHead  # noqa: E402
 from co_detr.codetr import CoDETR  # noqa: E402
-from co_detr.query_head import CoDeformDETRHead  # noqa: E402
-from co_detr.ranking_heads import RankingCoATSSHead, RankingCoDeformDETRHead  # noqa: E402
-from co_detr.roi_head import CoRoIHead  # noqa: E402
+from co_detr.query_head import CoDeformDETRHead, RankingCoDeformDETRHead  # noqa: E402
 
 __all__ = ["CoATSSHead", "CoDETR", "CoDeformDETRHead", "CoRoIHead", "RankingCoATSSHead", "RankingCoDeformDETRHead"]
 

@@ -1,11 +1,12 @@
-"""The detector: image -> features -> queries -> heads -> losses."""
+"""The detector: backbone -> neck -> encoder -> (auxiliary heads | query head with its decoder) -> criteria."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Any, Literal, get_args
 
+import torch
 from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
@@ -13,29 +14,29 @@ from torch import Tensor, nn
 
 from brs_detr.errors import UserError
 from brs_detr.mm.ops.nms_keep import NmsKeep
-from co_detr.official_checkpoint import rename_state_dict
-from co_detr.query_head import class_agnostic
-
-if TYPE_CHECKING:
-    from co_detr.expected_stages import ExpectedStages
+from co_detr.encoder import EncodedFeatures, Encoder
+from co_detr.expected_stages import ExpectedStages
+from co_detr.exportable.detector import ExportableCoDETR
+from co_detr.official_checkpoint import rename_older, rename_state_dict
+from co_detr.query_head import class_agnostic, image_sizes
 
 EvalHead = Literal["query", "roi", "atss"]
 
 
 class CoDETR(BaseDetector):
-    """Co-DETR: a query detector trained together with one-to-many heads on its encoder's features.
+    """Co-DETR: a query detector trained jointly with one-to-many heads on the features of its encoder.
 
-    The positives of the one-to-many heads also enter the decoder, as extra queries in training. Any head can be
-    evaluated: by default the query head.
+    During training, the positives of the one-to-many heads become additional decoder queries. Any head can predict; the
+    query head does by default.
 
     Args:
-        backbone, neck: configs; the neck gives as many maps as the transformer has levels.
-        query_head: config of `CoDeformDETRHead`.
-        rpn_head, roi_head: configs of Faster R-CNN's stages; both or neither.
-        atss_head: config of `CoATSSHead`, or none.
-        eval_head: head that `predict` uses: ``query``, ``roi`` or ``atss``.
-        train_cfg: parts ``query``, ``rpn``, ``rpn_proposal``, ``rcnn``, ``atss``.
-        test_cfg: parts ``query``, ``rpn``, ``rcnn``, ``atss``.
+        backbone, neck: configs. The neck must return one map per encoder level.
+        query_head: config of `CoDeformDETRHead`. Its ``transformer`` contains the arguments of `Encoder` and decoder.
+        rpn_head, roi_head: configs of the two stages of Faster R-CNN; give both or neither.
+        atss_head: config of `CoATSSHead`, optional.
+        eval_head: head used by `predict`: ``query``, ``roi`` or ``atss``.
+        train_cfg: training settings by part: ``query``, ``rpn``, ``rpn_proposal``, ``rcnn``, ``atss``.
+        test_cfg: test settings by head: ``query``, ``rpn``, ``rcnn``, ``atss``.
     """
 
     def __init__(
@@ -58,10 +59,13 @@ class CoDETR(BaseDetector):
         channels = getattr(self.backbone, "out_channels", None)
         if channels is not None and list(channels) != list(neck["in_channels"]):
             raise UserError(
-                f"The backbone gives maps of {list(channels)} channels, the neck takes {list(neck['in_channels'])}.",
+                f"The backbone returns maps with {list(channels)} channels; the neck expects "
+                f"{list(neck['in_channels'])}.",
                 f"Set model.neck.in_channels={list(channels)}.",
             )
         self.neck = MODELS.build(neck)
+        encoder, query_head = split_transformer(query_head)
+        self.encoder = Encoder(**encoder)
         self.query_head = self._build_head(query_head, "query")
         if (rpn_head is None) != (roi_head is None):
             raise ValueError("rpn_head and roi_head belong together: give both or neither")
@@ -77,7 +81,7 @@ class CoDETR(BaseDetector):
 
     @property
     def eval_head(self) -> EvalHead:
-        """The head that `predict` uses."""
+        """Head used by `predict`."""
         return self._eval_head
 
     @eval_head.setter
@@ -90,34 +94,34 @@ class CoDETR(BaseDetector):
 
     @property
     def class_agnostic_layers(self) -> tuple[str, ...]:
-        """Layers with a row a class in which row 0 stands for any object: the branch that scores proposals."""
+        """Classification layers in which row 0 stands for any object: the branch that scores proposals."""
         return (f"query_head.cls_branches.{len(self.query_head.cls_branches) - 1}.",)
 
     @staticmethod
     def own_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weights of the official code (mmdet 2.25) under the names of this package."""
+        """Rename weights of the official code (mmdet 2.25), or of older checkpoints, to the names of this package."""
         return rename_state_dict(state_dict)
 
     def exportable(self, head: EvalHead, *, postprocess: bool = True, nms_keep: NmsKeep | None = None) -> nn.Module:
-        """One head as a model of tensors for any image size, see `co_detr.exportable.detector.ExportableCoDETR`."""
-        from co_detr.exportable.detector import ExportableCoDETR
-
+        """Return one head as a module of tensors for any image size; see `ExportableCoDETR`."""
         return ExportableCoDETR(self, head, postprocess=postprocess, nms_keep=nms_keep)
 
     def expected_stages(self, images: Tensor, image_size: Tensor) -> ExpectedStages:
-        """What the stages of ``exportable(eval_head)`` must be on copies of an image, see `co_detr.expected_stages`."""
-        from co_detr.expected_stages import ExpectedStages
-
+        """Compute the expected stages of ``exportable(eval_head)`` on copies of an image; see `ExpectedStages`."""
         return ExpectedStages(self, images, image_size)
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
-        """Maps ``[B, C, h, w]`` of the images ``[B, 3, H, W]``, finest first."""
+        """Compute feature maps ``[B, C, h, w]`` of images ``[B, 3, H, W]``, finest first."""
         return self.neck(self.backbone(batch_inputs))
 
+    def encode(self, batch_inputs: Tensor, image_sizes: Tensor) -> EncodedFeatures:
+        """Encode images ``[B, 3, H, W]``; ``image_sizes [B, 2]`` are (h, w) in pixels without padding."""
+        return self.encoder(self.extract_feat(batch_inputs), image_sizes, batch_inputs.shape[2:])
+
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor | list[Tensor]]:
-        """Losses of all heads; those of the RoI and ATSS heads begin with ``roi.`` and ``atss.``."""
-        encoded = self.query_head.encode(self.extract_feat(batch_inputs), batch_data_samples)
-        maps = self.query_head.feature_maps(encoded)
+        """Compute the losses of all heads. Those of the RoI and ATSS heads are prefixed with ``roi.`` and ``atss.``."""
+        encoded = self._encode(batch_inputs, batch_data_samples)
+        maps = self.encoder.auxiliary_maps(encoded)
         losses: dict[str, Tensor | list[Tensor]] = {}
         head_samples = []
         if self.roi_head is not None:
@@ -134,35 +138,53 @@ class CoDETR(BaseDetector):
         return self.query_head.loss(encoded, head_samples, batch_data_samples) | losses
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
-        """Add ``pred_instances`` (boxes x1, y1, x2, y2 in pixels, scores, labels) to every sample.
+        """Add ``pred_instances`` (boxes x1, y1, x2, y2 in pixels, scores, labels) to each sample.
 
         Args:
             batch_inputs: ``[B, 3, H, W]`` normalised images.
-            batch_data_samples: of the batch.
-            rescale: give boxes in pixels of the original image.
+            batch_data_samples: metadata of the images.
+            rescale: return boxes in pixels of the original images.
         """
-        encoded = self.query_head.encode(self.extract_feat(batch_inputs), batch_data_samples)
+        encoded = self._encode(batch_inputs, batch_data_samples)
         if self.eval_head == "query":
             results = self.query_head.predict(encoded, batch_data_samples, rescale=rescale)
-        elif self.eval_head == "atss":
-            maps = self.query_head.feature_maps(encoded)
-            results = self.atss_head.predict(maps, batch_data_samples, rescale=rescale)
         else:
-            maps = self.query_head.feature_maps(encoded)
-            proposals = self.rpn_head.predict(maps, batch_data_samples, rescale=False)
-            results = self.roi_head.predict(maps, proposals, batch_data_samples, rescale=rescale)
+            maps = self.encoder.auxiliary_maps(encoded)
+            if self.eval_head == "atss":
+                results = self.atss_head.predict(maps, batch_data_samples, rescale=rescale)
+            else:
+                proposals = self.rpn_head.predict(maps, batch_data_samples, rescale=False)
+                results = self.roi_head.predict(maps, proposals, batch_data_samples, rescale=rescale)
         return self.add_pred_to_datasample(batch_data_samples, results)
 
+    def _encode(self, batch_inputs: Tensor, samples: SampleList) -> EncodedFeatures:
+        return self.encode(batch_inputs, torch.tensor(image_sizes(samples), device=batch_inputs.device))
+
     def _forward(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> tuple[Tensor, Tensor]:
-        """Logits ``[L, B, Q, num_classes]`` and boxes ``[L, B, Q, 4]`` of the query head."""
-        encoded = self.query_head.encode(self.extract_feat(batch_inputs), batch_data_samples)
-        head = self.query_head
-        queries = head.transformer.select_queries(head.propose(encoded), head.query_embedding.weight)
-        return head.decode(queries, encoded)
+        """Return logits ``[L, B, Q, num_classes]`` and boxes ``[L, B, Q, 4]`` of the query head."""
+        encoded = self._encode(batch_inputs, batch_data_samples)
+        proposals = self.query_head.propose(encoded)
+        inds = self.query_head.best_proposals(proposals)
+        return self.query_head.decode(self.query_head.queries_at(inds, proposals), encoded)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        rename_older(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *others)
+
+
+def split_transformer(query_head: dict) -> tuple[dict, dict]:
+    """Split the config of the query head, whose ``transformer`` also contains the arguments of `Encoder`.
+
+    Returns:
+        The arguments of `Encoder`, and the config of the query head without them.
+    """
+    encoder = dict(query_head["transformer"])
+    own = {name: encoder.pop(name) for name in ("decoder", "num_auxiliary_heads") if name in encoder}
+    return {**encoder.pop("encoder"), **encoder}, {**query_head, "transformer": own}
 
 
 def class_agnostic_samples(samples: SampleList) -> SampleList:
-    """The samples with every object of class 0, for the RPN."""
+    """Copy the samples with all objects in class 0, as targets of the RPN."""
     copies = [copy.copy(sample) for sample in samples]
     for sample in copies:
         sample.gt_instances = class_agnostic(sample.gt_instances)

@@ -1,8 +1,8 @@
-"""What the stages of an exported head must be, by the model's own layers.
+"""Expected intermediate results of an exported head, computed by the layers of the model.
 
-A file decides on its own which tokens, anchors and proposals it goes on with, and where scores are close rounding
-decides. So each stage is computed from what the file chose before it: everything else is a continuous function, which
-two programs with the same weights compute alike to within rounding. Decisions are described as `Choice`.
+An exported file selects tokens, anchors and proposals itself, and where scores are close, rounding decides. Therefore
+each stage is computed from the file's own previous selections. All other operations are continuous, so two programs
+with the same weights agree up to rounding. Selections are described by `Choice`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from brs_detr.heads.anchors import flatten_levels
 from co_detr.query_head import in_pixels
 
 NEAR_STEP = 1e-4
-"""How near to a step of RoIAlign, in levels or in samples, float32 may end on either side of it."""
+"""Distance from a step of RoIAlign, in levels or samples, within which float32 may fall on either side."""
 
 
 class Expected(NamedTuple):
     """Stages of one image.
 
     Args:
-        values: by name, what a file gave and what it must be, of one shape.
-        choices: that it made.
+        values: values of the file and expected values, by name.
+        choices: selections of the file.
     """
 
     values: dict[str, tuple[Tensor, Tensor]]
@@ -36,30 +36,28 @@ class Expected(NamedTuple):
 
 
 class ExpectedStages:
-    """The stages of one head on copies of one image.
+    """Expected stages of one head on copies of one image.
 
     Args:
-        model: a `CoDETR`, whose ``eval_head`` is asked for; its dtype is computed in.
-        images: ``[B, 3, H, W]``, normalised and padded: B copies, or one that stands for them.
-        image_size: ``[1, 2]`` (h, w) without the padding.
+        model: a `CoDETR`. Its ``eval_head`` is the head and its dtype that of the computation.
+        images: ``[B, 3, H, W]``, normalised and padded: all copies, or a single one.
+        image_size: ``[1, 2]`` (h, w) without padding.
     """
 
     def __init__(self, model: Any, images: Tensor, image_size: Tensor) -> None:
         self.model, self.image_size = model, image_size
         self.shape = tuple(image_size[0].tolist())
-        head = model.query_head
-        sizes = image_size.expand(len(images), 2)
-        self.encoded = head.transformer.encode(model.extract_feat(images), sizes, images.shape[2:])
+        self.encoded = model.encode(images, image_size.expand(len(images), 2))
         if model.eval_head != "query":
             anchor_head = model.rpn_head if model.eval_head == "roi" else model.atss_head
-            self.maps = head.feature_maps(self.encoded)
+            self.maps = model.encoder.auxiliary_maps(self.encoded)
             self.anchor_maps = anchor_head(self.maps)
 
     def of(self, found: Mapping[str, Tensor]) -> list[Expected]:
-        """What must be on each image, and what was chosen.
+        """Return the expected values and the selections of each image.
 
         Args:
-            found: the stages of a file, ``[B, N, ...]`` each.
+            found: stages of the file, ``[B, N, ...]`` each.
         """
         dtype = self.encoded.memory.dtype
         found = {name: stage if stage.dtype == torch.int64 else stage.to(dtype) for name, stage in found.items()}
@@ -75,7 +73,7 @@ class ExpectedStages:
         ]
 
     def _run_query(self, found: Mapping[str, Tensor], num_images: int) -> dict[str, Tensor]:
-        """What the model computes from the queries that were chosen, ``[B, N, ...]`` each."""
+        """Compute the stages from the selected queries, ``[B, N, ...]`` each."""
         head, encoded = self.model.query_head, self.encoded
         if len(encoded.memory) < num_images:
             encoded = replace(
@@ -116,7 +114,7 @@ class ExpectedStages:
         return Expected({name: (found[name], value) for name, value in expected.items()}, choices)
 
     def _run_atss(self, found: Mapping[str, Tensor], num_images: int) -> dict[str, Tensor]:
-        """Maps of the anchor head, ``[B, N, channels]`` each."""
+        """Return the maps of the anchor head, ``[B, N, channels]`` each."""
         channels = {"anchor_logits": found["anchor_logits"].shape[2], "anchor_deltas": 4, "anchor_centerness": 1}
         return {
             name: _repeated(flatten_levels(maps, number), num_images)
@@ -124,7 +122,7 @@ class ExpectedStages:
         }
 
     def _run_roi(self, found: Mapping[str, Tensor], num_images: int) -> dict[str, Any]:
-        """Maps of the RPN, and the second stage on the proposals that were chosen, where rounding decides no step."""
+        """Compute the RPN, and the second stage on the selected proposals for which `surely_pooled` holds."""
         roi_head = self.model.roi_head
         chosen = found["anchor_boxes"].gather(1, found["proposals"].clamp(min=0)[..., None].expand(-1, -1, 4))
         rows = found["proposals"] >= 0
@@ -174,7 +172,7 @@ class ExpectedStages:
         return Expected(values | self._regions(found, computed), [*choices, proposals, self._best_regions(found)])
 
     def _regions(self, found: Mapping[str, Tensor], computed: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-        """Of the second stage: what it computes from the proposals, and boxes and scores of that."""
+        """Return outputs, scores and boxes of the second stage."""
         head, boxes, is_proposal = self.model.roi_head.bbox_head, computed["proposal_boxes"], found["proposals"] >= 0
         values = {name: (found[name][computed["rows"]], computed[name]) for name in ("region_logits", "region_deltas")}
         logits = found["region_logits"]
@@ -185,7 +183,7 @@ class ExpectedStages:
         return values
 
     def _best_regions(self, found: Mapping[str, Tensor]) -> Choice:
-        """Of every pair of a class and a proposal, class by class."""
+        """Return the selection among all pairs of class and proposal, ordered by class."""
         settings, (num_proposals, num_classes) = self.model.roi_head.test_cfg, found["region_scores"].shape
         scores, is_proposal = found["region_scores"].T.flatten(), (found["proposals"] >= 0).double()
         return Choice(
@@ -202,7 +200,7 @@ class ExpectedStages:
     def _anchors(
         self, head: Any, found: Mapping[str, Tensor], computed: Mapping[str, Tensor]
     ) -> tuple[dict[str, tuple[Tensor, Tensor]], list[Choice], _Pairs]:
-        """Of a head that scores anchors: its maps, and the best pairs of an anchor and a class of each level."""
+        """Return the maps of an anchor head, and the selection of pairs of anchor and class on each level."""
         num_classes, settings = head.cls_out_channels, head.test_cfg
         values = {name: (found[name], value) for name, value in computed.items() if name.startswith("anchor_")}
         sizes = [maps.shape[-2:] for maps in self.anchor_maps[0]]
@@ -231,7 +229,7 @@ class ExpectedStages:
 
 
 class _Pairs(NamedTuple):
-    """The pairs of an anchor and a class that are kept: scores before centerness, classes and levels, ``[N]`` each."""
+    """Selected pairs of anchor and class: scores before centerness, classes and levels, ``[N]`` each."""
 
     class_scores: Tensor
     labels: Tensor
@@ -239,12 +237,12 @@ class _Pairs(NamedTuple):
 
 
 def _repeated(tensor: Tensor, num_images: int) -> Tensor:
-    """One image for all, or all of them."""
+    """Expand a single image to all copies."""
     return tensor if len(tensor) == num_images else tensor.expand(num_images, *tensor.shape[1:])
 
 
 def surely_pooled(extractor: Any, boxes: Tensor) -> Tensor:
-    """Mask ``[R]`` of boxes ``[R, 4]`` for which rounding decides neither level nor number of RoIAlign's samples."""
+    """Return a mask ``[R]``, true for boxes ``[R, 4]`` whose level and RoIAlign samples do not hang on rounding."""
     wide = boxes.double()
     sides = (wide[:, 2:] - wide[:, :2]).clamp(min=1e-9)
     level = (sides.prod(1).sqrt() / extractor.finest_scale + 1e-6).log2()

@@ -1,64 +1,69 @@
-"""The query head: decoder predictions, their one-to-one losses, and the losses of auxiliary queries."""
+"""The query head: decoder predictions, their one-to-one losses, and losses of auxiliary queries."""
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmdet.models.dense_heads import DeformableDETRHead
+from mmdet.models.layers import inverse_sigmoid
 from mmdet.structures import SampleList
-from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
-from mmdet.utils import InstanceList, reduce_mean
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
+from mmdet.utils import InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from brs_detr.heads.box_loss import layer_box_loss
-from brs_detr.heads.classification import ClassificationLossMixin, ClassificationTargets
-from brs_detr.heads.finite import finite_or_zero
-from brs_detr.heads.precision import in_full_precision
-from co_detr.positive_queries import AuxiliaryQueries, HeadSamples, positives_to_queries
-from co_detr.transformer import (
-    CoDeformableDetrTransformer,
+from brs_detr.heads.criterion import Targets, build_criterion, split_options
+from brs_detr.heads.numerics import finite_or_zero, in_full_precision
+from co_detr.auxiliary_heads import AuxiliaryQueries, HeadSamples, positives_to_queries
+from co_detr.decoder import (
     DecoderQueries,
-    EncodedFeatures,
     EncoderProposals,
+    LookForwardTwiceDecoder,
+    at_most,
+    box_embedding,
     join_groups,
 )
+from co_detr.encoder import EncodedFeatures, init_transformer, token_anchors
+
+FOCAL = dict(type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0)
 
 
 @dataclass(frozen=True)
 class QueryTargets:
-    """Targets of the B * Q predictions of each of L layers, image by image.
+    """Targets of the B * Q predictions of each of L layers.
 
     Args:
         labels: ``[L, B*Q]``, ``num_classes`` for background.
-        weights: ``[L, B*Q]`` weight in classification.
+        weights: ``[L, B*Q]`` classification weights.
         boxes: ``[L, B*Q, 4]`` (cx, cy, w, h), normalised; zero for background.
-        is_positive: ``[L, B*Q]``.
     """
 
     labels: Tensor
     weights: Tensor
     boxes: Tensor
-    is_positive: Tensor
 
 
-class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
-    """Deformable DETR's head with its transformer, fed a second time with the positives of auxiliary heads.
+class CoDeformDETRHead(DeformableDETRHead):
+    """Deformable DETR's head with its decoder, which also decodes the positives of auxiliary heads in training.
 
     Args:
-        num_classes: classes without the background.
-        transformer: arguments of `CoDeformableDetrTransformer`.
-        num_queries: queries an image.
-        max_auxiliary_queries: most positives of an auxiliary head that become queries, an image.
-        merge_decoder_passes: decode these queries together with the others, in one pass instead of one for each head:
-            the same up to rounding, in fewer and larger operations.
+        num_classes: number of classes without background.
+        transformer: ``decoder``, the arguments of mmdet's ``DeformableDetrTransformerDecoder``, and
+            ``num_auxiliary_heads``, the number of one-to-many heads whose positives become queries (default 2).
+        num_queries: number of queries per image.
+        max_auxiliary_queries: maximum number of positives of an auxiliary head that become queries, per image.
+        merge_decoder_passes: decode all groups of queries in one pass instead of one pass per group. Results are equal
+            up to rounding.
         loss_cls, loss_bbox, loss_iou: configs; boxes are (cx, cy, w, h) normalised for ``loss_bbox`` and pixels
-            (x1, y1, x2, y2) for ``loss_iou``.
-        test_cfg: ``max_per_img`` detections an image, best first.
-        sync_cls_avg_factor: average the number of positives over processes.
+            (x1, y1, x2, y2) for ``loss_iou``. The head also takes the options of the criterion.
+        test_cfg: ``max_per_img``, the number of detections per image.
+        sync_cls_avg_factor: see `Criterion`.
     """
+
+    takes_criterion_options = True
 
     def __init__(
         self,
@@ -69,170 +74,182 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
         merge_decoder_passes: bool = True,
         loss_cls: dict | None = None,
         test_cfg: dict | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
+        loss_cls, options = split_options(loss_cls or FOCAL, kwargs)
         super().__init__(
             num_classes=num_classes,
             test_cfg=test_cfg or {"max_per_img": 100},
-            loss_cls=loss_cls or dict(type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
+            loss_cls=loss_cls,
             num_pred_layer=transformer["decoder"]["num_layers"] + 1,
             as_two_stage=True,
             **kwargs,
         )
+        self.criterion = build_criterion(
+            self.loss_cls,
+            {"loss_bbox": self.loss_bbox, "loss_iou": self.loss_iou},
+            sync_cls_avg_factor=self.sync_cls_avg_factor,
+            **options,
+        )
         self.max_auxiliary_queries = max_auxiliary_queries
         self.merge_decoder_passes = merge_decoder_passes
-        self.transformer = CoDeformableDetrTransformer(**transformer)
-        self.query_embedding = nn.Embedding(num_queries, self.embed_dims)
-        self.downsample = nn.Sequential(
-            nn.Conv2d(self.embed_dims, self.embed_dims, kernel_size=3, stride=2, padding=1),
-            nn.GroupNorm(32, self.embed_dims),
-        )
+        self.decoder = LookForwardTwiceDecoder(**transformer["decoder"])
+        dims = self.embed_dims
+        self.enc_output, self.enc_output_norm = nn.Linear(dims, dims), nn.LayerNorm(dims)
+        self.pos_trans, self.pos_trans_norm = nn.Linear(2 * dims, 2 * dims), nn.LayerNorm(2 * dims)
+        heads = range(transformer.get("num_auxiliary_heads", 2))
+        self.head_pos_embed = nn.Parameter(torch.randn(len(heads), 1))
+        self.aux_pos_trans = nn.ModuleList(nn.Linear(2 * dims, 2 * dims) for _ in heads)
+        self.aux_pos_trans_norm = nn.ModuleList(nn.LayerNorm(2 * dims) for _ in heads)
+        self.pos_feats_trans = nn.ModuleList(nn.Linear(dims, dims) for _ in heads)
+        self.pos_feats_norm = nn.ModuleList(nn.LayerNorm(dims) for _ in heads)
+        self.query_embedding = nn.Embedding(num_queries, dims)
 
     @property
     def class_layers(self) -> list[nn.Module]:
-        """Layers that give a logit a class: of every decoder layer, then of the encoder's proposals."""
+        """Classification layers: one per decoder layer, then that of the encoder's proposals."""
         return list(self.cls_branches)
 
     @property
     def score_layers(self) -> tuple[str, ...]:
-        """Layers whose logits become scores by a sigmoid alone: the one of the last decoder layer."""
+        """Layers whose sigmoids are the scores: that of the last decoder layer."""
         return (f"cls_branches.{len(self.cls_branches) - 2}",)
 
     def init_weights(self) -> None:
-        """Initialise the transformer, then the branches."""
-        self.transformer.init_weights()
+        """Initialise as Deformable DETR does. Matching costs depend on the level of logits, so logits start low."""
+        init_transformer(self.decoder, self.enc_output, self.pos_trans, self.aux_pos_trans, self.pos_feats_trans)
+        nn.init.xavier_uniform_(self.head_pos_embed)
         super().init_weights()
 
-    def encode(self, feats: tuple[Tensor, ...], samples: SampleList) -> EncodedFeatures:
-        """Encode the neck's maps ``[B, C, h, w]``."""
-        sizes = torch.tensor(image_sizes(samples), device=feats[0].device)
-        return self.transformer.encode(feats, sizes, samples[0].metainfo["batch_input_shape"])
-
-    def feature_maps(self, encoded: EncodedFeatures) -> tuple[Tensor, ...]:
-        """The encoder's maps and a coarser one: what the auxiliary heads see."""
-        maps = encoded.feature_maps()
-        # PyTorch's bfloat16 convolution on a CPU leaves garbage in the weight's gradient when the map is 1 x 1
-        convolution, norm = self.downsample
-        return (*maps, norm(in_full_precision(convolution, maps[-1])))
-
     def propose(self, encoded: EncodedFeatures) -> EncoderProposals:
-        """One proposal an encoder token, by the last branches."""
-        return self.transformer.propose(encoded, self.cls_branches[-1], self.reg_branches[-1])
+        """Propose one box per token by the last branches (two-stage Deformable DETR, appendix A.4)."""
+        anchors, is_valid = token_anchors(encoded)
+        memory = self.enc_output_norm(self.enc_output(encoded.memory.masked_fill(~is_valid, 0.0)))
+        logits = in_full_precision(self.cls_branches[-1], memory)
+        return EncoderProposals(logits, self.reg_branches[-1](memory).to(anchors.dtype) + anchors)
 
-    def decode(
-        self, queries: DecoderQueries, encoded: EncodedFeatures, sees_not: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Logits ``[L, B, Q, num_classes]`` and boxes ``[L, B, Q, 4]`` (cx, cy, w, h) of every decoder layer.
+    def best_proposals(self, proposals: EncoderProposals) -> Tensor:
+        """Return the indices ``[B, Q]`` of the best proposals, best first; Q is smaller if there are too few tokens."""
+        objectness = proposals.logits[..., 0]
+        return objectness.topk(at_most(self.query_embedding.num_embeddings, objectness.shape[1]), dim=1).indices
+
+    def queries_at(self, inds: Tensor, proposals: EncoderProposals) -> DecoderQueries:
+        """Build queries from the proposals at ``inds [B, Q]`` and learned content ("mixed selection", DINO)."""
+        content = self.query_embedding.weight[: inds.shape[1]]
+        boxes = proposals.box_logits.gather(1, inds[..., None].expand(-1, -1, 4)).detach().sigmoid()
+        embedding = self.pos_trans_norm(self.pos_trans(box_embedding(boxes, self.embed_dims // 2)))
+        return DecoderQueries(content.expand(inds.shape[0], -1, -1), embedding[..., : self.embed_dims], boxes)
+
+    def auxiliary_queries(self, boxes: Tensor, feats: Tensor, head_index: int) -> DecoderQueries:
+        """Build queries from the samples of an auxiliary head.
 
         Args:
-            queries: Q an image.
-            encoded: features of the batch.
-            sees_not: ``[Q, Q]``, true where a query (row) must not look at another (column).
+            boxes: ``[B, Q, 4]`` (cx, cy, w, h), normalised.
+            feats: ``[B, Q, C]`` features of the head at each box.
+            head_index: index of the auxiliary head.
         """
-        hidden, boxes = self.transformer.decode(queries, encoded, self.reg_branches, sees_not)
+        coordinates = inverse_sigmoid(boxes).sigmoid()
+        embedding = self.aux_pos_trans[head_index](box_embedding(coordinates, self.embed_dims // 2))
+        position, content = self.aux_pos_trans_norm[head_index](embedding).split(self.embed_dims, dim=-1)
+        content = content + self.pos_feats_norm[head_index](self.pos_feats_trans[head_index](feats))
+        return DecoderQueries(content, position + self.head_pos_embed[head_index], boxes)
+
+    def decode(
+        self, queries: DecoderQueries, encoded: EncodedFeatures, attn_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Compute logits ``[L, B, Q, num_classes]`` and boxes ``[L, B, Q, 4]`` (cx, cy, w, h) of all decoder layers.
+
+        Args:
+            queries: Q queries per image.
+            encoded: encoder output.
+            attn_mask: ``[Q, Q]``, true where the query of a row must not attend to that of a column.
+        """
+        hidden, boxes = self.decoder(queries, encoded, self.reg_branches, attn_mask)
         logits = [in_full_precision(branch, layer) for branch, layer in zip(self.cls_branches, hidden, strict=False)]
         return torch.stack(logits), boxes
 
     def decode_groups(self, groups: list[DecoderQueries], encoded: EncodedFeatures) -> list[tuple[Tensor, Tensor]]:
-        """`decode` for groups of queries that do not see each other, in one pass or in one for each."""
+        """Decode groups of queries that do not attend to each other, in one pass or one pass per group."""
         if not self.merge_decoder_passes:
             return [self.decode(group, encoded) for group in groups]
-        queries, sees_not = join_groups(groups)
-        logits, boxes = self.decode(queries, encoded, sees_not)
+        queries, attn_mask = join_groups(groups)
+        logits, boxes = self.decode(queries, encoded, attn_mask)
         sizes = [group.content.shape[1] for group in groups]
         return list(zip(logits.split(sizes, dim=2), boxes.split(sizes, dim=2), strict=True))
 
     def loss(
         self, encoded: EncodedFeatures, head_samples: list[list[HeadSamples]], samples: SampleList
     ) -> dict[str, Tensor]:
-        """Losses of the encoder's proposals (``enc_``), of every decoder layer (``d0.`` ...) and of auxiliary queries.
+        """Compute the losses of encoder proposals (``enc_``), decoder layers (``d0.`` ...) and auxiliary queries.
 
         Args:
-            encoded: features of the batch.
-            head_samples: what each auxiliary head trained on, in each image; names of the losses of queries made of the
-                positives end with ``_aux0``, ``_aux1``, ...
-            samples: of the batch.
+            encoded: encoder output.
+            head_samples: samples of each auxiliary head in each image. The losses of their queries have the suffixes
+                ``_aux0``, ``_aux1``, ...
+            samples: images of the batch, with their objects.
         """
-        proposals = self.propose(encoded)
-        gt = [sample.gt_instances for sample in samples]
-        objects = [class_agnostic(instances) for instances in gt]
+        proposals, sizes = self.propose(encoded), image_sizes(samples)
+        objects = [sample.gt_instances for sample in samples]
         enc_boxes = proposals.box_logits.sigmoid()
-        enc_losses = self.matched_losses(proposals.logits[None], enc_boxes[None], objects, samples, "encoder")
-        sizes = image_sizes(samples)
+        enc_losses = self.matched_losses(
+            proposals.logits[None], enc_boxes[None], [class_agnostic(gt) for gt in objects], samples, "encoder"
+        )
+        losses = {f"enc_{name}": loss for name, loss in name_layers(enc_losses).items()}
         auxiliary = [
-            positives_to_queries(of_head, sizes, self.num_classes, self.max_auxiliary_queries, self.largest_number)
+            positives_to_queries(of_head, sizes, self.num_classes, self.max_auxiliary_queries, self.criterion.batch_max)
             for of_head in head_samples
         ]
         groups = [
-            self.transformer.select_queries(proposals, self.query_embedding.weight),
-            *(self.transformer.embed_auxiliary_queries(aux.boxes, aux.feats, i) for i, aux in enumerate(auxiliary)),
+            self.queries_at(self.best_proposals(proposals), proposals),
+            *(self.auxiliary_queries(aux.boxes, aux.feats, index) for index, aux in enumerate(auxiliary)),
         ]
         decoded, *auxiliary_decoded = self.decode_groups(groups, encoded)
-        losses = {f"enc_{name}": loss for name, loss in name_layers(enc_losses).items()}
-        losses |= name_layers(self.matched_losses(*decoded, gt, samples))
+        losses |= name_layers(self.matched_losses(*decoded, objects, samples))
         for index, (aux, (logits, boxes)) in enumerate(zip(auxiliary, auxiliary_decoded, strict=True)):
             targets = auxiliary_targets(aux, num_layers=len(logits))
             of_head = name_layers(self.layer_losses(logits, boxes, targets, samples, f"auxiliary {index}"))
             losses |= {f"{name}_aux{index}": loss for name, loss in of_head.items()}
         return losses
 
-    def largest_number(self, number: int) -> int:
-        """Largest value of a number in the batch; what divides a batch among processes can look at all of them."""
-        return number
-
     def matched_losses(
-        self, logits: Tensor, boxes: Tensor, gt: InstanceList, samples: SampleList, group: str = "decoder"
+        self, logits: Tensor, boxes: Tensor, gt: InstanceList, samples: SampleList, name: str = "decoder"
     ) -> dict[str, Tensor]:
-        """Match the predictions of each layer with objects one to one, then score them (see `layer_losses`)."""
+        """Match the predictions of each layer one-to-one with objects and compute their losses; see `layer_losses`."""
         num_layers, metas = len(logits), [sample.metainfo for sample in samples]
         candidates = [list(finite_or_zero(found.detach())[0].flatten(0, 1)) for found in (logits, boxes)]
         matched = self.get_targets(*candidates, gt * num_layers, metas * num_layers)
-        labels, weights, target_boxes, box_weights = (
-            torch.cat(images).unflatten(0, (num_layers, -1)) for images in matched[:4]
-        )
-        targets = QueryTargets(labels, weights, target_boxes, box_weights[..., 0] > 0)
-        return self.layer_losses(logits, boxes, targets, samples, group)
+        targets = QueryTargets(*(torch.cat(images).unflatten(0, (num_layers, -1)) for images in matched[:3]))
+        return self.layer_losses(logits, boxes, targets, samples, name)
 
     def layer_losses(
-        self, logits: Tensor, boxes: Tensor, targets: QueryTargets, samples: SampleList, group: str
+        self, logits: Tensor, boxes: Tensor, targets: QueryTargets, samples: SampleList, name: str
     ) -> dict[str, Tensor]:
-        """Classification, L1 and GIoU losses of L layers, ``[L]`` each.
+        """Compute classification, L1 and GIoU losses of L layers, ``[L]`` each.
 
         Args:
             logits: ``[L, B, Q, num_classes]``.
             boxes: ``[L, B, Q, 4]`` (cx, cy, w, h), normalised.
-            targets: of the layers.
-            samples: of the batch.
-            group: what the predictions are called among those of this head.
+            targets: targets of all layers.
+            samples: metadata of the images.
+            name: identifies this set of predictions; see `Criterion.forward`.
         """
         scale = boxes.new_tensor([(w, h, w, h) for h, w in image_sizes(samples)])
         scale = scale.repeat_interleave(boxes.shape[2], dim=0)  # [B*Q, 4]
         boxes = boxes.flatten(1, 2)
-        boxes_xyxy = bbox_cxcywh_to_xyxy(boxes) * scale
-        target_boxes_xyxy = bbox_cxcywh_to_xyxy(targets.boxes) * scale
-        num_positives = targets.is_positive.sum(1).to(boxes.dtype)  # [L]
-        synced_positives = reduce_mean(num_positives).clamp(min=1)
-        classification = self.classification_loss(
-            logits.flatten(1, 2),
-            ClassificationTargets(
-                targets.labels,
-                targets.weights,
-                bbox_overlaps(boxes_xyxy.detach(), target_boxes_xyxy, is_aligned=True),
-                synced_positives if self.sync_cls_avg_factor else num_positives.clamp(min=1),
-                group,
-            ),
-        )
-        counted = targets.is_positive, synced_positives
-        box_losses = {
-            "loss_bbox": layer_box_loss(self.loss_bbox, boxes, targets.boxes, *counted),
-            "loss_iou": layer_box_loss(self.loss_iou, boxes_xyxy, target_boxes_xyxy, *counted),
+        num_positives = (targets.labels < self.num_classes).sum(1).to(boxes.dtype)  # [L]
+        pairs = {
+            "loss_bbox": (boxes, targets.boxes),
+            "loss_iou": (bbox_cxcywh_to_xyxy(boxes) * scale, bbox_cxcywh_to_xyxy(targets.boxes) * scale),
         }
-        return classification | self.weigh_box_losses(box_losses, classification)
+        found = Targets(targets.labels, targets.weights, num_positives)
+        return self.criterion(logits.flatten(1, 2), found, pairs, name)
 
     def predict(self, encoded: EncodedFeatures, samples: SampleList, rescale: bool = True) -> InstanceList:
-        """Detections of the last decoder layer, best first, in pixels of the original image if ``rescale``."""
-        sizes = torch.tensor(image_sizes(samples), device=encoded.memory.device)
-        found = best_pairs(*self.candidates(encoded, sizes), self.test_cfg["max_per_img"])
+        """Return the detections of the last decoder layer, best first. ``rescale``: in pixels of the original image."""
+        proposals = self.propose(encoded)
+        logits, boxes = self.decode_last(proposals, self.best_proposals(proposals), encoded)
+        sizes = torch.tensor(image_sizes(samples), device=boxes.device)
+        found = best_pairs(in_pixels(boxes, sizes), logits.sigmoid(), self.test_cfg["max_per_img"])
         results = []
         for boxes_xyxy, scores, labels, sample in zip(*found, samples, strict=True):
             if rescale:
@@ -240,46 +257,29 @@ class CoDeformDETRHead(ClassificationLossMixin, DeformableDETRHead):
             results.append(InstanceData(bboxes=boxes_xyxy, scores=scores, labels=labels))
         return results
 
-    def candidates(self, encoded: EncodedFeatures, image_sizes: Tensor) -> tuple[Tensor, Tensor]:
-        """What the last decoder layer predicts.
-
-        Args:
-            encoded: features of the batch.
-            image_sizes: ``[B, 2]`` (h, w) of each image in pixels, without padding.
-
-        Returns:
-            Boxes ``[B, Q, 4]`` (x1, y1, x2, y2) in pixels, within the image, and scores ``[B, Q, num_classes]``.
-        """
-        proposals = self.propose(encoded)
-        logits, boxes = self.decode_last(proposals, self.best_proposals(proposals), encoded)
-        return in_pixels(boxes, image_sizes), logits.sigmoid()
-
-    def best_proposals(self, proposals: EncoderProposals) -> Tensor:
-        """Places ``[B, Q]`` of the proposals that become queries, best first."""
-        return self.transformer.best_proposals(proposals, self.query_embedding.weight)
-
-    def decode_last(
-        self, proposals: EncoderProposals, places: Tensor, encoded: EncodedFeatures
-    ) -> tuple[Tensor, Tensor]:
-        """Logits ``[B, Q, num_classes]`` and boxes ``[B, Q, 4]`` (cx, cy, w, h), normalised, of the last layer."""
-        queries = self.transformer.queries_at(places, proposals, self.query_embedding.weight)
-        logits, boxes = self.decode(queries, encoded)
+    def decode_last(self, proposals: EncoderProposals, inds: Tensor, encoded: EncodedFeatures) -> tuple[Tensor, Tensor]:
+        """Return logits ``[B, Q, num_classes]`` and normalised boxes ``[B, Q, 4]`` (cx, cy, w, h) of the last layer."""
+        logits, boxes = self.decode(self.queries_at(inds, proposals), encoded)
         return logits[-1], boxes[-1]
 
 
+class RankingCoDeformDETRHead(CoDeformDETRHead):
+    """`CoDeformDETRHead`, by its name in configs with ranking losses."""
+
+
 def in_pixels(boxes: Tensor, image_sizes: Tensor) -> Tensor:
-    """Normalised boxes ``[B, Q, 4]`` (cx, cy, w, h) as (x1, y1, x2, y2) in pixels, within ``[B, 2]`` (h, w)."""
+    """Convert normalised (cx, cy, w, h) ``[B, Q, 4]`` to (x1, y1, x2, y2) in pixels, clipped to ``[B, 2]`` (h, w)."""
     limits = image_sizes.flip(1).repeat(1, 2)[:, None].to(boxes.dtype)  # [B, 1, 4] w, h, w, h
     return (bbox_cxcywh_to_xyxy(boxes) * limits).clamp(min=0).minimum(limits)
 
 
 def best_pairs(boxes: Tensor, scores: Tensor, num_kept: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The best pairs of a query and a class, in each image.
+    """Select the highest-scoring pairs of query and class in each image.
 
     Args:
         boxes: ``[B, Q, 4]``.
         scores: ``[B, Q, num_classes]``.
-        num_kept: K pairs are kept, or all where there are fewer.
+        num_kept: number K of pairs; all are kept if there are fewer.
 
     Returns:
         Boxes ``[B, K, 4]``, scores ``[B, K]``, descending, and labels ``[B, K]``.
@@ -290,27 +290,26 @@ def best_pairs(boxes: Tensor, scores: Tensor, num_kept: int) -> tuple[Tensor, Te
 
 
 def image_sizes(samples: SampleList) -> list[tuple[int, int]]:
-    """(h, w) of each image in pixels, without padding."""
+    """Return (h, w) of each image in pixels, without padding."""
     return [tuple(sample.metainfo["img_shape"][:2]) for sample in samples]
 
 
 def class_agnostic(instances: InstanceData) -> InstanceData:
-    """The objects of an image, all of class 0: targets of what tells objects from background."""
+    """Copy the objects of an image with class 0, as class-agnostic targets."""
     agnostic = copy.copy(instances)
     agnostic.labels = torch.zeros_like(instances.labels)
     return agnostic
 
 
 def auxiliary_targets(queries: AuxiliaryQueries, num_layers: int) -> QueryTargets:
-    """Auxiliary queries keep, in every layer, the objects that their head assigned."""
-    weights = queries.is_sample.to(queries.boxes.dtype)
-    fields = (queries.labels, weights, queries.target_boxes, queries.is_positive)
+    """Return the targets of auxiliary queries: in each layer, the objects assigned by their head."""
+    fields = queries.labels, queries.is_sample.to(queries.boxes.dtype), queries.target_boxes
     joined = (field.flatten(0, 1) for field in fields)
     return QueryTargets(*(field.expand(num_layers, *field.shape) for field in joined))
 
 
 def name_layers(losses: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Name losses ``[L]`` of layers as mmdet does: the last layer's plainly, the others ``d0.``, ``d1.`` ..."""
+    """Split losses ``[L]`` by layer, named as in mmdet: the last without a prefix, the others ``d0.``, ``d1.``, ..."""
     *others, named = (dict(zip(losses, layer, strict=True)) for layer in zip(*losses.values(), strict=True))
     for index, layer in enumerate(others):
         named |= {f"d{index}.{name}": loss for name, loss in layer.items()}

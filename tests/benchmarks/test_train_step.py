@@ -18,7 +18,7 @@ from train_step import (
 )
 
 from brs_detr.data.loading.registry import register
-from brs_detr.heads.ranking_loss import LoopRankSortLoss, RankSortLoss
+from brs_detr.heads.ranking import LoopRankSortLoss, RankSortLoss
 from brs_detr.reproduce import tables
 from measuring import results
 

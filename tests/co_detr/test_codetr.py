@@ -89,15 +89,16 @@ def test_predicts_boxes_in_the_original_image(name, head):
 def test_padding_is_invisible():
     """Padding a batch changes neither the encoder's tokens of an image nor what the decoder makes of given queries."""
     model = build().eval()
-    head, samples = model.query_head, make_samples(0)
+    head, sizes = model.query_head, torch.tensor([SIZE])
     features = model.extract_feat(torch.randn(1, 3, *SIZE))
-    alone = head.encode(features, samples)
-    samples[0].set_metainfo(dict(batch_input_shape=(SIZE[0] + 64, SIZE[1] + 64)))
+    alone = model.encoder(features, sizes, SIZE)
     padding = ((0, 64 // stride, 0, 64 // stride) for stride in (8, 16, 32, 64))
-    padded = head.encode(tuple(map(torch.nn.functional.pad, features, padding)), samples)
+    padded_features = tuple(map(torch.nn.functional.pad, features, padding))
+    padded = model.encoder(padded_features, sizes, (SIZE[0] + 64, SIZE[1] + 64))
     for small, large in zip(alone.feature_maps(), padded.feature_maps(), strict=True):
         assert torch.allclose(small, large[..., : small.shape[2], : small.shape[3]], atol=1e-4)
-    queries = head.transformer.select_queries(head.propose(alone), head.query_embedding.weight)
+    proposals = head.propose(alone)
+    queries = head.queries_at(head.best_proposals(proposals), proposals)
     for small, large in zip(head.decode(queries, alone), head.decode(queries, padded), strict=True):
         assert torch.allclose(small, large, atol=1e-4)
 
@@ -117,7 +118,7 @@ def test_more_queries_than_tokens_and_more_detections_than_scores(num_queries, e
 def test_boxes_keep_their_precision_in_bfloat16():
     model, samples = build().eval(), make_samples(0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        encoded = model.query_head.encode(model.extract_feat(torch.randn(1, 3, *SIZE)), samples)
+        encoded = model.encode(torch.randn(1, 3, *SIZE), torch.tensor([SIZE]))
         found = model.predict(torch.randn(1, 3, *SIZE), samples)[0].pred_instances
     assert encoded.valid_ratios.dtype == found.bboxes.dtype == torch.float32
 
@@ -157,7 +158,7 @@ def test_bfloat16_gradients_are_right_when_a_map_is_one_cell():
         losses = model.loss(torch.randn(1, 3, 64, 64), samples)
         total, _ = model.parse_losses(losses)
     total.backward()
-    gradient = model.query_head.downsample[0].weight.grad
+    gradient = model.encoder.downsample[0].weight.grad
     is_centre = torch.zeros(3, 3, dtype=torch.bool)
     is_centre[1, 1] = True  # the only tap that sees the cell: all others see padding
     assert gradient[..., is_centre].isfinite().all()

@@ -8,7 +8,7 @@ import torch
 from made_up_images import SIZE, make_samples
 from mmdet.registry import MODELS
 
-from co_detr.transformer import DecoderQueries, join_groups
+from co_detr.decoder import DecoderQueries, join_groups
 
 BOTH = pytest.mark.parametrize("name", ["codetr", "brs"])
 
@@ -19,9 +19,10 @@ def build(name: str, monkeypatch: pytest.MonkeyPatch, **head: object):
     config.query_head.update(head)
     torch.manual_seed(0)
     model = MODELS.build(config).double().train()
-    for parameter in model.query_head.transformer.parameters():
-        if parameter.dim() > 1:
-            torch.nn.init.normal_(parameter, std=0.2)  # sampling offsets that begin at zero would hide much
+    for part in (model.encoder, model.query_head.decoder):
+        for parameter in part.parameters():
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=0.2)  # sampling offsets that begin at zero would hide much
     return model
 
 
@@ -62,7 +63,7 @@ def test_losses_and_gradients_are_the_same(name: str, counts: tuple[int, ...], m
 def test_an_encoder_that_is_computed_anew_gives_the_same_gradients(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = build(name, monkeypatch)
     _, expected = losses_and_gradients(model, 3, 5)
-    model.query_head.transformer.checkpoint_encoder = True
+    model.encoder.checkpoint_encoder = True
     _, found = losses_and_gradients(model, 3, 5)
     for key, gradient in expected.items():
         if gradient is not None:
@@ -70,9 +71,10 @@ def test_an_encoder_that_is_computed_anew_gives_the_same_gradients(name: str, mo
 
 
 def test_groups_do_not_see_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    head = build("brs", monkeypatch).query_head
+    model = build("brs", monkeypatch)
+    head = model.query_head
     feats = tuple(torch.randn(1, 64, 16 // 2**level, 24 // 2**level, dtype=torch.float64) for level in range(4))
-    encoded = head.transformer.encode(feats, torch.tensor([SIZE]), SIZE)
+    encoded = model.encoder(feats, torch.tensor([SIZE]), SIZE)
 
     def group(number: int) -> DecoderQueries:
         content, position = torch.randn(2, 1, number, 64, dtype=torch.float64)
@@ -82,9 +84,9 @@ def test_groups_do_not_see_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     (before, _), *_ = head.decode_groups([own, other], encoded)
     (after, _), *_ = head.decode_groups([own, third], encoded)
     torch.testing.assert_close(before, after, rtol=1e-12, atol=1e-13)
-    joined, sees_not = join_groups([own, other])
+    joined, attn_mask = join_groups([own, other])
     assert joined.content.shape == (1, 8, 64)
-    assert sees_not.sum() == 2 * 5 * 3 and not sees_not[:5, :5].any() and not sees_not[5:, 5:].any()
+    assert attn_mask.sum() == 2 * 5 * 3 and not attn_mask[:5, :5].any() and not attn_mask[5:, 5:].any()
     mixed, _ = head.decode(joined, encoded)
     assert not torch.allclose(mixed[:, :, :5], before)
 
@@ -92,6 +94,6 @@ def test_groups_do_not_see_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_pass_is_one_call_of_each_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     for merged, expected in ((True, 1), (False, 3)):
         model, calls = build("brs", monkeypatch, merge_decoder_passes=merged), []
-        model.query_head.transformer.decoder.layers[0].register_forward_hook(lambda *_, seen=calls: seen.append(1))
+        model.query_head.decoder.layers[0].register_forward_hook(lambda *_, seen=calls: seen.append(1))
         losses_and_gradients(model, 3, 5)
         assert len(calls) == expected

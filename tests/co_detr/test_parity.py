@@ -65,13 +65,14 @@ def test_features_and_proposals(official):
     model, name, folder = official
     expected = np.load(folder / name / "eval_f64.npz")
     model.eval()
-    features = model.backbone(official_models.read_images(folder))
+    images, samples = official_models.read_images(folder), official_models.read_samples(folder)
+    features = model.backbone(images)
     maps = model.neck(features)
-    encoded = model.query_head.encode(maps, official_models.read_samples(folder))
+    encoded = model.encode(images, torch.tensor([sample.img_shape for sample in samples]))
     proposals = model.query_head.propose(encoded)
     found = {f"backbone.{i}": f[:, ::4] for i, f in enumerate(features)}
     found |= {f"neck.{i}": f[:, ::2] for i, f in enumerate(maps)}
-    found |= {f"encoder_feats.{i}": f for i, f in enumerate(model.query_head.feature_maps(encoded))}
+    found |= {f"encoder_feats.{i}": f for i, f in enumerate(model.encoder.auxiliary_maps(encoded))}
     found |= {"enc_outputs_class": proposals.logits, "enc_outputs_coord": proposals.box_logits.sigmoid()}
     scores, inds = proposals.logits[..., 0].topk(50, dim=1)
     found |= {"topk_scores": scores, "topk_indices": inds}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from co_detr.positive_queries import MIN_QUERIES, HeadSamples, positives_to_queries
+from co_detr.auxiliary_heads import MIN_QUERIES, HeadSamples, positives_to_queries
 
 NUM_CLASSES = 3
 SIZE = (50, 100)
@@ -31,9 +31,10 @@ def queries(*counts: tuple[int, int], max_queries: int = 300):
 def test_every_image_has_as_many_queries_as_the_one_with_most_positives(counts, expected):
     result = queries(*counts)
     assert result.boxes.shape == (2, expected, 4)
-    assert result.is_positive.sum(1).tolist() == [min(positives, expected) for positives, _ in counts]
+    is_positive = result.labels < NUM_CLASSES
+    assert is_positive.sum(1).tolist() == [min(positives, expected) for positives, _ in counts]
     assert result.is_sample.all()
-    assert ((result.labels < NUM_CLASSES) == result.is_positive).all()
+    assert (is_positive | (result.labels == NUM_CLASSES)).all()
 
 
 def test_positives_beyond_the_cap_are_dropped_at_random():
@@ -55,7 +56,7 @@ def test_images_with_too_few_samples_are_filled_with_places_that_do_not_count():
     result = queries((1, 2), (20, 50))
     assert result.is_sample.sum(1).tolist() == [3, 20]
     assert result.boxes.isfinite().all()
-    assert result.is_positive.sum(1).tolist() == [1, 20]
+    assert (result.labels < NUM_CLASSES).sum(1).tolist() == [1, 20]
 
 
 def test_no_samples_at_all():

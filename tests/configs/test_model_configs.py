@@ -52,8 +52,8 @@ def test_the_small_baselines_are_of_one_size():
         head = model.query_head
         assert shapes(baseline.backbone) == shapes(model.backbone)
         assert shapes(baseline.neck) == shapes(model.neck)
-        assert shapes(baseline.encoder) == shapes(head.transformer.encoder)
-        assert shapes(baseline.decoder) == shapes(head.transformer.decoder)
+        assert shapes(baseline.encoder) == shapes(model.encoder, "layers.")
+        assert shapes(baseline.decoder) == shapes(head.decoder)
         assert shapes(baseline.bbox_head) == shapes(head, "cls_branches", "reg_branches")
         assert baseline.num_queries == head.query_embedding.num_embeddings
 

@@ -198,7 +198,7 @@ WEIGHTS = {
     SCRIPT_ATSS: (
         *("backbone.layer1.0.conv1.weight", "backbone.layer2.0.bn2.running_var", "backbone.layer4.1.bn1.weight"),
         *("neck.convs.2.gn.weight", "encoder.layers.0.self_attn.value_proj.weight"),
-        *("encoder.layers.0.ffn.layers.0.0.weight", "query_head.downsample.1.weight"),
+        *("encoder.layers.0.ffn.layers.0.0.weight", "encoder.downsample.1.weight"),
         *("atss_head.cls_convs.0.conv.weight", "atss_head.atss_cls.bias", "atss_head.scales.1.scale"),
     ),
 }

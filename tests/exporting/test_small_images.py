@@ -22,7 +22,7 @@ from brs_detr.exporting.sessions import StagedSession
 from brs_detr.predict.detector import Detector as TrainedDetector
 from brs_detr.runtime import Detector
 from brs_detr.runtime.artefact_info import Preprocessing
-from co_detr import transformer
+from co_detr import query_head
 
 SIZES = (*SMALL_SIZES, (64, 64), (1, 1), (1, 40), (40, 1))
 CLASSES = ("a", "b")
@@ -107,7 +107,7 @@ def test_a_file_that_fails_on_small_pictures_is_not_kept(
 
     def write_with_constant(subject: Subject, path: Path) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(transformer, "at_most", lambda limit, size: limit)
+            patch.setattr(query_head, "at_most", lambda limit, size: limit)
             write(subject, path)
 
     monkeypatch.setattr(module, "write", write_with_constant)

@@ -14,6 +14,7 @@ from brs_detr.config.config import import_modules, load_config
 from brs_detr.config.folder_data import set_num_classes, use_split
 from brs_detr.data.annotations import read_annotations
 from brs_detr.data.formats.coco_folder import find_splits
+from brs_detr.evaluation.loaders import register
 from brs_detr.reproduce.recipe import shrink
 
 
@@ -21,6 +22,7 @@ def small_config(name: str, data: Path) -> Any:
     """A config of a tenth of its widths and pictures, that reads the made pictures; one for laptops as it is."""
     config = load_config(name)
     import_modules(config)
+    register()
     init_default_scope("mmdet")
     if "_r18_" not in name:
         shrink(config)

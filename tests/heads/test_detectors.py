@@ -11,8 +11,9 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, METRICS
 
 from brs_detr.config.config import list_configs
-from brs_detr.heads.ranking_detection import RankingDetectionMixin
-from brs_detr.heads.ranking_loss import LoopRankSortLoss, RankSortLoss
+from brs_detr.heads.anchors import flatten_levels
+from brs_detr.heads.ranking import LoopRankSortLoss, RankingCriterion, RankSortLoss
+from brs_detr.heads.roi_heads import choose_masks
 
 NAMES = [entry.name for entry in list_configs() if entry.path.parent.name == "ranking_losses"]
 
@@ -107,11 +108,11 @@ def test_bfloat16_ends_before_logits(detector, outlined, monkeypatch):
     config = small_config(f"brs-{detector}_r50_fpn_4xb4-12e_coco", outlined)
     model, batch = build(config).train(), training_batch(config)
     seen = []
-    original = RankingDetectionMixin.classification_loss
+    original = RankingCriterion.classify
     monkeypatch.setattr(
-        RankingDetectionMixin,
-        "classification_loss",
-        lambda self, logits, targets: seen.append(logits.detach()) or original(self, logits, targets),
+        RankingCriterion,
+        "classify",
+        lambda self, logits, *others: seen.append(logits.detach()) or original(self, logits, *others),
     )
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = losses_of(model, batch)
@@ -120,3 +121,48 @@ def test_bfloat16_ends_before_logits(detector, outlined, monkeypatch):
     for logits in seen:
         assert logits.dtype == torch.float32
         assert (logits != logits.bfloat16()).float().mean() > 0.9
+
+
+def test_masks_are_drawn_among_all_images():
+    class Result:
+        def __init__(self, start: int, count: int) -> None:
+            self.pos_priors = torch.arange(start, start + count)[:, None].expand(-1, 4)
+            self.pos_assigned_gt_inds = self.pos_gt_labels = torch.arange(start, start + count)
+
+    samples = choose_masks([Result(0, 3), Result(3, 0), Result(3, 4)], torch.tensor([0, 2, 3, 6]))
+    assert [sample.pos_gt_labels.tolist() for sample in samples] == [[0, 2], [], [3, 6]]
+    assert samples[0].pos_priors.shape == (2, 4)
+
+
+def test_few_masks_of_many_positives(outlined):
+    config = small_config("brs-mask-rcnn_r50_fpn_4xb4-12e_coco", outlined)
+    model = build(config).train()
+    model.roi_head.max_masks = 2
+    seen = []
+    model.roi_head.mask_head.register_forward_hook(lambda module, args, output: seen.append(len(output)))
+    data = model.data_preprocessor(training_batch(config), training=True)
+    losses = model(**data, mode="loss")
+    assert seen == [2]
+    torch.testing.assert_close(losses["loss_mask"], losses["loss_rank"] + losses["loss_sort"])
+
+
+def test_paa_scores_are_sigmoids(outlined):
+    """Without an IoU branch nothing is mixed into a score; boxes are voted for."""
+    config = small_config("brs-paa_r50_fpn_4xb4-12e_coco", outlined)
+    head = build(config).bbox_head.eval()
+    head.test_cfg.score_thr = 0.0
+    maps = [torch.randn(1, 64, side, side) for side in (8, 4, 2, 1, 1)]
+    logits, deltas = head(maps)
+    meta = {"img_shape": (64, 64), "scale_factor": (1.0, 1.0)}
+    (found,) = head.predict_by_feat(logits, deltas, batch_img_metas=[meta])
+    highest = flatten_levels(logits, head.num_classes).sigmoid().max()
+    torch.testing.assert_close(found.scores.max(), highest)
+
+
+@pytest.mark.parametrize(("detector", "part"), [("retinanet", "bbox_head"), ("faster-rcnn", "roi_head")])
+def test_heads_that_measure_iou_need_boxes(detector, part, outlined):
+    config = small_config(f"brs-{detector}_r50_fpn_4xb4-12e_coco", outlined)
+    head = config.model[part]
+    head.get("bbox_head", head).reg_decoded_bbox = False
+    with pytest.raises(ValueError, match="needs reg_decoded_bbox=True"):
+        build(config)

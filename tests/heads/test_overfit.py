@@ -6,7 +6,7 @@ import pytest
 from overfit import make_pictures, measure, overfit_config, train
 from torch import nn
 
-from brs_detr.heads.ranking_loss import LoopRankSortLoss, RankSortLoss
+from brs_detr.heads.ranking import LoopRankSortLoss, RankSortLoss
 
 EPOCHS = {"atss": 60, "paa": 60, "retinanet": 60, "faster-rcnn": 40, "cascade-rcnn": 40, "mask-rcnn": 40}
 SLOWER = 3  # times as many, for the sampled cross entropy of a two-stage detector

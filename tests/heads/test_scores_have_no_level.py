@@ -19,7 +19,7 @@ from torch import nn
 from brs_detr.analysis.coco_ap import coco_ap
 from brs_detr.config.config import list_configs, load_config
 from brs_detr.evaluation.coco_metric import CocoAPMetric
-from brs_detr.heads.ranking import RankingLossMixin
+from brs_detr.heads.ranking import RankingCriterion
 from brs_detr.training.checkpoints import KeepLastAndBest
 from brs_detr.training.hooks import StopEarly
 
@@ -110,7 +110,7 @@ def test_no_absolute_threshold(name: str) -> None:
 def test_class_layers_begin_at_zero(outlined: Path) -> None:
     for name in ("brs-atss", "brs-retinanet", "brs-paa", "brs-faster-rcnn"):
         model = build(small_config(f"{name}_r50_fpn_4xb4-12e_coco", outlined))
-        ranking = [module for module in model.modules() if isinstance(module, RankingLossMixin)]
+        ranking = [head for head in model.modules() if isinstance(getattr(head, "criterion", None), RankingCriterion)]
         assert ranking and all((layer.bias == 0).all() for head in ranking for layer in head.class_layers)
 
 

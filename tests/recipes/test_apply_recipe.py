@@ -91,7 +91,7 @@ def test_early_stages_learn_slower(tiny_config: Path) -> None:
         assert rates[f"backbone.{name}.weight"] == pytest.approx(1e-5 * share)
     assert rates["backbone.layer4.0.conv1.weight"] == pytest.approx(1e-5)
     assert rates["neck.convs.0.conv.weight"] == pytest.approx(1e-4)
-    attention = "query_head.transformer.encoder.layers.0.self_attn.sampling_offsets.weight"
+    attention = "encoder.layers.0.self_attn.sampling_offsets.weight"
     assert rates[attention] == pytest.approx(1e-5)
 
 
