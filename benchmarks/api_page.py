@@ -1,4 +1,4 @@
-"""Write docs/api.md from the docstrings of `brs_detr`: what ``from brs_detr import ...`` gives.
+"""Write docs/api.md from the docstrings of everything that ``from brs_detr import ...`` offers.
 
 python benchmarks/api_page.py
 """
@@ -16,19 +16,19 @@ PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 ORDER = ("Detector", "Detections", "finetune", "train", "evaluate", "calibrate", "export", "check")
 INTRODUCTION = """# Python API
 
-This page is made from docstrings by `python benchmarks/api_page.py`. Every name is imported when it is first used:
+`python benchmarks/api_page.py` generates this page from docstrings. Every name is imported on first use:
 
 ```python
 from brs_detr import Detections, Detector, calibrate, check, evaluate, export, finetune, train
 ```
 
 Errors that a user can fix are `brs_detr.errors.UserError`; the message says what is wrong and what to do. The losses
-have a page of their own: [losses.md](losses.md).
+are on their own page, [losses.md](losses.md).
 """
 
 
 def api_markdown() -> str:
-    """The whole page."""
+    """Return the whole page."""
     if sorted(ORDER) != sorted({*brs_detr.__all__} - {"__version__"}):
         raise ValueError(f"{ORDER} are not the names of brs_detr.__all__")
     return "\n".join([INTRODUCTION, *(_entry(name, getattr(brs_detr, name)) for name in ORDER)])
@@ -46,7 +46,7 @@ def _entry(name: str, thing: Any) -> str:
 
 
 def _members(kind: type) -> dict[str, Any]:
-    """Public methods and properties, and `__call__`; those of base classes too."""
+    """Return public methods and properties, and `__call__`, including those of base classes."""
     found: dict[str, Any] = {}
     for base in reversed(kind.__mro__[:-1]):
         found |= {
@@ -73,7 +73,7 @@ def _signature(name: str, thing: Any) -> str:
 
 
 def _prose(doc: str) -> str:
-    """A docstring as Markdown: section names in bold, their entries as a list, examples as code."""
+    """Convert a docstring to Markdown: section names in bold, their entries as a list, examples as code."""
     lines: list[str] = []
     section = ""
     for line in doc.split("\n"):

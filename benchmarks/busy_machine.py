@@ -1,10 +1,9 @@
-"""What a training step takes beside other processes, by how long OpenMP's threads wait before they sleep.
+"""Time of a training step on a busy machine, by how long idle OpenMP threads spin before they sleep.
 
     python benchmarks/busy_machine.py --out benchmarks/results/busy_machine_cpu.json
 
-One process for each setting trains the demo's model with two threads on two cores. They take turns, a few steps each,
-on an idle machine, beside one busy process and beside four, and each of that with the batch in memory and with two
-processes that load images.
+One process per setting trains the demo's model with two threads on two cores. The processes take turns of a few steps:
+on an idle machine, beside one busy process and beside four, each with the batch in memory and with two data loaders.
 """
 
 from __future__ import annotations
@@ -29,18 +28,18 @@ CONFIG = "brs-co-deformable-detr_r18_1xb4-4e_shapes"
 NUM_THREADS = NUM_CORES = NUM_LOADERS = 2
 NUM_IMAGES, FILE_SIZE = 2, (480, 480)
 NUM_BUSY = (0, 1, 4)
-STEPS, SECONDS = 4, 2.0  # a turn is over with the first of these
+STEPS, SECONDS = 4, 2.0  # per turn, whichever comes first
 COMMAND_LINE = "brs-detr"
 SETTINGS: dict[str, dict[str, str]] = {
     "default": {},
     "OMP_WAIT_POLICY=PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
     **{f"GOMP_SPINCOUNT={count}": {"GOMP_SPINCOUNT": str(count)} for count in (200, 1000, 5000, 20_000)},
-    COMMAND_LINE: {},  # which chooses
+    COMMAND_LINE: {},  # it sets its own
 }
 
 
 class Trainer:
-    """A process that trains with one setting, and stands still when it is not its turn."""
+    """A process that trains with one setting, and waits between its turns."""
 
     def __init__(self, setting: str, data: Path, side: int) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
@@ -58,14 +57,14 @@ class Trainer:
         self.process.communicate()
 
     def turn(self, loading: bool) -> list[float]:
-        """Seconds of each step of a turn."""
+        """Take a turn, and return the seconds of each step."""
         self.process.stdin.write(f"{int(loading)}\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
 
 def train(setting: str, data: Path, size: tuple[int, int]) -> None:
-    """What such a process does: a turn for every line that it reads."""
+    """Run such a process: take a turn for every line on stdin."""
     if setting == COMMAND_LINE:
         shorten_spin()
     step, loaded = training_step(size), endless(loader_of(data, size))
@@ -81,7 +80,7 @@ def train(setting: str, data: Path, size: tuple[int, int]) -> None:
 
 
 def training_step(size: tuple[int, int]) -> Any:
-    """The model, its optimizer and a random batch; calling it trains a step."""
+    """Return a callable that trains the model for one step on a random batch."""
     import torch
     from train_step import Setting, TrainStep
 
@@ -92,7 +91,7 @@ def training_step(size: tuple[int, int]) -> Any:
 
 
 def loader_of(data: Path, size: tuple[int, int]) -> Any:
-    """Reads, shrinks and flips images in processes of its own."""
+    """Return a data loader with its own processes, which read, resize and flip images."""
     from mmengine.runner import Runner
     from rich.console import Console
 
@@ -108,14 +107,14 @@ def loader_of(data: Path, size: tuple[int, int]) -> Any:
 
 
 def endless(loader: Any) -> Iterator[Any]:
-    """Its batches, epoch after epoch."""
+    """Yield the batches of a loader, epoch after epoch."""
     while True:
         yield from loader
 
 
 @contextlib.contextmanager
 def busy(number: int) -> Iterator[None]:
-    """So many processes that compute all the time."""
+    """Keep the given number of processes computing."""
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(number)]
     try:
         yield
@@ -126,7 +125,7 @@ def busy(number: int) -> Iterator[None]:
 
 
 def measure(trainers: Mapping[str, Trainer], budget_s: float) -> list[dict[str, Any]]:
-    """Turns of all until the time is up, at least one of each kind."""
+    """Let all take turns until the time is up, at least one of each kind."""
     records = [
         {"setting": setting, "busy": number, "loading": loading, "seconds": []}
         for setting in trainers
@@ -142,11 +141,11 @@ def measure(trainers: Mapping[str, Trainer], budget_s: float) -> list[dict[str, 
                         return records
                     record["seconds"] += trainers[record["setting"]].turn(record["loading"])
             print(f"beside {number}: {deadline - time.monotonic():.0f} s are left", flush=True)
-        records = records[1:] + records[:1]  # nobody is always the first
+        records = records[1:] + records[:1]  # so that each is the first at times
 
 
 def busy_markdown(result: Mapping[str, Any]) -> str:
-    """Median seconds of a step by setting, and how many times those of the default they are."""
+    """Make the table of median seconds per step by setting, with the ratio to the default."""
     medians = {(r["setting"], r["busy"], r["loading"]): statistics.median(r["seconds"]) for r in result["records"]}
     columns = [(number, loading) for loading in (False, True) for number in NUM_BUSY]
     names = {0: "idle", 1: "beside one busy process", 4: "beside four"}
@@ -159,14 +158,14 @@ def busy_markdown(result: Mapping[str, Any]) -> str:
             cells.append(f"{seconds:.2f} s ({seconds / by_default:.2f})")
         lines.append(f"| {setting} | {' | '.join(cells)} |")
     machine = result["environment"]
-    load = f"before, {machine['load_average']:.1f} processes of others ran on the machine"
+    load = f"load average before: {machine['load_average']:.1f}"
     return "\n".join([*lines, "", f"{machine['device_name']}, PyTorch {machine['torch']}; {load}."]) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=8.0, help="for the steps; they begin after one or two more")
-    parser.add_argument("--side", type=int, default=160, help="of the images in pixels")
+    parser.add_argument("--minutes", type=float, default=8.0, help="for the steps; preparation takes one or two more")
+    parser.add_argument("--side", type=int, default=160, help="side of the images in pixels")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/busy_machine_cpu.json"))
     parser.add_argument("--train", choices=list(SETTINGS), help=argparse.SUPPRESS)
     parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
@@ -180,7 +179,7 @@ def main() -> None:
     from brs_detr.files import write_whole
     from measuring.results import describe_environment
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which ends the other processes as well
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the other processes end as well
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:NUM_CORES])
     environment = {**describe_environment(torch.device("cpu")), "load_average": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:

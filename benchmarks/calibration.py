@@ -1,9 +1,8 @@
-"""What calibration does to the scores of trained runs, on images that it was not learnt from.
+"""Effect of calibration on the scores of trained runs, on held-out images.
 
 `python benchmarks/calibration.py bccd=work_dirs/bccd_0 bccd=work_dirs/bccd_1 ...` evaluates runs of
-`brs-detr finetune DATA --seed N` on their test split twice: with raw scores, and as a calibrated checkpoint scores. The
-result goes to `benchmarks/results/calibration_cpu.json`, beside what that holds of other runs, and by `update_docs.py`
-into a table of docs/scores.md.
+`brs-detr finetune DATA --seed N` on their test split twice, with raw and with calibrated scores. The results are added
+to `benchmarks/results/calibration_cpu.json`, which `update_docs.py` shows in docs/scores.md.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ KEPT = (*SHOWN, "LaACE_0", "F1", "best_F1")
 
 
 def measure(data: str, run: Path, split: str) -> dict[str, Any]:
-    """One run, before and after."""
+    """Measure one run with raw and calibrated scores."""
     checkpoint = read_checkpoint(run)
     calibration = checkpoint.calibration()
     if calibration is None:
@@ -57,7 +56,7 @@ def measure(data: str, run: Path, split: str) -> dict[str, Any]:
 
 
 def calibration_markdown(result: Mapping[str, Any]) -> str:
-    """The table of docs/scores.md."""
+    """Make the table of docs/scores.md."""
     measures = ("AP", "LaECE_0", "LaECE_0, those shown", "D-ECE", "D-ECE, those shown", "F1 from 0.5", "best F1")
     head = ("data", "model", "seed", "images", "map", *measures)
     rows = []

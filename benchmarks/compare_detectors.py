@@ -1,7 +1,7 @@
-"""BRS-DETR beside plain Co-DETR and mmdet's Deformable-DETR on a data set of yours: same size, epochs and seeds.
+"""Compare BRS-DETR, plain Co-DETR and mmdet's Deformable-DETR on your dataset, with equal sizes, epochs and seeds.
 
-`python benchmarks/compare_detectors.py DATA --epochs 6` trains the three small models from random weights and measures
-them on the test split. The result goes to `benchmarks/results` after each run; what it holds already is not run again.
+`python benchmarks/compare_detectors.py DATA --epochs 6` trains the three small models from random weights and evaluates
+them on the test split. Each run adds its result to a file in `benchmarks/results`; runs in this file are not repeated.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DETECTORS = ("brs-co-deformable-detr", "co-deformable-detr", "deformable-detr")
 
 
 def measure(detector: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
-    """Train one detector and measure its best checkpoint on held-out images."""
+    """Train one detector and evaluate its best checkpoint on the test split."""
     folder = args.runs / f"{detector}-{seed}"
     started = time.perf_counter()
     run = train(
@@ -50,7 +50,7 @@ def measure(detector: str, seed: int, args: argparse.Namespace) -> dict[str, Any
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--name", default="bccd", help="of the data set, in the file name")
+    parser.add_argument("--name", default="bccd", help="name of the dataset in the result file name")
     parser.add_argument("--size", default="r18")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--val-interval", type=int, default=1)
@@ -73,8 +73,9 @@ def main() -> None:
     for detector in args.detectors:
         values = [record["metrics"] for record in result["records"] if record["detector"] == detector]
         for key in ("AP", "AP50"):
-            found = [value[key] for value in values]
-            print(f"{detector:<24}{key:<6}{statistics.mean(found):.3f}  from {min(found):.3f} to {max(found):.3f}")
+            of_seeds = [value[key] for value in values]
+            bounds = f"from {min(of_seeds):.3f} to {max(of_seeds):.3f}"
+            print(f"{detector:<24}{key:<6}{statistics.mean(of_seeds):.3f}  {bounds}")
 
 
 if __name__ == "__main__":

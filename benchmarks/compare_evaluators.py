@@ -1,6 +1,6 @@
-"""Do faster evaluators give the numbers of pycocotools? Random data sets of several kinds, compared in all numbers.
+"""Compare faster evaluators with pycocotools, in all numbers, on random datasets of several kinds.
 
-`pip install faster-coco-eval hotcoco`, then `python benchmarks/compare_evaluators.py`. The result goes to
+Run `pip install faster-coco-eval hotcoco`, then `python benchmarks/compare_evaluators.py`. The result is written to
 `benchmarks/results`.
 """
 
@@ -26,7 +26,7 @@ Evaluate = Callable[[dict[str, Any], list[dict[str, Any]]], tuple[np.ndarray, np
 
 
 def make_case(kind: str, seed: int, num_images: int, num_classes: int = 8) -> tuple[dict[str, Any], list[dict]]:
-    """A COCO data set and detections near its objects, with what the kind says."""
+    """Make a COCO dataset of a kind, and detections near its objects."""
     random = np.random.default_rng(seed)
     images = [{"id": n, "file_name": f"{n}.jpg", "width": 640, "height": 480} for n in range(1, num_images + 1)]
     annotations: list[dict[str, Any]] = []
@@ -52,14 +52,12 @@ def make_case(kind: str, seed: int, num_images: int, num_classes: int = 8) -> tu
     return {"images": images, "annotations": annotations, "categories": categories, "info": {}}, results
 
 
-def evaluate_with(coco_class: Any, evaluation_class: Any) -> Evaluate:
-    """An evaluator with the interface of pycocotools: its 12 numbers and its precision arrays."""
+def evaluate_with(make_coco: Callable[[dict[str, Any]], Any], evaluation_class: Any) -> Evaluate:
+    """Wrap an evaluator with the interface of pycocotools: returns its 12 metrics and its precision arrays."""
 
     def evaluate(dataset: dict[str, Any], results: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
         with contextlib.redirect_stdout(io.StringIO()):
-            truth = coco_class()
-            truth.dataset = dataset
-            truth.createIndex()
+            truth = make_coco(dataset)
             evaluation = evaluation_class(truth, truth.loadRes([dict(entry) for entry in results]), "bbox")
             evaluation.evaluate()
             evaluation.accumulate()
@@ -69,40 +67,37 @@ def evaluate_with(coco_class: Any, evaluation_class: Any) -> Evaluate:
     return evaluate
 
 
+def indexed(coco_class: Any) -> Callable[[dict[str, Any]], Any]:
+    """Return a function that makes a COCO object with the interface of pycocotools from a dataset."""
+
+    def make(dataset: dict[str, Any]) -> Any:
+        coco = coco_class()
+        coco.dataset = dataset
+        coco.createIndex()
+        return coco
+
+    return make
+
+
 def evaluators() -> dict[str, Evaluate]:
-    """pycocotools first, then what is installed."""
+    """Return pycocotools and the other evaluators that are installed."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    found = {"pycocotools": evaluate_with(COCO, COCOeval)}
+    found = {"pycocotools": evaluate_with(indexed(COCO), COCOeval)}
     with contextlib.suppress(ImportError):
         import faster_coco_eval
 
-        found["faster-coco-eval"] = evaluate_with(faster_coco_eval.COCO, faster_coco_eval.COCOeval_faster)
+        found["faster-coco-eval"] = evaluate_with(indexed(faster_coco_eval.COCO), faster_coco_eval.COCOeval_faster)
     with contextlib.suppress(ImportError):
         import hotcoco
 
-        found["hotcoco"] = evaluate_hotcoco(hotcoco)
+        found["hotcoco"] = evaluate_with(hotcoco.COCO, hotcoco.COCOeval)
     return found
 
 
-def evaluate_hotcoco(hotcoco: Any) -> Evaluate:
-    """hotcoco takes its data set when it is made."""
-
-    def evaluate(dataset: dict[str, Any], results: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-        with contextlib.redirect_stdout(io.StringIO()):
-            truth = hotcoco.COCO(dataset)
-            evaluation = hotcoco.COCOeval(truth, truth.loadRes([dict(entry) for entry in results]), "bbox")
-            evaluation.evaluate()
-            evaluation.accumulate()
-            evaluation.summarize()
-        return np.asarray(evaluation.stats)[:12], np.asarray(evaluation.eval["precision"])
-
-    return evaluate
-
-
 def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Largest difference; infinite where the shapes differ."""
+    """Return the largest difference, infinite if the shapes differ."""
     return float(np.abs(ours - theirs).max()) if ours.shape == theirs.shape else float("inf")
 
 

@@ -1,14 +1,15 @@
-"""Ranking losses beside the score-based loss of the same detector, on a data set of yours: same size, epochs and seeds.
+"""Compare ranking losses with the score-based loss of the same detector on your dataset, with equal sizes and epochs.
 
 `python benchmarks/compare_losses.py DATA --epochs 6` trains small ATSS and Faster R-CNN (ResNet-18 from random weights,
-width 128, pictures of at most 320 pixels) with the score-based loss, BRS Loss and exact RS Loss, and measures the last
-weights on the test split, or on the held-out images where there is none. The result goes to `benchmarks/results` after
-each run; what it holds already is not run again.
+width 128, images of at most 320 pixels) with the score-based loss, BRS Loss and exact RS Loss, and evaluates the last
+weights on the test split, or on the held-out images if there is none. Each run adds its result to a file in
+`benchmarks/results`; runs in this file are not repeated.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import tempfile
@@ -82,22 +83,14 @@ param_scheduler = [
 
 
 def measure(detector: str, loss: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
-    """Train one detector with one loss and measure its last checkpoint on held-out images."""
+    """Train one detector with one loss and evaluate its last checkpoint."""
     name = f"{LOSSES[loss]}{detector}_r50_fpn_4xb4-12e_coco"
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, f"{LOSSES[loss]}{detector}_r18.py")
         config.write_text(SMALL.format(name=name, base=find_config(name).as_posix(), heads=HEADS[detector]))
-        overrides = [f"train_cfg.val_interval={args.epochs}"]
         run = RunFolder(args.runs / f"{detector}-{loss}-{seed}")
-        train(
-            config,
-            args.data,
-            run.path,
-            resume=run.can_resume,
-            seed=seed,
-            epochs=args.epochs,
-            overrides=overrides,
-        )
+        options = {"seed": seed, "epochs": args.epochs, "overrides": [f"train_cfg.val_interval={args.epochs}"]}
+        train(config, args.data, run.path, resume=run.can_resume, **options)
     evaluation = evaluate(run.best)
     return {
         "detector": detector,
@@ -113,7 +106,7 @@ def measure(detector: str, loss: str, seed: int, args: argparse.Namespace) -> di
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--name", default="bccd", help="of the data set, in the file name")
+    parser.add_argument("--name", default="bccd", help="name of the dataset in the result file name")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--detectors", nargs="+", choices=HEADS, default=["atss", "faster-rcnn"])
@@ -124,34 +117,28 @@ def main() -> None:
     out = args.out or Path(f"benchmarks/results/losses-of-detectors_{args.name}_{device.type}.json")
     result = json.loads(out.read_text()) if out.exists() else {"records": []}
     done = {(record["detector"], record["loss"], record["seed"]) for record in result["records"]}
-    pairs = [(detector, loss) for detector in args.detectors for loss in LOSSES]
-    for seed in args.seeds:
-        for detector, loss in pairs:
-            if (detector, loss, seed) in done:
-                continue
-            result["records"].append(measure(detector, loss, seed, args))
-            result |= {"environment": describe_environment(device), "epochs": args.epochs}
-            out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    for seed, detector, loss in itertools.product(args.seeds, args.detectors, LOSSES):
+        if (detector, loss, seed) in done:
+            continue
+        result["records"].append(measure(detector, loss, seed, args))
+        result |= {"environment": describe_environment(device), "epochs": args.epochs}
+        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(losses_markdown({args.name: result["records"]}))
 
 
 def losses_markdown(compared: Mapping[str, list[dict[str, Any]]]) -> str:
-    """The table of docs/detectors.md from the records of each data set: mean, lowest and highest over seeds."""
+    """Make the table of docs/detectors.md from the records of each dataset: mean, lowest and highest over seeds."""
     rows = []
     for data, records in compared.items():
-        for detector, loss in dict.fromkeys(
-            (record["detector"], record["loss"]) for record in sorted(records, key=_place)
-        ):
-            found = [record for record in records if (record["detector"], record["loss"]) == (detector, loss)]
-            classes = {name: [one["AP_of_class"][name] for one in found] for name in found[0]["AP_of_class"]}
+        for detector, loss in itertools.product(HEADS, LOSSES):
+            seeds = [record for record in records if (record["detector"], record["loss"]) == (detector, loss)]
+            if not seeds:
+                continue
+            classes = {name: [record["AP_of_class"][name] for record in seeds] for name in seeds[0]["AP_of_class"]}
             of_classes = ", ".join(f"{name} {statistics.mean(values):.3f}" for name, values in classes.items())
-            aps, ap50s = ([record["metrics"][name] for record in found] for name in ("AP", "AP50"))
-            rows.append((data, detector, loss, str(len(found)), _mean(aps), _mean(ap50s), of_classes))
+            aps, ap50s = ([record["metrics"][name] for record in seeds] for name in ("AP", "AP50"))
+            rows.append((data, detector, loss, str(len(seeds)), _mean(aps), _mean(ap50s), of_classes))
     return markdown(("data", "detector", "loss", "seeds", "AP", "AP50", "AP of classes"), rows)
-
-
-def _place(record: Mapping[str, Any]) -> tuple[int, int]:
-    return list(HEADS).index(record["detector"]), list(LOSSES).index(record["loss"])
 
 
 def _mean(values: list[float]) -> str:

@@ -1,10 +1,10 @@
-"""How often the gate of `brs-detr export` refuses a file that is right.
+"""How often the gate of `brs-detr export` rejects a correct file.
 
     python benchmarks/export_gate.py --out benchmarks/results/export_gate_cpu.json
 
-Small models with random weights, none of them 0, are exported in four ways and judged on pictures of three sizes. Then
-the files of the first seeds are judged again as other processors would: with fewer instructions, and on two threads.
-No file here is wrong (`pytest tests/exporting` has those that are), so every refusal counts against the gate.
+Small models with random nonzero weights are exported in four ways and compared on images of three sizes. The files of
+the first seeds are compared again with fewer CPU instructions and with two threads, as on other processors. All files
+are correct (`pytest tests/exporting` has wrong ones), so every rejection is an error of the gate.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SIZES = ((120, 160), (90, 60), (47, 131))
 
 
 def checkpoint_of(seed: int, folder: Path) -> Path:
-    """The tests' small model with random weights, as a checkpoint."""
+    """Write a checkpoint of the tests' small model with random weights."""
     from brs_detr.config.config import configs_dir
     from brs_detr.training.registry import register
 
@@ -51,7 +51,7 @@ def checkpoint_of(seed: int, folder: Path) -> Path:
 
 
 def judge(seed: int, files: Path) -> list[dict[str, Any]]:
-    """Write the files of a seed, where they are not there yet, and judge them."""
+    """Export the files of a seed that do not exist yet, and compare them with their models."""
     import torch
     from rich.console import Console
 
@@ -75,9 +75,9 @@ def judge(seed: int, files: Path) -> list[dict[str, Any]]:
         if not file.is_file():
             write(subject, file)
         row: dict[str, Any] = {"seed": seed, "format": options.format, "head": options.head, "refused": None}
-        session, pictures = staged_session(file, subject.info), synthetic_images(SIZES, seed)
+        session, images = staged_session(file, subject.info), synthetic_images(SIZES, seed)
         try:
-            parity = require_parity(subject.model, subject.exact, session, pictures, console=Console(quiet=True))
+            parity = require_parity(subject.model, subject.exact, session, images, console=Console(quiet=True))
             row |= parity.summary()
         except UserError as error:
             row["refused"] = error.message
@@ -86,7 +86,7 @@ def judge(seed: int, files: Path) -> list[dict[str, Any]]:
 
 
 def judge_apart(seed: int, files: Path, settings: dict[str, str]) -> list[dict[str, Any]]:
-    """`judge` in a process of its own, under settings that a library reads when it is loaded."""
+    """Run `judge` in a separate process, with environment variables that libraries read when they are loaded."""
     command = [sys.executable, __file__, "--out", os.devnull, "--one", str(seed), "--files", str(files)]
     done = subprocess.run(command, env={**os.environ, **settings}, stdout=subprocess.PIPE, text=True, check=True)
     rows: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
@@ -94,7 +94,7 @@ def judge_apart(seed: int, files: Path, settings: dict[str, str]) -> list[dict[s
 
 
 def processor_settings() -> list[dict[str, str]]:
-    """Those of `make test-isa` that this processor can show."""
+    """Return the settings of `make test-isa` that this processor supports, with one and two threads."""
     isa = runpy.run_path(str(ROOT / "tools" / "test_isa.py"))
     flags = isa["processor_flags"]()
     return [
@@ -106,8 +106,8 @@ def processor_settings() -> list[dict[str, str]]:
 
 
 def gate_markdown(records: list[dict[str, Any]]) -> str:
-    """One row for each setting: files judged, refused, and how near the nearest came to its bound."""
-    lines = ["| processor | files | pictures | refused | nearest to its bound |", "| :-- | --: | --: | --: | --: |"]
+    """Make a table with one row per setting: files, rejections, and the largest share of a bound that one used."""
+    lines = ["| processor | files | images | refused | nearest to its bound |", "| :-- | --: | --: | --: | --: |"]
     names = list(dict.fromkeys(_name(record["settings"]) for record in records))
     for name in names:
         rows = [record for record in records if _name(record["settings"]) == name]
@@ -119,16 +119,16 @@ def gate_markdown(records: list[dict[str, Any]]) -> str:
 
 def _name(settings: dict[str, str]) -> str:
     if "ATEN_CPU_CAPABILITY" not in settings:
-        return "as it is"
-    threads = "a thread" if settings["OMP_NUM_THREADS"] == "1" else f"{settings['OMP_NUM_THREADS']} threads"
+        return "unrestricted"
+    threads = "one thread" if settings["OMP_NUM_THREADS"] == "1" else f"{settings['OMP_NUM_THREADS']} threads"
     return f"{settings['ATEN_CPU_CAPABILITY']}, oneDNN {settings['ONEDNN_MAX_CPU_ISA']}, {threads}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=20, help="of weights, as the processor is")
-    parser.add_argument("--seeds-each", type=int, default=3, help="of weights, under each other setting")
+    parser.add_argument("--seeds", type=int, default=20, help="number of weight seeds on the unrestricted processor")
+    parser.add_argument("--seeds-each", type=int, default=3, help="number of weight seeds under each other setting")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--files", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -145,7 +145,7 @@ def main() -> None:
     tasks += [(seed, settings) for settings in processor_settings() for seed in range(arguments.seeds_each)]
     records: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
-        for part in (tasks[: arguments.seeds], tasks[arguments.seeds :]):  # the second reads the files of the first
+        for part in (tasks[: arguments.seeds], tasks[arguments.seeds :]):  # the second uses the files of the first
             with ThreadPoolExecutor(os.cpu_count()) as workers:
                 for rows in workers.map(lambda task: judge_apart(task[0], Path(name), task[1]), part):
                     records += rows

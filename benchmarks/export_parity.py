@@ -1,10 +1,10 @@
-"""How far exported models are from the models that they were made from.
+"""Differences between exported models and their originals.
 
     python benchmarks/export_parity.py --out benchmarks/results/export_parity_cpu.json \\
         --random brs-co-deformable-detr_r50_8xb2-12e_coco --trained demo=demo/run --trained bccd=work_dirs/bccd
 
-Every model is exported in every format and head, and compared on pictures of several sizes, alone and in batches of
-four. Models at random have the config's full size and random weights.
+Every model is exported in every format and for every head, and compared on images of several sizes, alone and in
+batches of four. The models of --random have their full size.
 """
 
 from __future__ import annotations
@@ -18,17 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.registry import MODELS, init_default_scope
 
 from brs_detr.checkpoints.checkpoint import read_checkpoint
-from brs_detr.config.config import load_config
 from brs_detr.errors import UserError
 from brs_detr.exporting.comparison_images import DataSet, synthetic_images
 from brs_detr.exporting.export import ExportOptions, artefact_name, export_checkpoint
 from brs_detr.files import write_whole
 from brs_detr.run.console import make_console
-from brs_detr.training.registry import register
-from measuring.results import describe_environment
+from measuring.results import describe_environment, random_checkpoint
 
 HEADS = ("query", "roi", "atss")
 SHORT_NAMES = {
@@ -37,40 +34,17 @@ SHORT_NAMES = {
 }
 
 
-def random_checkpoint(name: str, folder: Path) -> Path:
-    """A checkpoint of a config's model with random weights."""
-    register()
-    init_default_scope("mmdet")
-    config = load_config(name)
-    config.model.backbone.init_cfg = None
-    torch.manual_seed(0)
-    model = MODELS.build(config.model)
-    model.init_weights()
-    path = folder / f"{name}.pth"
-    classes = tuple(f"class {number}" for number in range(config.model.query_head.num_classes))
-    torch.save(
-        {"state_dict": model.state_dict(), "meta": {"cfg": config.pretty_text, "dataset_meta": {"classes": classes}}},
-        path,
-    )
-    return path
-
-
 def measure(
     model: str, checkpoint: Path, options: ExportOptions, data: Path | None, folder: Path, sizes: list[tuple[int, int]]
 ) -> dict[str, Any]:
-    """Figures of one artefact."""
+    """Export one artefact, and return its differences."""
     content, started = read_checkpoint(checkpoint), time.perf_counter()
     data_set = DataSet.open(data, None, content.class_names, make_console()) if data else None
     common = {"model": model, "format": options.format, "head": options.head, "precision": options.precision}
     out = folder / artefact_name(options)
     try:
-        exported = export_checkpoint(
-            content,
-            out,
-            options,
-            synthetic_images(sizes),
-            measure_ap=data_set.measure_ap if data_set else None,
-        )
+        measure_ap = data_set.measure_ap if data_set else None
+        exported = export_checkpoint(content, out, options, synthetic_images(sizes), measure_ap=measure_ap)
     except UserError as error:
         return {**common, "refused": error.message}
     size = out.stat().st_size
@@ -85,7 +59,7 @@ def measure(
 
 
 def parity_markdown(records: list[dict[str, Any]]) -> str:
-    """One row for each model and head: the largest differences in each format, and AP."""
+    """Make a table with one row per model and head: the largest differences in each format, and AP."""
     formats = list(dict.fromkeys(record["format"] for record in records))
     lines = [["model", "head", *formats, "AP model", "AP file"]]
     lines.append([":--", ":--", *["--:"] * (len(formats) + 2)])
@@ -123,12 +97,11 @@ def main() -> None:
     parser.add_argument("--heads", nargs="+", default=list(HEADS))
     parser.add_argument("--sizes", nargs="+", default=["480x640", "800x1333", "333x517", "601x299"], metavar="HxW")
     parser.add_argument("--precisions", nargs="+", default=["float32"])
-    parser.add_argument("--table", action="store_true", help="print what is in --out as Markdown, and measure nothing")
+    parser.add_argument("--table", action="store_true", help="measure nothing, print the content of --out as Markdown")
     arguments = parser.parse_args()
     if arguments.table:
         print(parity_markdown(json.loads(arguments.out.read_text())["records"]))
         return
-    logging.disable(logging.INFO)
     sizes = [(int(h), int(w)) for h, w in (text.split("x") for text in arguments.sizes)]
     records = json.loads(arguments.out.read_text())["records"] if arguments.out.exists() else []
     with tempfile.TemporaryDirectory() as name:
@@ -137,6 +110,7 @@ def main() -> None:
         for text in arguments.trained:
             label, checkpoint, *data = text.split("=")
             models.append((label, Path(checkpoint), Path(data[0]) if data else None))
+        logging.disable(logging.INFO)
         for label, checkpoint, data in models:
             for format_name in arguments.formats:
                 for head in arguments.heads:

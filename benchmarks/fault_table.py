@@ -1,4 +1,4 @@
-"""The fault table of ``docs/reliability.md``, from the marks of tests: `pytest.mark.fault(area, what, answer)`."""
+"""The fault table of ``docs/reliability.md``, from the test marks `pytest.mark.fault(area, what, answer)`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ AREAS = (
 
 
 class Fault(NamedTuple):
-    """One row.
+    """One row of the table.
 
     Args:
-        area: of `AREAS`.
-        what: goes wrong.
+        area: one of `AREAS`.
+        what: what goes wrong.
         answer: what happens then.
-        test: that proves it, `path::name`.
-        is_slow: whether only `pytest --slow` runs it.
+        test: test that proves it, `path::name`.
+        is_slow: whether only `pytest --slow` runs the test.
     """
 
     area: str
@@ -37,7 +37,7 @@ class Fault(NamedTuple):
 
 
 def find_faults(root: Path) -> list[Fault]:
-    """Marks of all tests below `root/tests`, by area, then by file."""
+    """Read the marks of all tests in `root/tests`, sorted by area, then by file."""
     faults = [fault for file in sorted((root / "tests").rglob("test_*.py")) for fault in _faults_of(file, root)]
     return sorted(faults, key=lambda fault: AREAS.index(fault.area))
 
@@ -55,7 +55,7 @@ def _faults_of(file: Path, root: Path) -> Iterator[Fault]:
 
 
 def fault_markdown(root: Path) -> str:
-    """A table for each area."""
+    """Make a table for each area."""
     faults, parts = find_faults(root), []
     for area in AREAS:
         rows = [f"| {fault.what} | {fault.answer} | {_link(fault)} |" for fault in faults if fault.area == area]

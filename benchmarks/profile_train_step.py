@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, and which share of it the ranking losses take.
+"""Profile a training step, and measure the share of the ranking losses in it.
 
 python benchmarks/profile_train_step.py --device cpu --size 240 320
 """
@@ -42,16 +42,16 @@ def main() -> None:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="brs-co-deformable-detr_r18_1xb4-12e_coco", help="of a BRS-DETR, by name")
+    parser.add_argument("--config", default="brs-co-deformable-detr_r18_1xb4-12e_coco", help="config of a BRS-DETR")
     parser.add_argument("--loss", choices=list(LOSSES), default="bucketed")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--images", type=int, default=2, help="images a batch")
+    parser.add_argument("--images", type=int, default=2, help="images per batch")
     parser.add_argument("--size", type=int, nargs=2, default=(240, 320), metavar=("H", "W"), help="pixels")
-    parser.add_argument("--objects", type=int, default=10, help="objects an image")
-    parser.add_argument("--warmup", type=int, default=2, help="steps before those that are profiled")
-    parser.add_argument("--steps", type=int, default=3, help="steps that are profiled")
+    parser.add_argument("--objects", type=int, default=10, help="objects per image")
+    parser.add_argument("--warmup", type=int, default=2, help="unprofiled steps before the others")
+    parser.add_argument("--steps", type=int, default=3, help="profiled steps")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="file that also gets the report")
+    parser.add_argument("--out", type=Path, help="file to write the report to")
     return parser.parse_args()
 
 
@@ -66,7 +66,7 @@ def make_report(profiler: profile, args: argparse.Namespace) -> str:
         f"{args.config}, {args.images} images of {w} x {h}, {args.objects} objects each, PyTorch {torch.__version__}",
     ]
     for clock, (field, step_time) in clocks.items():
-        lines.append(f"{clock}: {step_time / args.steps / 1000:.1f} ms a step")
+        lines.append(f"{clock}: {step_time / args.steps / 1000:.1f} ms per step")
         operators = [event for event in averages if event.key in OPERATORS and event.device_type == DeviceType.CPU]
         times = [getattr(event, field) for event in operators]
         for event, time in zip(operators, times, strict=True):
@@ -77,12 +77,12 @@ def make_report(profiler: profile, args: argparse.Namespace) -> str:
 
 
 def cpu_time(averages) -> float:
-    """Microseconds from beginning to end of the steps, what Python does between operators included."""
+    """Return the microseconds of the steps from start to end, including Python code between operators."""
     return next(e.cpu_time_total for e in averages if e.key == STEP and e.device_type == DeviceType.CPU)
 
 
 def device_time(averages) -> float:
-    """Microseconds that kernels and copies took on the device."""
+    """Return the microseconds of kernels and copies on the device."""
     return sum(
         event.self_device_time_total
         for event in averages

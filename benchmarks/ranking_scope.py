@@ -1,12 +1,12 @@
-"""Does it matter over how many images a ranking loss ranks? What gradient accumulation changes, measured.
+"""Effect of the number of images that a ranking loss ranks together, as changed by gradient accumulation.
 
 `python benchmarks/ranking_scope.py` trains the demo's model from the same seeds three times:
 
 - `batch`: all images of a batch are ranked together.
-- `image`: each image is ranked for itself, and the losses are averaged: what accumulation of single images does.
-- `memory`: likewise, but with the last images in memory (`ranking_memory`).
+- `image`: each image is ranked on its own, and the losses are averaged, as when gradients of single images accumulate.
+- `memory`: as `image`, but together with the last images in memory (`ranking_memory`).
 
-Everything else, the normalisation layers included, sees the same batch. The result goes to `benchmarks/results`.
+Everything else, including normalisation layers, sees the same batch. The result is written to `benchmarks/results`.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ SCOPES = ("batch", "image", "memory")
 
 @contextmanager
 def ranking_image_by_image(batch_size: int, num_remembered: int) -> Iterator[None]:
-    """Rank each image for itself in every head, or among the last ones, and take the mean of the losses."""
+    """Rank each image on its own, or with the remembered ones, in every head; average the losses."""
     whole, box_head_loss = RankingCriterion.classify, RankingShared2FCBBoxHead.loss
-    proposals: list[int] = []  # an image, of the RoI head: the only one where they differ
+    proposals: list[int] = []  # numbers per image in the RoI head, the only head where they differ
 
     def by_image(
         self: RankingCriterion,
@@ -86,7 +86,7 @@ def ranking_image_by_image(batch_size: int, num_remembered: int) -> Iterator[Non
 
 
 def measure(scope: str, seed: int, args: argparse.Namespace, data: Path, folder: Path) -> dict[str, Any]:
-    """Train in one scope and measure the last checkpoint."""
+    """Train with one scope and evaluate the last checkpoint."""
     overrides = [f"train_dataloader.batch_size={args.batch_size}", f"train_cfg.val_interval={args.epochs}"]
 
     def run() -> Path:

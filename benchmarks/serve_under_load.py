@@ -1,10 +1,10 @@
-"""What a server does under the largest uploads that it allows, with clients beside that never finish.
+"""Memory and response time of a server under the largest uploads allowed, beside clients that never finish.
 
     python benchmarks/serve_under_load.py --out benchmarks/results/serve_under_load_cpu.json
 
-The model is the demo's with random weights, which takes pictures as they are. Eight clients send pictures of the limits
-of pixels and of bytes in turn; each slow one opens a connection, sends a head or half a body at a byte a second, and
-comes again when it is put off.
+The model is the demo's with random weights, which does not resize images. Eight clients alternate between images at the
+limit of pixels and at the limit of bytes. Each slow client opens a connection, sends headers or half a body at one byte
+per second, and reconnects when it is disconnected.
 """
 
 from __future__ import annotations
@@ -37,28 +37,12 @@ CONFIG = "brs-co-deformable-detr_r18_1xb4-4e_shapes"
 NUM_CLIENTS = 8
 REST_SECONDS = 5.0
 NOISY_SIDE = 2500
-"""Of a picture that has nearly the limit of bytes as a PNG, 18.8 of 20 MB."""
+"""Side of a noise image whose PNG, with 18.8 MB, is close to the limit of 20 MB."""
 HEAD = b"POST /api/detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\n"
 
 
-def write_model(folder: Path) -> Path:
-    """A checkpoint of the demo's model with random weights."""
-    import torch
-
-    from brs_detr.checkpoints.checkpoint import random_model
-    from brs_detr.config.config import import_modules, load_config
-
-    config = load_config(CONFIG)
-    import_modules(config)
-    text = config.pretty_text
-    classes = tuple(f"class {label}" for label in range(config.model.query_head.num_classes))
-    meta = {"cfg": text, "dataset_meta": {"classes": classes}}
-    torch.save({"meta": meta, "state_dict": random_model(config).state_dict()}, folder / "demo.pth")
-    return folder / "demo.pth"
-
-
 class Server:
-    """`brs-detr serve` in a process, and what it and its detector hold."""
+    """`brs-detr serve` in a process, and the memory of it and its detector."""
 
     def __init__(self, model: Path, seconds: float) -> None:
         command = [sys.executable, "-m", "brs_detr.cli", "serve", model, "--port", "0", "--max-seconds", seconds]
@@ -72,7 +56,7 @@ class Server:
         self.samples: list[tuple[float, float]] = []
 
     def memory(self) -> tuple[float, float]:
-        """GB of the server, and of its detector."""
+        """Return the memory of the server and of its detector in GB."""
         server = psutil.Process(self.process.pid)
         sizes = [0.0]
         for child in server.children(recursive=True):
@@ -82,7 +66,7 @@ class Server:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Note what is held, twenty times a second."""
+        """Record the memory twenty times per second."""
         ended = threading.Event()
 
         def watch() -> None:
@@ -98,7 +82,7 @@ class Server:
             watching.join()
 
     def send(self, content: bytes) -> int:
-        """Status of the answer to an upload."""
+        """Upload an image, and return the status of the response."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         try:
             connection.request("POST", "/api/detect", content)
@@ -109,22 +93,22 @@ class Server:
             connection.close()
 
 
-def largest_pictures(max_pixels: float) -> list[bytes]:
-    """One of a single colour with as many pixels as are allowed, and noise with as many bytes."""
+def largest_images(max_pixels: float) -> list[bytes]:
+    """Make an image of a single colour with as many pixels as are allowed, and one of noise with as many bytes."""
     side = int(max_pixels**0.5)
     flat = Image.new("RGB", (side, side), (90, 120, 150))
     noisy_side = min(side, NOISY_SIDE)
     noise = np.random.default_rng(0).integers(0, 255, (noisy_side, noisy_side, 3), dtype=np.uint8)
-    pictures = []
-    for picture in (flat, Image.fromarray(noise)):
+    images = []
+    for image in (flat, Image.fromarray(noise)):
         buffer = io.BytesIO()
-        picture.save(buffer, "PNG")
-        pictures.append(buffer.getvalue())
-    return pictures
+        image.save(buffer, "PNG")
+        images.append(buffer.getvalue())
+    return images
 
 
 def linger(port: int, ended: threading.Event, number: int) -> None:
-    """A client that never finishes, until all is over."""
+    """Be a client that never finishes its request."""
     while not ended.is_set():
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as wire:
             wire.sendall(HEAD[:20] if number % 2 else HEAD + bytes(500))
@@ -135,7 +119,7 @@ def linger(port: int, ended: threading.Event, number: int) -> None:
 
 @contextlib.contextmanager
 def serving(model: Path, seconds: float) -> Iterator[Server]:
-    """A server that is ended in the end."""
+    """Run a server."""
     server = Server(model, seconds)
     try:
         yield server
@@ -145,28 +129,28 @@ def serving(model: Path, seconds: float) -> Iterator[Server]:
 
 
 def largest_upload(model: Path, seconds: float) -> dict[str, Any]:
-    """The largest pictures alone, and what is left of their memory."""
+    """Upload the largest images one at a time, and measure peak and remaining memory."""
     with serving(model, seconds) as server:
         before = server.memory()[1]
         rows = []
-        for picture in largest_pictures(server.max_pixels):
+        for image in largest_images(server.max_pixels):
             server.samples.clear()
             started = time.perf_counter()
             with server.watched():
-                status = server.send(picture)
+                status = server.send(image)
             took = time.perf_counter() - started
             time.sleep(REST_SECONDS)
             peak, after = max(detector for _, detector in server.samples), server.memory()[1]
-            rows.append({"bytes": len(picture), "status": status, "seconds": took, "peak_gb": peak, "after_gb": after})
+            rows.append({"bytes": len(image), "status": status, "seconds": took, "peak_gb": peak, "after_gb": after})
         return {"max_seconds": seconds, "max_pixels": server.max_pixels, "before_gb": before, "pictures": rows}
 
 
 def load(model: Path, seconds: float, num_uploads: int, num_slow: int) -> dict[str, Any]:
-    """All clients at once."""
+    """Let all clients upload at once."""
     answers: list[tuple[int, float]] = []
     turns, lock, ended = iter(range(num_uploads)), threading.Lock(), threading.Event()
     with serving(model, seconds) as server, Progress() as progress:
-        pictures = largest_pictures(server.max_pixels)
+        images = largest_images(server.max_pixels)
         bar = progress.add_task("uploads", total=num_uploads)
 
         def send_all() -> None:
@@ -176,7 +160,7 @@ def load(model: Path, seconds: float, num_uploads: int, num_slow: int) -> dict[s
                 if turn is None:
                     return
                 started = time.perf_counter()
-                status = server.send(pictures[turn % len(pictures)])
+                status = server.send(images[turn % len(images)])
                 answers.append((status, time.perf_counter() - started))
                 progress.advance(bar)
 
@@ -210,12 +194,12 @@ def load(model: Path, seconds: float, num_uploads: int, num_slow: int) -> dict[s
 
 
 def serve_markdown(result: Mapping[str, Any]) -> str:
-    """Memory and waiting, of the largest pictures alone and of all clients at once."""
+    """Make the table of memory and waiting times, of the largest images alone and of all clients at once."""
     alone, load = result["largest_upload"], result["load"]
-    lines = ["| | the detector holds before, at most, after | seconds |", "|---|---:|---:|"]
-    pixels = {"a colour": alone["max_pixels"], "noise": min(alone["max_pixels"], NOISY_SIDE**2)}
+    lines = ["| | memory of the detector before, at most, after | seconds |", "|---|---:|---:|"]
+    pixels = {"one image of one colour": alone["max_pixels"], "one of noise": min(alone["max_pixels"], NOISY_SIDE**2)}
     for (name, number), row in zip(pixels.items(), alone["pictures"], strict=True):
-        what = f"{name} alone, {number / 1e6:.3g} million pixels in {row['bytes'] / 1e6:.2g} MB"
+        what = f"{name}, {number / 1e6:.3g} million pixels in {row['bytes'] / 1e6:.2g} MB"
         held = f"{alone['before_gb']:.2f}, {row['peak_gb']:.2f}, {row['after_gb']:.2f} GB"
         lines.append(f"| {what} | {held} | {row['seconds']:.1f} |")
     held = ", ".join(f"{load['detector_gb'][when]:.2f}" for when in ("before", "peak", "after"))
@@ -226,8 +210,8 @@ def serve_markdown(result: Mapping[str, Any]) -> str:
     lines.append(f"| {what} | {held} GB | {waits['median']:.1f} (median), {waits['most']:.1f} (most) |")
     answers = ", ".join(f"{number} x {status}" for status, number in load["statuses"].items())
     rest = (
-        f"Answers under load: {answers}. The server itself held {load['server_gb']['peak'] * 1000:.0f} MB at most. "
-        f"`--max-seconds` was {alone['max_seconds']:g} for the first two and {load['max_seconds']:g} for the last, "
+        f"Responses under load: {answers}. The server itself used {load['server_gb']['peak'] * 1000:.0f} MB at most. "
+        f"`--max-seconds` was {alone['max_seconds']:g} for the first two rows, {load['max_seconds']:g} for the last, "
         f"which allows {load['max_pixels'] / 1e6:.2g} million pixels here; {result['environment']['device_name']}, "
         f"{result['environment']['num_threads']} threads."
     )
@@ -236,19 +220,19 @@ def serve_markdown(result: Mapping[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="what `brs-detr serve` takes instead")
+    parser.add_argument("--model", type=Path, help="another model for `brs-detr serve`")
     parser.add_argument("--uploads", type=int, default=500)
     parser.add_argument("--slow", type=int, default=200, help="connections that never finish")
-    parser.add_argument("--seconds", type=float, default=60.0, help="--max-seconds while the largest come alone")
-    parser.add_argument("--load-seconds", type=float, default=2.0, help="--max-seconds while many come")
+    parser.add_argument("--seconds", type=float, default=60.0, help="--max-seconds for single uploads")
+    parser.add_argument("--load-seconds", type=float, default=2.0, help="--max-seconds under load")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     import torch
 
-    from measuring.results import describe_environment
+    from measuring.results import describe_environment, random_checkpoint
 
     with tempfile.TemporaryDirectory() as folder:
-        model = options.model or write_model(Path(folder))
+        model = options.model or random_checkpoint(CONFIG, Path(folder))
         content = {
             "environment": {**describe_environment(torch.device("cpu")), "load_average": os.getloadavg()[0]},
             "model": options.model.name if options.model else CONFIG,

@@ -1,10 +1,10 @@
-"""A training that is disturbed all the time, beside one that is left in peace; both should end the same.
+"""Interrupt a training again and again; it must end exactly like an undisturbed one.
 
     python benchmarks/soak.py --minutes 60 --out benchmarks/results/soak_cpu.json
 
-Both train a small detector on synthetic shapes, on the CPU, two images of which cannot be read, with an image full of
-NaN every so many steps. One of them is also killed, stopped, robbed of the process that loads its images, and finds the
-last checkpoint damaged; it is started again each time with `--resume auto`. The other one tells whether memory grows.
+Both train a small detector on the CPU, on synthetic shapes with two unreadable images, and with an image of NaN every
+97 steps. One of them is also killed, stopped, deprived of a data loader and given a damaged last checkpoint, and
+restarted each time with `--resume auto`. The undisturbed one shows whether memory grows.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ FAULTS = ("kill", "stop", "kill a loader", "kill and damage the checkpoint")
 
 
 def make_data(folder: Path) -> None:
-    """Shapes, of which some are files whose head is right and whose pixels are not."""
+    """Write shapes, with some files whose header is valid and whose pixels are not."""
     make_shapes(folder, NUM_IMAGES, 16, SIZE, seed=0)
     for path in sorted((folder / "train").iterdir())[:NUM_UNREADABLE]:
         noise = np.random.default_rng(0).integers(0, 255, (*SIZE, 3), dtype=np.uint8)
@@ -85,13 +85,13 @@ def make_data(folder: Path) -> None:
 
 
 def command(config: Path, data: Path, run: Path, epochs: int) -> list[str]:
-    """Start the run, or go on with it."""
+    """Return the command that starts or resumes a run."""
     arguments = ["train", config, "--data", data, "--work-dir", run, "--epochs", epochs, "--seed", 7, "--no-report"]
     return [sys.executable, "-m", "brs_detr.cli", *map(str, arguments), "--resume", "auto"]
 
 
 def start(arguments: Sequence[str], log: Path) -> subprocess.Popen:
-    """A training as a process of its own, with one thread."""
+    """Start a training process with one thread."""
     paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": ":".join(paths)}
     with log.open("a") as file:
@@ -99,7 +99,7 @@ def start(arguments: Sequence[str], log: Path) -> subprocess.Popen:
 
 
 def children(number: int) -> list[int]:
-    """Processes that a process has started."""
+    """List the child processes of a process."""
     try:
         return list(map(int, Path(f"/proc/{number}/task/{number}/children").read_text().split()))
     except OSError:
@@ -107,7 +107,7 @@ def children(number: int) -> list[int]:
 
 
 def resident_mb(number: int) -> float:
-    """Memory of a process, in MB."""
+    """Return the memory of a process in MB."""
     try:
         return int(Path(f"/proc/{number}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
     except (OSError, IndexError):
@@ -115,7 +115,7 @@ def resident_mb(number: int) -> float:
 
 
 def measure_epoch(config: Path, data: Path, folder: Path) -> float:
-    """Seconds of an epoch with its evaluation, beside another training of the same kind."""
+    """Measure the seconds of an epoch with its evaluation, while another such training runs."""
     seconds = {}
     for epochs in (1, 7):
         began = time.monotonic()
@@ -127,7 +127,7 @@ def measure_epoch(config: Path, data: Path, folder: Path) -> float:
 
 
 def disturb(process: subprocess.Popen, fault: str, run: RunFolder) -> bool:
-    """Do one of `FAULTS`, and wait for the end of the process; whether it was done."""
+    """Cause one of `FAULTS`, and wait for the process to end; return whether it was possible."""
     loaders = children(process.pid)
     if fault == "kill a loader" and not loaders:
         return False
@@ -149,7 +149,7 @@ def disturb(process: subprocess.Popen, fault: str, run: RunFolder) -> bool:
 
 
 def disturbed(arguments: Sequence[str], run: RunFolder, log: Path, interval: float) -> list[dict[str, Any]]:
-    """Train to the end through faults; what happened."""
+    """Train to the end through faults, and return the faults."""
     events: list[dict[str, Any]] = []
     began = time.monotonic()
     while True:
@@ -160,7 +160,7 @@ def disturbed(arguments: Sequence[str], run: RunFolder, log: Path, interval: flo
         if process.poll() == 0:
             return events
         if process.poll() is not None:
-            raise SystemExit(f"the training ended with {process.returncode} by itself:\n{log.read_text()[-3000:]}")
+            raise SystemExit(f"The training failed with exit code {process.returncode}:\n{log.read_text()[-3000:]}")
         fault = random.choice(FAULTS)
         while not disturb(process, fault, run):
             if process.poll() is not None:
@@ -173,23 +173,23 @@ def disturbed(arguments: Sequence[str], run: RunFolder, log: Path, interval: flo
 
 
 def end_of(run: RunFolder) -> dict[str, Any]:
-    """Everything that has to be equal."""
+    """Return everything that must be equal."""
     content, best = load_plain(run.last), load_plain(run.best)
     rows = {("loss" in row, row["step"]): row for row in map(json.loads, run.scalars.read_text().splitlines())}
-    told = [{k: v for k, v in rows[key].items() if "time" not in k and k != "memory"} for key in sorted(rows)]
+    logged = [{k: v for k, v in rows[key].items() if "time" not in k and k != "memory"} for key in sorted(rows)]
     return {
         "weights": content["state_dict"],
         "mean": content["ema_state_dict"],
         "moments": content["optimizer"]["state"],
         "best": best["state_dict"],
         "predictions": json.loads(run.predictions.read_text()),
-        "records": told,
+        "records": logged,
         "num_records": len(run.scalars.read_text().splitlines()),
     }
 
 
 def is_equal(first: Any, second: Any) -> bool:
-    """To the last bit; NaN equals NaN."""
+    """Compare bit for bit; NaN equals NaN."""
     if isinstance(first, torch.Tensor):
         return torch.equal(first, second)
     if isinstance(first, dict):
@@ -200,18 +200,18 @@ def is_equal(first: Any, second: Any) -> bool:
 
 
 def growth(samples: list[tuple[float, float]]) -> float:
-    """MB an hour, fitted to what lies behind the first quarter."""
+    """Fit the growth in MB per hour to the samples after the first quarter."""
     times, memory = np.array(samples[len(samples) // 4 :]).T
     return float(np.polyfit(times / 3600, memory, 1)[0])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=60.0, help="that the peaceful training should take")
-    parser.add_argument("--epochs", type=int, help="instead of --minutes, and of the measurement that they need")
-    parser.add_argument("--interval", type=float, default=90.0, help="seconds between two faults, on the average")
-    parser.add_argument("--save-minutes", type=float, default=0.25, help="between two checkpoints within an epoch")
-    parser.add_argument("--seed", type=int, default=0, help="of the faults")
+    parser.add_argument("--minutes", type=float, default=60.0, help="time for the undisturbed training")
+    parser.add_argument("--epochs", type=int, help="epochs, instead of --minutes and the measurement that they need")
+    parser.add_argument("--interval", type=float, default=90.0, help="average seconds between two faults")
+    parser.add_argument("--save-minutes", type=float, default=0.25, help="minutes between two checkpoints in an epoch")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the faults")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     random.seed(arguments.seed)
@@ -224,7 +224,7 @@ def main() -> None:
     if epochs is None:
         seconds = measure_epoch(config, folder / "data", folder)
         epochs = max(2, round(60 * arguments.minutes / seconds))
-        print(f"{seconds:.1f} s an epoch, so {epochs} epochs", flush=True)
+        print(f"{seconds:.1f} s per epoch, {epochs} epochs", flush=True)
 
     began = time.monotonic()
     peaceful, troubled = RunFolder(folder / "peaceful"), RunFolder(folder / "troubled")

@@ -1,4 +1,4 @@
-"""Numbers that are not finite, at steps that are known: `custom_hooks = [dict(type="SpoilSteps", every=97)]`."""
+"""A hook that makes losses NaN at known steps: `custom_hooks = [dict(type="SpoilSteps", every=97)]`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mmengine.runner import Runner
 
 @HOOKS.register_module()
 class SpoilSteps(Hook):
-    """Fill an image with NaN.
+    """Fill an image with NaN at every n-th step.
 
     Args:
-        every: steps from one such image to the next.
+        every: interval in steps.
     """
 
     def __init__(self, every: int) -> None:
         self.every = every
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Spoil the first image of the batch."""
+        """Fill the first image of the batch with NaN."""
         if (runner.iter + 1) % self.every == 0:
             data_batch["inputs"][0] = torch.full_like(data_batch["inputs"][0], float("nan"), dtype=torch.float32)

@@ -1,8 +1,8 @@
-"""Seconds and memory of a training step: image to updated weights, with each classification loss in the same detector.
+"""Time and memory of a training step, from images to updated weights, with each classification loss in one detector.
 
 Images and objects are random. Losses take turns: score-based (the plain detector), and Rank & Sort Loss by its loop,
-bucketed, and exact. The share of the losses is measured by repeating them alone on the tensors that they had. The file
-is written after every setting. `separate` decodes auxiliary queries in passes of their own.
+bucketed, and exact. The share of the losses is measured by repeating them alone on their inputs in a step. The result
+file is written after every setting. `separate` decodes auxiliary queries in separate passes.
 
 python benchmarks/train_step.py --config brs-co-deformable-detr_r18_1xb4-12e_coco --size 240x320
 python benchmarks/train_step.py --device cuda --with amp amp+checkpointing separate
@@ -56,24 +56,23 @@ LOSSES = {
     "bucketed": "BucketedRankSortLoss",
     "exact": "RankSortLoss",
 }
-"""Type of the ranking loss for each name."""
+"""Type of the ranking loss by name."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How a step is made.
+    """Setting of a step.
 
     Args:
-        config: of a detector with Bucketed Rank & Sort Loss, by name; its plain twin stands in for it where the loss is
-            score-based.
+        config: name of a config with Bucketed Rank & Sort Loss; a score-based loss uses its plain counterpart.
         device: cpu or cuda.
-        num_images: of a process.
-        size: (h, w) of each in pixels.
-        num_objects: in each.
-        amp: forward pass in bfloat16.
-        checkpointing: compute the layers of encoder and backbone anew in the backward pass.
-        separate: one pass of the decoder for each group of queries, not one for all.
-        seed: of weights, images and objects.
+        num_images: images per process.
+        size: (h, w) of the images in pixels.
+        num_objects: objects per image.
+        amp: run the forward pass in bfloat16.
+        checkpointing: recompute the layers of encoder and backbone in the backward pass.
+        separate: decode each group of queries in a separate pass.
+        seed: random seed of weights, images and objects.
     """
 
     config: str
@@ -89,14 +88,14 @@ class Setting:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What one step takes.
+    """Time and memory of one step.
 
     Args:
-        repeats: that were timed.
-        median_s: of a step: forward, backward and update; None where it could not be measured.
-        loss_s: of its classification losses alone, forward and backward, on the tensors that they had in the step.
-        loss_share: of them in the step.
-        peak_bytes: most that tensors hold at a time, weights, gradients and moments included.
+        repeats: number of timed steps.
+        median_s: median time of a step: forward, backward and update; None if it could not be measured.
+        loss_s: median time of its classification losses alone, forward and backward, on their inputs in a step.
+        loss_share: their share of the step.
+        peak_bytes: peak memory of tensors, including weights, gradients and moments.
         failure: why it could not be measured.
     """
 
@@ -119,11 +118,11 @@ class StepRecord:
 
 
 class TrainStep:
-    """A detector, its optimizer and one random batch; calling it makes a step.
+    """A detector, its optimizer and one random batch; a call is one step.
 
     Args:
-        setting: how.
-        loss: a key of `LOSSES`.
+        setting: setting of the step.
+        loss: key of `LOSSES`.
     """
 
     def __init__(self, setting: Setting, loss: str) -> None:
@@ -134,7 +133,7 @@ class TrainStep:
         self.batch = random_batch(setting, *_contents(self.model))
 
     def __call__(self) -> None:
-        """Make a step, as mmengine does."""
+        """Train for one step, as mmengine does."""
         model: Any = self.model
         with self.optimizer.optim_context(model):
             data = model.data_preprocessor(self.batch, training=True)
@@ -143,13 +142,13 @@ class TrainStep:
 
     @property
     def state_bytes(self) -> int:
-        """Weights, buffers, gradients and moments."""
+        """Size of weights, buffers, gradients and moments."""
         tensors = [*self.model.state_dict().values()]
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         return sum(map(_bytes, tensors)) + 3 * sum(map(_bytes, trained))
 
     def classification(self) -> Callable[[], None]:
-        """The classification losses of this step alone, forward and backward, each on what it was given in a step."""
+        """Return a callable that repeats the classification losses of a step alone, forward and backward."""
         calls: list[tuple[nn.Module, tuple[Any, ...], dict[str, Any]]] = []
         hooks = [
             module.register_forward_pre_hook(lambda *call: calls.append(call), with_kwargs=True)
@@ -180,12 +179,7 @@ def _bytes(tensor: Tensor) -> int:
 
 
 def step_config(setting: Setting, loss: str) -> Config:
-    """The config of a step.
-
-    Args:
-        setting: how it is made.
-        loss: a key of `LOSSES`.
-    """
+    """Return the config of a step with a loss, a key of `LOSSES`."""
     kind = LOSSES[loss]
     config = load_config(setting.config if kind else setting.config.removeprefix("brs-"))
     import_modules(config)
@@ -202,7 +196,7 @@ def step_config(setting: Setting, loss: str) -> Config:
 
 
 def _set_loss(node: Any, kind: str) -> None:
-    """Put a ranking loss in the place of another, in every head of a model's config."""
+    """Replace the ranking loss in every head of a model's config."""
     if isinstance(node, dict) and "loss_cls" in node:
         node["loss_cls"].type = kind
     for child in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
@@ -210,14 +204,14 @@ def _set_loss(node: Any, kind: str) -> None:
 
 
 def _contents(model: Any) -> tuple[int, bool]:
-    """How many classes a detector knows, and whether it wants masks."""
+    """Return the number of classes of a detector, and whether it needs masks."""
     heads: Any = getattr(model, "query_head", None) or getattr(model, "bbox_head", None) or model.roi_head.bbox_head
     head: Any = heads[0] if isinstance(heads, nn.ModuleList) else heads
     return int(head.num_classes), bool(getattr(getattr(model, "roi_head", None), "with_mask", False))
 
 
 def random_batch(setting: Setting, num_classes: int, masks: bool = False) -> dict[str, Any]:
-    """Noise with random boxes, and masks that fill them if wanted, as a data loader would deliver it."""
+    """Make noise images with random boxes, and masks that fill them if needed, as a data loader would."""
     from mmdet.structures import DetDataSample
     from mmengine.structures import InstanceData
 
@@ -251,13 +245,13 @@ def bench_train_step(
 ) -> Iterator[StepRecord]:
     """Measure the step with each loss.
 
-    On a CPU they take turns, so that what slows the machine slows all of them; on a GPU each has the memory for itself.
+    On a CPU they take turns, so that other load on the machine slows all of them; on a GPU each has all the memory.
 
     Args:
-        setting: how the steps are made.
+        setting: setting of the steps.
         losses: keys of `LOSSES`.
-        repeats: at most, of each.
-        seconds: for the repeats of each.
+        repeats: most repeats of each.
+        seconds: time for the repeats of each.
     """
     groups = [[loss] for loss in losses] if setting.device.type == "cuda" else [list(losses)]
     for group in groups:
@@ -276,7 +270,7 @@ def _bench_group(setting: Setting, losses: Sequence[str], repeats: int, seconds:
         alone = peak = None
         if timing.median_s is not None:
             alone = _unless_out_of_memory(_time_losses, steps[loss], stopwatch, repeats, seconds / 4)
-            # the profiler behind it, on a CPU, keeps every one of the loop's operators
+            # On a CPU it uses a profiler, which would keep every one of the loop's operators
             peak = None if loss == "loop" else _unless_out_of_memory(_peak_bytes, steps[loss])
         yield _record(setting, loss, timing, alone, peak)
 
@@ -321,23 +315,23 @@ def _record(setting: Setting, loss: str, timing: Timing, loss_s: float | None, p
 
 
 def step_markdown(records: Sequence[Mapping[str, Any]]) -> str:
-    """The table of docs/reproduce.md."""
+    """Make the table of docs/reproduce.md."""
     return results.markdown(STEP_HEAD, step_rows(records))
 
 
 def suite_markdown(records: Sequence[Mapping[str, Any]]) -> str:
-    """The table of docs/detectors.md: each detector in a row, from records of `--suite paper`."""
+    """Make the table of docs/detectors.md, one row per detector, from records of `--suite paper`."""
     return results.markdown(SUITE_HEAD, suite_rows(records))
 
 
 def step_rows(records: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Rows below `STEP_HEAD`."""
+    """Make the rows below `STEP_HEAD`."""
     plain = {_setting(record): record["median_s"] for record in records if record["loss"] == "score-based"}
     return [_step_row(record, plain.get(_setting(record))) for record in records]
 
 
 def suite_rows(records: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Rows below `SUITE_HEAD`."""
+    """Make the rows below `SUITE_HEAD`."""
     by_setting: dict[str, dict[str, Mapping[str, Any]]] = {}
     for record in records:
         by_setting.setdefault(record["config"].removeprefix("brs-"), {})[record["loss"]] = record
@@ -385,9 +379,9 @@ def _options(record: Mapping[str, Any]) -> str:
 
 
 def main(args: argparse.Namespace) -> None:
-    place = results.device(args.device)
+    device = results.device(args.device)
     register()
-    environment = results.describe_environment(place)
+    environment = results.describe_environment(device)
     out = args.out or results.default_path(environment, "train-step-suite" if args.suite else "train-step")
     results.require_writable(out)
     console = make_console()
@@ -395,7 +389,7 @@ def main(args: argparse.Namespace) -> None:
     chosen = args.config or [name for name in tables.trained_configs() if name.startswith("brs-")]
     for config in [str(row.config) for row in tables.suite()] if args.suite else chosen:
         for switches in [{}, *args.options]:
-            setting = Setting(config, place, args.images, args.size, args.objects, **switches)
+            setting = Setting(config, device, args.images, args.size, args.objects, **switches)
             for record in bench_train_step(setting, args.loss, args.repeats, args.seconds):
                 records.append(dataclasses.asdict(record))
                 console.print(_line(records[-1]))
@@ -408,8 +402,8 @@ def main(args: argparse.Namespace) -> None:
 
 def _switches(text: str) -> dict[str, bool]:
     names = [name for name in text.split("+") if name]
-    if odd := [name for name in names if name not in OPTIONS]:
-        raise argparse.ArgumentTypeError(f"{text}: there is no {odd[0]}, only {', '.join(OPTIONS)}")
+    if unknown := [name for name in names if name not in OPTIONS]:
+        raise argparse.ArgumentTypeError(f"{text}: unknown option {unknown[0]}; the options are {', '.join(OPTIONS)}")
     return dict.fromkeys(names, True)
 
 
@@ -421,18 +415,18 @@ def _line(record: Mapping[str, Any]) -> str:
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", nargs="+", help="with BRS Loss, by name; by default those of Table 5")
-    parser.add_argument("--suite", choices=["paper"], help="the detectors of Tables 1, 2, 3, 7 and 8 instead")
+    parser.add_argument("--config", nargs="+", help="names of configs with BRS Loss; default: those of Table 5")
+    parser.add_argument("--suite", choices=["paper"], help="measure the detectors of Tables 1, 2, 3, 7 and 8 instead")
     parser.add_argument("--loss", nargs="+", choices=list(LOSSES), default=list(LOSSES))
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
-    parser.add_argument("--images", type=results.positive, default=2, help="of a step")
+    parser.add_argument("--images", type=results.positive, default=2, help="images per step")
     parser.add_argument("--size", type=results.frame_size, default=(800, 1333), help="HEIGHTxWIDTH of images")
-    parser.add_argument("--objects", type=int, default=10, help="in each image")
+    parser.add_argument("--objects", type=int, default=10, help="objects per image")
     parser.add_argument(
         "--with", dest="options", type=_switches, nargs="+", default=[], metavar="A+B", help=f"also with {OPTIONS}"
     )
-    parser.add_argument("--repeats", type=results.positive, default=9, help="of a step, at most")
-    parser.add_argument("--seconds", type=float, default=20.0, help="for the repeats of each loss")
+    parser.add_argument("--repeats", type=results.positive, default=9, help="most repeats of a step")
+    parser.add_argument("--seconds", type=float, default=20.0, help="time for the repeats of each loss")
     parser.add_argument("--out", type=Path, help="result file")
     return parser
 

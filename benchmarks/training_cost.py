@@ -1,7 +1,7 @@
-"""What training costs on paper: parameters, operations, memory and hours, by shapes alone; needs no GPU and no data.
+"""Estimate the parameters, operations, memory and hours of a training from shapes, without a GPU or data.
 
-By default of the six models of Table 5. Hours are predicted from the paper's 0.69 s an iteration for BRS-DETR with
-ResNet-50 on 8 A100, scaled by the operations of a step: an estimate.
+The default is the six models of Table 5. Hours are the paper's 0.69 s per iteration for BRS-DETR with ResNet-50 on
+8 A100, scaled by the operations of a step.
 
 python benchmarks/training_cost.py --out benchmarks/results/training_cost.json
 python benchmarks/training_cost.py brs-co-deformable-detr_r50_8xb2-12e_coco --size 400x640
@@ -28,7 +28,7 @@ HEAD = ("model", "parameters", "training step", "kept for backward", "weights an
 
 
 def cost_markdown(records: Sequence[Mapping[str, Any]]) -> str:
-    """The table of docs/reproduce.md."""
+    """Make the table of docs/reproduce.md."""
     return results.markdown(HEAD, [_row(record) for record in records])
 
 
@@ -68,9 +68,9 @@ def main(args: argparse.Namespace) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("configs", nargs="*", help="of a CoDETR, by name")
+    parser.add_argument("configs", nargs="*", help="names of configs of a CoDETR")
     parser.add_argument("--size", type=results.frame_size, default=(800, 1333), help="HEIGHTxWIDTH of images")
-    parser.add_argument("--images", type=results.positive, default=2, help="of a GPU")
+    parser.add_argument("--images", type=results.positive, default=2, help="images per GPU")
     parser.add_argument("--out", type=Path, help="result file")
     return parser
 

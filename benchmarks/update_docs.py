@@ -1,22 +1,15 @@
-"""Write the measured tables and the figure of the documentation.
+"""Write the tables and the figure of the documentation from `benchmarks/results`, docstrings and test marks.
 
-``docs/losses-measurements.md`` from a result of `losses.py --device cpu`, ``docs/reproduce.md`` from results of
-`training_cost.py` and `train_step.py`, ``docs/detectors.md`` from the rows of the tables, `train_step.py --suite paper`
-and `compare_losses.py`, ``docs/export.md`` from those of `export_gate.py`, `export_parity.py` and `inference.py`,
-``docs/reliability.md`` from marks of the tests and from `soak.py`, ``docs/install.md`` from `busy_machine.py`,
-``docs/serve.md`` from `serve_under_load.py`, ``docs/scores.md`` from `calibration.py`, ``docs/api.md`` from docstrings.
-
-python benchmarks/update_docs.py                 # all of them, from benchmarks/results
-python benchmarks/update_docs.py RESULTS.json    # docs/losses-measurements.md alone, from this result
+python benchmarks/update_docs.py                 # all of them
+python benchmarks/update_docs.py RESULTS.json    # only docs/losses-measurements.md, from this result of losses.py
 """
 
 from __future__ import annotations
 
 import json
-import re
 import runpy
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,70 +29,40 @@ from measuring.loss_results import BenchResult, markdown_table, plot_losses, rea
 from measuring.results import markdown
 
 ROOT = Path(__file__).parents[1]
-PAGE, FIGURE = ROOT / "docs" / "losses-measurements.md", ROOT / "docs" / "images" / "losses.png"
+DOCS = ROOT / "docs"
 RESULTS = ROOT / "benchmarks" / "results"
-REPRODUCE, EXPORT = ROOT / "docs" / "reproduce.md", ROOT / "docs" / "export.md"
-RELIABILITY, SOAK = ROOT / "docs" / "reliability.md", RESULTS / "soak_cpu.json"
-DETECTORS, INSTALL = ROOT / "docs" / "detectors.md", ROOT / "docs" / "install.md"
-SERVE, SCORES = ROOT / "docs" / "serve.md", ROOT / "docs" / "scores.md"
 DETECTORS_HEAD = ("table", "detector", "backbone", "loss", "config", "published s", "published AP", "command")
-BEGIN, END = "<!-- bench:begin losses_cpu -->", "<!-- bench:end -->"
 QUANTITIES = ("time", "memory", "operations")
 
 
 def cpu_results() -> list[Path]:
-    """Results of a CPU, oldest first."""
+    """List the results of `losses.py` on a CPU, oldest first."""
     results = {path: read_result(path) for path in sorted(RESULTS.glob("losses_*.json"))}
     on_cpu = [path for path, result in results.items() if result.environment["device"] == "cpu"]
     return sorted(on_cpu, key=lambda path: results[path].environment["date"])
 
 
 def block(result: BenchResult, name: str) -> str:
-    """What stands between the markers: `losses.py --read` with `--show` of each quantity."""
+    """Make the text between the markers: the output of `losses.py --read` with `--show` of each quantity."""
     tables = [markdown_table(result, quantity) for quantity in QUANTITIES]
-    return "\n\n".join([f"From `{name}`, by `python benchmarks/losses.py --read`:", *tables])
+    return "\n\n".join([f"From `{name}`, by `python benchmarks/losses.py --read`:", *tables]) + "\n"
 
 
-def split_page(text: str) -> tuple[str, str, str]:
-    """The page before, between and after the markers, these left out."""
-    before, begin, rest = text.partition(BEGIN)
-    between, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{PAGE.name} must contain {BEGIN} and, after it, {END}.")
-    return before, between.strip(), after
+def result(pattern: str) -> dict[str, Any]:
+    """Read the one result whose name matches."""
+    (path,) = RESULTS.glob(pattern)
+    return json.loads(path.read_text())
 
 
 def records(pattern: str) -> list[dict[str, Any]]:
-    """Of the one result whose name fits."""
-    (path,) = RESULTS.glob(pattern)
-    return json.loads(path.read_text())["records"]
+    """Read the records of the one result whose name matches."""
+    return result(pattern)["records"]
 
 
-def fill(text: str, tables: Mapping[str, str]) -> str:
-    """A page with tables between their marks ``<!-- name -->`` and ``<!-- /name -->``."""
-    for name, table in tables.items():
-        text = re.sub(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m, t=table: m[1] + t + m[2], text, flags=re.S)
-    return text
-
-
-def reproduce_page(text: str) -> str:
-    """``docs/reproduce.md`` with the tables of what is in benchmarks/results."""
-    cost, steps = records("training_cost.json"), records("train-step_amd*.json")
-    return fill(text, {"cost": cost_markdown(cost), "step": step_markdown(steps)})
-
-
-def detectors_page(text: str) -> str:
-    """``docs/detectors.md``, likewise."""
+def compared_losses() -> dict[str, list[dict[str, Any]]]:
+    """Read the records of `compare_losses.py` by name of the dataset."""
     files = sorted(RESULTS.glob("losses-of-detectors_*_cpu.json"))
-    compared = {path.stem.split("_")[1]: json.loads(path.read_text())["records"] for path in files}
-    return fill(
-        text,
-        {
-            "detectors": markdown(DETECTORS_HEAD, [_detector(row) for row in ROWS if row.loss]),
-            "suite": suite_markdown(records("train-step-suite_amd*.json")),
-            "compared": losses_markdown(compared),
-        },
-    )
+    return {path.stem.split("_")[1]: json.loads(path.read_text())["records"] for path in files}
 
 
 def _detector(row: Row) -> list[str]:
@@ -117,79 +80,84 @@ def _detector(row: Row) -> list[str]:
     ]
 
 
-def export_page(text: str) -> str:
-    """``docs/export.md``, likewise."""
-    parity, latency = records("export_parity_cpu.json"), records("inference_*.json")
-    gate = gate_markdown(records("export_gate_cpu.json"))
-    return fill(text, {"parity": parity_markdown(parity), "latency": latency_markdown(latency), "gate": gate})
-
-
-def install_page(text: str) -> str:
-    """``docs/install.md``, likewise."""
-    return fill(text, {"busy": busy_markdown(json.loads((RESULTS / "busy_machine_cpu.json").read_text()))})
-
-
-def serve_page(text: str) -> str:
-    """``docs/serve.md``, likewise."""
-    return fill(text, {"serve-load": serve_markdown(json.loads((RESULTS / "serve_under_load_cpu.json").read_text()))})
-
-
-def scores_page(text: str) -> str:
-    """``docs/scores.md``, likewise."""
-    result = json.loads((RESULTS / "calibration_cpu.json").read_text())
-    return fill(text, {"calibration": calibration_markdown(result)})
-
-
-def reliability_page(text: str) -> str:
-    """``docs/reliability.md`` with the faults that tests prove, and what the soak measured."""
-    tables = {"faults": fault_markdown(ROOT)}
-    if SOAK.exists():
-        tables["soak"] = soak_table(json.loads(SOAK.read_text()))
-    return fill(text, tables)
-
-
 def soak_table(soak: Mapping[str, Any]) -> str:
-    """What happened, and how it ended."""
+    """Make the table of a result of `soak.py`."""
     memory = soak["peaceful_mb"]
     rows = [
-        ("lasted", f"{soak['minutes']:.0f} minutes, {soak['epochs']} epochs, {soak['steps']:,} steps"),
+        ("duration", f"{soak['minutes']:.0f} minutes, {soak['epochs']} epochs, {soak['steps']:,} steps"),
         *((f"fault: {name}", f"{count} times") for name, count in soak["faults"].items()),
-        ("steps left out", str(soak["skipped_steps"])),
-        ("images that could not be read", str(soak["unreadable_images"])),
+        ("skipped steps", str(soak["skipped_steps"])),
+        ("unreadable images", str(soak["unreadable_images"])),
         (
             "weights, moments, moving mean, best weights, predictions, log",
             f"differ: {', '.join(soak['differing'])}" if soak["differing"] else "equal in both, bit for bit",
         ),
         (
-            "memory of the peaceful training",
+            "memory of the undisturbed training",
             f"{memory[len(memory) // 4]:,} MB after a quarter, {memory[-1]:,} MB at the end "
-            f"({soak['growth_mb_per_hour']:+.1f} MB an hour)",
+            f"({soak['growth_mb_per_hour']:+.1f} MB per hour)",
         ),
     ]
     return markdown(("", ""), rows)
 
 
+TABLES: dict[str, dict[str, Callable[[], str]]] = {
+    "reproduce": {
+        "cost": lambda: cost_markdown(records("training_cost.json")),
+        "step": lambda: step_markdown(records("train-step_amd*.json")),
+    },
+    "detectors": {
+        "detectors": lambda: markdown(DETECTORS_HEAD, [_detector(row) for row in ROWS if row.loss]),
+        "suite": lambda: suite_markdown(records("train-step-suite_amd*.json")),
+        "compared": lambda: losses_markdown(compared_losses()),
+    },
+    "export": {
+        "parity": lambda: parity_markdown(records("export_parity_cpu.json")),
+        "latency": lambda: latency_markdown(records("inference_*.json")),
+        "gate": lambda: gate_markdown(records("export_gate_cpu.json")),
+    },
+    "reliability": {"faults": lambda: fault_markdown(ROOT), "soak": lambda: soak_table(result("soak_cpu.json"))},
+    "install": {"busy": lambda: busy_markdown(result("busy_machine_cpu.json"))},
+    "serve": {"serve-load": lambda: serve_markdown(result("serve_under_load_cpu.json"))},
+    "scores": {"calibration": lambda: calibration_markdown(result("calibration_cpu.json"))},
+}
+"""The tables of each page in docs/, between the marks ``<!-- name -->`` and ``<!-- /name -->``."""
+
+
+def tables_of(page: str) -> dict[str, str]:
+    """Make the tables of a page by name."""
+    return {name: table() for name, table in TABLES[page].items()}
+
+
+def fill(text: str, tables: Mapping[str, str]) -> str:
+    """Return the text of a page with its tables."""
+    for name, table in tables.items():
+        before, begin, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- /{name} -->")
+        if not begin or not end:
+            raise SystemExit(f"A page must contain <!-- {name} --> and, after it, <!-- /{name} -->.")
+        text = before + begin + table + end + after
+    return text
+
+
+def update(page: str, tables: Mapping[str, str]) -> None:
+    """Write the tables of a page."""
+    path = DOCS / f"{page}.md"
+    path.write_text(fill(path.read_text(encoding="utf-8"), tables), encoding="utf-8")
+
+
 def main(paths: list[str]) -> None:
     if not paths:
-        for page, filled in (
-            (REPRODUCE, reproduce_page),
-            (DETECTORS, detectors_page),
-            (EXPORT, export_page),
-            (RELIABILITY, reliability_page),
-            (INSTALL, install_page),
-            (SERVE, serve_page),
-            (SCORES, scores_page),
-        ):
-            page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+        for page in TABLES:
+            update(page, tables_of(page))
         runpy.run_path(str(ROOT / "benchmarks" / "api_page.py"), run_name="__main__")
-    path = Path(paths[0]) if paths else next(reversed(cpu_results()), None)
-    if path is None:
+    source = Path(paths[0]) if paths else next(reversed(cpu_results()), None)
+    if source is None:
         raise SystemExit("No CPU result in benchmarks/results: run `python benchmarks/losses.py --device cpu`.")
-    result = read_result(path)
-    before, _, after = split_page(PAGE.read_text(encoding="utf-8"))
-    PAGE.write_text(f"{before}{BEGIN}\n{block(result, path.name)}\n{END}{after}", encoding="utf-8")
-    plot_losses(result, FIGURE)
-    print(f"{PAGE.relative_to(ROOT)} and {FIGURE.relative_to(ROOT)} now show {path.name}")
+    measured = read_result(source)
+    update("losses-measurements", {"losses": block(measured, source.name)})
+    plot_losses(measured, DOCS / "images" / "losses.png")
+    print(f"docs/losses-measurements.md and docs/images/losses.png now show {source.name}")
 
 
 if __name__ == "__main__":

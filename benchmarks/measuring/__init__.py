@@ -1,1 +1,1 @@
-"""What the scripts beside this folder measure with."""
+"""Measuring tools of the scripts in the parent folder."""

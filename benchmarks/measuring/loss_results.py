@@ -1,4 +1,4 @@
-"""Measurements of the losses: as data, as tables, and as a figure after Fig. S.2 of the paper."""
+"""Measurements of the losses as data, as tables, and as a figure like Fig. S.2 of the paper."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ NOTHING = "-"
 
 @dataclass(frozen=True)
 class Record:
-    """What one implementation takes at one size.
+    """Time, memory and operations of one implementation at one size.
 
     Args:
         suite: ``paper`` or ``co-detr``.
-        name: of the size, unique within its suite.
-        num_logits: of all rows together.
-        num_positives: of all rows together.
+        name: name of the size, unique within its suite.
+        num_logits: logits of all rows together.
+        num_positives: positives of all rows together.
         num_rows: losses that one call computes.
-        num_classes: logits a box.
+        num_classes: logits per box.
         implementation: a key of `measuring.problems.IMPLEMENTATIONS`.
-        repeats: calls that were timed, 0 where there is no time.
-        median_s: forward and backward in seconds; None where it was skipped.
-        peak_extra_bytes: most memory held at a time beyond the input; None where it was skipped.
-        operations: by the cost model of `measuring.operations.OperationCounter`; None where it was skipped.
-        minimum_bytes: what any of these losses must move: twice over logits and targets, once over the gradient.
+        repeats: number of timed calls, 0 if there is no time.
+        median_s: median seconds of forward and backward; None if it was skipped.
+        peak_extra_bytes: peak memory beyond the input; None if it was skipped.
+        operations: by the cost model of `measuring.operations.OperationCounter`; None if it was skipped.
+        minimum_bytes: bytes that any of these losses must move: logits and targets twice, the gradient once.
         bytes_per_s: ``minimum_bytes / median_s``, to compare with ``copy_bytes_per_s`` of the environment.
         skipped: why it was not measured, or None.
     """
@@ -67,17 +67,17 @@ class Record:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """A run of `benchmarks/losses.py`: where, and what was measured."""
+    """Result of `benchmarks/losses.py`: environment and records."""
 
     environment: dict[str, Any]
     records: list[Record]
 
 
 def read_result(path: Path) -> BenchResult:
-    """Read what `benchmarks/losses.py` wrote.
+    """Read a result of `benchmarks/losses.py`.
 
     Raises:
-        UserError: there is no such file, or it is something else.
+        UserError: the file does not exist, or is not such a result.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -106,12 +106,12 @@ def _not_a_result(path: Path, reason: str) -> UserError:
 
 
 class Quantity(NamedTuple):
-    """What a table shows.
+    """Quantity of a table.
 
     Args:
-        title: with the unit.
-        value: of a record, None where it was not measured.
-        has_ratios: whether quotients of implementations say something.
+        title: title with the unit.
+        value: returns the value of a record, None if it was not measured.
+        has_ratios: whether ratios of implementations make sense.
     """
 
     title: str
@@ -128,12 +128,7 @@ QUANTITIES = {
 
 
 def markdown_table(result: BenchResult, quantity: str = "time") -> str:
-    """The table in Markdown, with the machine above it and what was skipped below.
-
-    Args:
-        result: of a run.
-        quantity: a key of `QUANTITIES`.
-    """
+    """Make a Markdown table of a quantity, a key of `QUANTITIES`, with the machine above and what was skipped below."""
     copied = result.environment["copy_bytes_per_s"] / 1e9
     beside = f" Copying memory reads and writes {copied:,.1f} GB/s." if quantity == "bandwidth" else ""
     names, ratios, rows = _cells(result, QUANTITIES[quantity])
@@ -148,16 +143,16 @@ def markdown_table(result: BenchResult, quantity: str = "time") -> str:
 
 
 def console_tables(result: BenchResult, quantity: str = "time") -> list[Table]:
-    """The same for rich, as one table of values and one of quotients."""
+    """Make tables for a rich console: one of values and one of ratios."""
     names, ratios, rows = _cells(result, QUANTITIES[quantity])
     values = [[size.name, *values] for size, values, _ in rows]
     quotients = [[size.name, *quotients] for size, _, quotients in rows]
     tables = [console_table(["size", *names], values, 1, QUANTITIES[quantity].title)]
-    return tables + [console_table(["size", *ratios], quotients, 1, f"Quotients of the {quantity}")] * bool(ratios)
+    return tables + [console_table(["size", *ratios], quotients, 1, f"Ratios of the {quantity}")] * bool(ratios)
 
 
 def skipped(result: BenchResult) -> list[str]:
-    """One line for each record that was not measured."""
+    """Return one line for each record that was not measured."""
     return [
         f"{SHORT_NAMES[record.implementation]} at {record.name}: {record.skipped}"
         for record in result.records
@@ -166,7 +161,7 @@ def skipped(result: BenchResult) -> list[str]:
 
 
 def describe(result: BenchResult) -> str:
-    """Machine, versions and dtype in one phrase."""
+    """Describe machine, versions and dtype in one phrase."""
     environment = result.environment
     number = environment["num_threads"]
     threads = f" ({number} thread{'s' * (number > 1)})" if environment["device"] == "cpu" else ""
@@ -176,7 +171,7 @@ def describe(result: BenchResult) -> str:
 def _cells(
     result: BenchResult, quantity: Quantity
 ) -> tuple[list[str], list[str], list[tuple[Record, list[str], list[str]]]]:
-    """Headings of the values and of the quotients, and of each size a record of it and the text of both."""
+    """Return the headings of values and ratios and, for each size, one of its records and the text of both."""
     found = {record.implementation for record in result.records}
     measured = [name for name in SHORT_NAMES if name in found]
     ratios = [pair for pair in RATIOS if quantity.has_ratios and set(pair) <= found]
@@ -202,7 +197,7 @@ def _quotient(above: float | None, below: float | None) -> str:
 
 
 def _digits(value: float | None) -> str:
-    """Three digits, or all before the point."""
+    """Format with three significant digits, or with all digits before the point."""
     if value is None:
         return NOTHING
     decimals = 0 if value >= 99.95 else 1 if value >= 9.995 else 2 if value >= 0.9995 else 3
@@ -216,7 +211,7 @@ class _Style(NamedTuple):
     width: float = 1.6
 
 
-_STYLES = {  # in the order of drawing: the two of ours nearly coincide, the narrow one lies on the wide one
+_STYLES = {  # in drawing order: our two nearly coincide, and the narrow line lies on the wide one
     "loop": _Style("RS Loss, loop", colour_of(2), "s"),
     "bucketed_matrix": _Style("bucketed, matrices", colour_of(0), "D"),
     "exact": _Style("exact (ours)", colour_of(3), "o", 3.8),
@@ -231,7 +226,7 @@ def plot_losses(result: BenchResult, path: str | Path) -> None:
 
     Args:
         result: with records of the paper's grid; others are left out.
-        path: picture to write, in a format that its suffix names.
+        path: file to write; its suffix is the format.
 
     Raises:
         UserError: nothing of the paper's grid was measured, or the format is unknown.
@@ -261,12 +256,12 @@ def plot_losses(result: BenchResult, path: str | Path) -> None:
 
 
 def require_picture(path: str | Path) -> None:
-    """Raise a UserError unless the suffix names a format that can be drawn."""
+    """Raise a UserError unless the suffix is a known image format."""
     from matplotlib.backend_bases import FigureCanvasBase
 
     formats = FigureCanvasBase.get_supported_filetypes()
     if Path(path).suffix.lstrip(".").lower() not in formats:
-        raise UserError(f"{path} names no format of a picture.", "Choose FILE.png, FILE.svg or FILE.pdf.")
+        raise UserError(f"{path} has no known image suffix.", "Choose FILE.png, FILE.svg or FILE.pdf.")
 
 
 def _by_percentage(result: BenchResult) -> dict[float, list[Record]]:

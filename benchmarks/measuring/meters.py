@@ -1,8 +1,8 @@
 """Time and memory of calls that take turns on one machine.
 
-`torch.utils.benchmark.Timer` runs whatever it times at least three times, and one after the other. Here calls take
-turns, so that a slow moment of the machine meets all of them, a call of a minute runs once, and one that runs out of
-memory leaves the others alone.
+`torch.utils.benchmark.Timer` runs a call at least three times, one call after the other. Here calls take turns, so that
+a slow phase of the machine affects all of them, a call of a minute runs once, and one that runs out of memory does not
+stop the others.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from torch.utils.benchmark import Timer
 
-SHORT_S, WARM_CALLS = 0.02, 3  # a shorter call is made so often, unmeasured, before every repeat
-LONG_S = 3.0  # a first call that takes longer is the measurement: its warm-up is a small part of it
+SHORT_S, WARM_CALLS = 0.02, 3  # shorter calls run this often, untimed, before every repeat
+LONG_S = 3.0  # a longer first call is the measurement: warm-up is a small part of it
 CACHE_BYTES = 256 << 20  # more than the last cache of any device
 
 Call = Callable[[], object]
@@ -28,7 +28,7 @@ Call = Callable[[], object]
 
 @dataclass
 class Timing:
-    """Seconds of each repeat and of the call before them, or why there are none."""
+    """Seconds of each repeat and of the warm-up call, or why there are none."""
 
     seconds: list[float] = field(default_factory=list)
     failure: str | None = None
@@ -45,15 +45,14 @@ def time_in_turns(
 ) -> dict[str, Timing]:
     """Time calls in turns, so that a machine that slows down for a while slows all of them alike.
 
-    Each call is made once unmeasured, then as often as its share of the budget allows, spread evenly over the rounds. A
-    short one is also made unmeasured at the beginning of each of its turns, so that no call gains or loses by the one
-    that had the turn before.
+    Each call runs once untimed, then as often as the budget allows, spread evenly over all rounds. A short one also
+    runs untimed at the start of each of its turns, so that no call gains or loses from the previous one.
 
     Args:
         calls: by name.
         stopwatch: returns the seconds of a call.
-        repeats: at most.
-        budget_s: for each call; one that takes longer than the whole budget is still measured once.
+        repeats: most repeats.
+        budget_s: seconds for each call; a call that takes longer is still timed once.
     """
     timings = {name: Timing() for name in calls}
     for is_warm_up in (True, False):
@@ -91,14 +90,14 @@ def _repeat(timing: Timing, call: Call, stopwatch: Callable[[Call], float], is_w
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether Python, the CPU allocator of PyTorch or that of CUDA had no more."""
+    """Whether Python or PyTorch's allocator for CPU or CUDA is out of memory."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
 
 
 class Stopwatch:
-    """Seconds of a call on a device.
+    """Time a call on a device.
 
-    On CUDA between two events, from an idle device to an idle device, with a cache that holds nothing of the problem.
+    On CUDA between two events, from idle to idle, with the cache flushed before.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -122,7 +121,7 @@ class Stopwatch:
 
 
 def copy_bytes_per_s(device: torch.device) -> float:
-    """Bytes read and written a second by the copy of a large tensor."""
+    """Measure the bytes read and written per second by the copy of a large tensor."""
     source = torch.zeros(CACHE_BYTES, dtype=torch.int8, device=device)
     names = {"source": source, "target": torch.empty_like(source)}
     timing = Timer("target.copy_(source)", globals=names, num_threads=torch.get_num_threads())
@@ -130,11 +129,11 @@ def copy_bytes_per_s(device: torch.device) -> float:
 
 
 def peak_extra_bytes(call: Callable[[], object], device: torch.device) -> int:
-    """Most bytes held at a time by tensors that a call makes, its results included.
+    """Measure the peak memory of the tensors that a call creates, including its results.
 
-    On CUDA by the allocator's own record, in its blocks of 512 bytes. On the CPU by the sum of the allocations and
-    releases that PyTorch's profiler sees, those inside an operator included: exact for what PyTorch allocates, blind to
-    what a library allocates by itself. The profiler keeps every event: not for millions of operators.
+    On CUDA this is the statistic of the allocator, in blocks of 512 bytes. On the CPU it is the sum of allocations and
+    releases in PyTorch's profiler, including those inside operators, but without what other libraries allocate. The
+    profiler stores every event, so a call must not run millions of operators.
     """
     if device.type == "cuda":
         return _peak_on_cuda(call, device)
@@ -151,7 +150,7 @@ def peak_extra_bytes(call: Callable[[], object], device: torch.device) -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that a call may take: that of the GPU, or of the machine and of the container around this process."""
+    """Return the free memory of the GPU, or of the machine and the container of this process."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -168,7 +167,7 @@ def _peak_on_cuda(call: Callable[[], object], device: torch.device) -> int:
 
 
 def _allocations(profile: torch.profiler.profile) -> Iterator[tuple[int, int]]:
-    """Time and bytes of each allocation, or of each release as less than nothing."""
+    """Yield time and bytes of each allocation, negative for a release."""
     nodes = list(profile.profiler.kineto_results.experimental_event_tree())  # type: ignore[union-attr]
     while nodes:
         node = nodes.pop()
@@ -179,7 +178,7 @@ def _allocations(profile: torch.profiler.profile) -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the profiler's native log lines, which no setting turns off, out of standard error."""
+    """Hide the profiler's native log lines on standard error, which no setting turns off."""
     kept = os.dup(2)
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
@@ -198,7 +197,7 @@ def _free_on_machine() -> int:
             return 1024 * int(fields["MemAvailable"].split()[0])
     if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 1 << 62  # not told: try it
+    return 1 << 62  # unknown: assume enough
 
 
 def _free_in_container() -> int:

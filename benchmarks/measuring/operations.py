@@ -1,4 +1,4 @@
-"""Counts operations, whatever machine they run on."""
+"""Machine-independent counts of operations."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class OperationCounter(TorchDispatchMode):
 
     The cost of one ATen operator is the number of elements that it touches:
 
-    * element-wise operators, reductions, copies and fills: the numbers of its largest input or of its output,
-      whichever is more;
-    * gathers and scatters: the elements moved, not those of the tensor they are taken from;
+    * element-wise operators, reductions, copies and fills: the size of the largest input or of the output, whichever is
+      larger;
+    * gathers and scatters: the elements moved, not the size of the source tensor;
     * products of matrices [m, k] and [k, n]: ``2 m k n``;
     * sorts of n: ``n log2 n``; searches of n among p: ``n log2 p``;
     * views and uninitialised memory: 0.
 
-    An operator of ATen that does much in one go, as `binary_cross_entropy_with_logits` does, counts as one pass. The
-    operators of this package (``brs_detr::...``) count as what happens inside them.
+    A fused ATen operator such as `binary_cross_entropy_with_logits` counts as one pass. Operators of this package
+    (``brs_detr::...``) count as the operators inside them.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class OperationCounter(TorchDispatchMode):
         """Run an operator and add its cost."""
         kwargs = kwargs or {}
         if func.namespace == OWN_NAMESPACE:
-            with self:  # straight to the kernel: through the dispatcher it would come back to this method
+            with self:  # straight to the kernel, since the dispatcher would call this method again
                 return func.redispatch(torch._C.DispatchKeySet(torch._C.DispatchKey.CPU), *args, **kwargs)
         outputs = func(*args, **kwargs)
         self.total += _cost(func, args, kwargs, outputs)
@@ -48,17 +48,17 @@ class OperationCounter(TorchDispatchMode):
 
 
 def count_operations(call: Callable[[], object]) -> int:
-    """Operations of one call."""
+    """Count the operations of one call."""
     with OperationCounter() as counter:
         call()
     return counter.total
 
 
 def extrapolate(sizes: Sequence[int], values: Sequence[int], size: int) -> int:
-    """Value at `size` of the polynomial through the values at `sizes` (Lagrange); exact for integers."""
+    """Evaluate the polynomial through the values at `sizes` at `size` (Lagrange); exact for integers."""
     total = 0.0
     for i, value in enumerate(values):
-        others = [other for place, other in enumerate(sizes) if place != i]
+        others = [other for j, other in enumerate(sizes) if j != i]
         total += value * math.prod(size - other for other in others) / math.prod(sizes[i] - other for other in others)
     return round(total)
 

@@ -1,4 +1,4 @@
-"""The losses that are measured, the sizes at which they are, and a problem of each size."""
+"""The losses to measure, the sizes to measure at, and a problem of each size."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Cell(NamedTuple):
     Args:
         suite: ``paper`` or ``co-detr``.
         name: unique within its suite.
-        num_logits: of all rows together.
-        num_positives: of all rows together.
+        num_logits: logits of all rows together.
+        num_positives: positives of all rows together.
         num_rows: losses that one call computes.
-        num_classes: logits a box; each box is positive in one class at most.
+        num_classes: logits per box; each box is positive in one class at most.
     """
 
     suite: str
@@ -40,17 +40,17 @@ class Cell(NamedTuple):
 
     @property
     def max_positives(self) -> int:
-        """What a head knows of the number of positives in a row: its boxes."""
+        """Bound that a head knows on the positives of a row: its number of boxes."""
         return self.num_logits // self.num_rows // self.num_classes
 
     @property
-    def positives_a_row(self) -> int:
-        """Each row holds as many as every other."""
+    def positives_per_row(self) -> int:
+        """Number of positives in each row."""
         return self.num_positives // self.num_rows
 
 
 class Problem(NamedTuple):
-    """What all implementations see of a cell.
+    """Input of all implementations at one size.
 
     Args:
         logits: [N] or [L, N], a leaf that requires its gradient.
@@ -66,7 +66,7 @@ class Problem(NamedTuple):
 
 
 def paper_cells() -> list[Cell]:
-    """The synthetic grid of the paper (S.3.2)."""
+    """Return the synthetic grid of the paper (S.3.2)."""
     return [
         Cell("paper", f"{name}, {percentage:g} %", num_logits, round(num_logits * percentage / 100))
         for name, num_logits in PAPER_LOGITS.items()
@@ -75,7 +75,7 @@ def paper_cells() -> list[Cell]:
 
 
 def co_detr_cells() -> list[Cell]:
-    """The calls of a ranking loss in Co-DETR on COCO, at two images: images x boxes x classes."""
+    """Return the calls of a ranking loss in Co-DETR on COCO with two images: images x boxes x classes."""
     layer, tokens = 2 * 300 * 80, 2 * 22_000 * 80
     return [
         Cell("co-detr", "decoder layer", layer, 40, num_classes=80),
@@ -88,10 +88,10 @@ def co_detr_cells() -> list[Cell]:
 
 
 def select_cells(suite: str = "all", max_logits: int | None = None) -> list[Cell]:
-    """Cells of a suite, or of all, that are no larger than wanted.
+    """Return the cells of a suite, or of all, with at most `max_logits` logits.
 
     Raises:
-        UserError: none is left.
+        UserError: there is none.
     """
     cells = [cell for cell in paper_cells() + co_detr_cells() if suite in ("all", cell.suite)]
     smallest = min(cell.num_logits for cell in cells)
@@ -106,13 +106,13 @@ def select_cells(suite: str = "all", max_logits: int | None = None) -> list[Cell
 def make_problem(cell: Cell, device: torch.device, dtype: torch.dtype, seed: int) -> Problem:
     """Draw a problem as the paper does: positives from N(-1, 1), negatives from N(1, 1), IoU uniform in (0, 1].
 
-    Drawn on the CPU, so that every device gets the same.
+    It is drawn on the CPU, so that every device gets the same problem.
     """
     generator = torch.Generator().manual_seed(seed)
     shape = (cell.num_rows, cell.num_logits // cell.num_rows)
     logits = torch.randn(shape, generator=generator) + 1
     order = torch.rand(shape, generator=generator).argsort(1)
-    positive_inds = order[:, : cell.positives_a_row]  # [L, P]
+    positive_inds = order[:, : cell.positives_per_row]  # [L, P]
     logits.scatter_add_(1, positive_inds, torch.full(positive_inds.shape, -2.0))
     quality = 1 - torch.rand(positive_inds.shape, generator=generator)
     targets = torch.zeros(shape).scatter_(1, positive_inds, quality)
@@ -128,13 +128,13 @@ def make_problem(cell: Cell, device: torch.device, dtype: torch.dtype, seed: int
 
 
 def fewer_positives(problem: Problem, number: int) -> Problem:
-    """The same problem with all positives ignored but `number`, the lowest of them included.
+    """Ignore all positives except `number`, which include the lowest.
 
-    The lowest positive decides which negatives take part, so that these stay the same.
+    The lowest positive decides which negatives take part, so these stay the same.
 
     Args:
-        problem: of one row.
-        number: of positives to keep.
+        problem: a problem of one row.
+        number: number of positives to keep.
     """
     logits, targets = problem.logits, problem.targets
     positive_inds = targets.gt(0).nonzero().squeeze(1)
@@ -147,7 +147,7 @@ Implementation = Callable[[Problem], Tensor]
 
 
 def _all_rows(loss: Callable[..., RankSortLossOutput]) -> Implementation:
-    """One call for all rows, as a head makes it."""
+    """Compute all rows in one call, as a head does."""
 
     def total(problem: Problem) -> Tensor:
         output = loss(problem.logits, problem.targets, DELTA, max_positives=problem.max_positives)
@@ -158,7 +158,7 @@ def _all_rows(loss: Callable[..., RankSortLossOutput]) -> Implementation:
 
 
 def _row_after_row(loss: Callable[[Tensor, Tensor, float], RankSortLossOutput]) -> Implementation:
-    """One call for each row, in the dtype of the logits, for what knows no more."""
+    """Compute each row in its own call, in the dtype of the logits, for losses of one row."""
 
     def total(problem: Problem) -> Tensor:
         logits, targets = problem.logits, problem.targets.to(problem.logits.dtype)
@@ -182,21 +182,21 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
     "focal": _score_based(sigmoid_focal_loss),
     "bce": _score_based(binary_cross_entropy_with_logits),
 }
-"""Slowest first. The first four are RS Loss: by its loop, by Algorithm 2 with its matrices, and twice as we do it."""
+"""Slowest first. The first four are RS Loss: by its loop, by the matrices of Algorithm 2, and our two forms."""
 
 
 def forward_backward(name: str, problem: Problem) -> None:
-    """Compute the loss and put its gradient into ``problem.logits.grad``, in place of what was there."""
+    """Compute the loss and store its gradient in ``problem.logits.grad``, replacing the previous one."""
     problem.logits.grad = None
     IMPLEMENTATIONS[name](problem).backward()
 
 
 def needed_bytes(name: str, cell: Cell, dtype: torch.dtype) -> int:
-    """Estimate of the memory that a call needs, to refuse what cannot work.
+    """Estimate the memory that a call needs.
 
-    The matrices hold P x P numbers with a mask and some room, or P x (P + 1) numbers. All hold a few copies of the
+    The matrices hold P x P numbers with a mask and some margin, or P x (P + 1) numbers. All hold a few copies of the
     logits.
     """
-    positives = cell.positives_a_row if name == "bucketed_matrix" else 0
+    positives = cell.positives_per_row if name == "bucketed_matrix" else 0
     pairs = max(int(1.3 * positives**2), positives * (positives + 1))
     return (pairs + 4 * cell.num_logits) * dtype.itemsize

@@ -1,6 +1,6 @@
-"""Results as data: one JSON file a run, which says where it was made.
+"""Results as data: one JSON file per run, with its environment.
 
-Imports PyTorch where it is needed: who measures the memory of a process wants it without.
+PyTorch is imported only where it is needed, so that it does not count in measurements of process memory.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ FOLDER = Path("benchmarks/results")
 
 
 def device(name: str) -> torch.device:
-    """Type of an option: cpu or a GPU of this machine.
+    """Parse a device option: cpu or a GPU of this machine.
 
     Raises:
-        UserError: there is no such device here, or it is of a kind that is not measured.
+        UserError: the device does not exist, or is of another kind.
     """
     from brs_detr.checkpoints.checkpoint import find_device
 
     found = find_device(name)
     if found.type not in ("cpu", "cuda"):
-        raise UserError(f"Measurements are made on cpu and cuda, not on {name}.")
+        raise UserError(f"Measurements support cpu and cuda, not {name}.")
     return found
 
 
 def frame_size(text: str) -> tuple[int, int]:
-    """Type of an option: (h, w) in pixels."""
+    """Parse an option (h, w) in pixels."""
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     if match is None or not int(match[1]) or not int(match[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size HEIGHTxWIDTH in pixels, as in 480x640")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size HEIGHTxWIDTH in pixels, such as 480x640")
     return int(match[1]), int(match[2])
 
 
 def positive(text: str) -> int:
-    """Type of an option: an integer of 1 or more."""
+    """Parse an integer option of at least 1."""
     if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
     return int(text)
 
 
 def run(
     parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None], arguments: Sequence[str] | None
 ) -> None:
-    """Parse options and measure; a fault of the user ends with its message and exit code 2."""
+    """Parse options and measure; a UserError ends with its message and exit code 2."""
     try:
         main(parser.parse_args(arguments))
     except UserError as error:
@@ -67,7 +67,7 @@ def run(
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
-    """Device and versions, and how fast the device copies memory."""
+    """Describe device, versions, and the device's speed of copying memory."""
     import torch
     import torchvision
 
@@ -88,7 +88,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
 
 
 def device_name(device: torch.device) -> str:
-    """The name that its maker gave to a GPU or a processor."""
+    """Return the product name of a GPU or a processor."""
     if device.type == "cuda":
         import torch
 
@@ -99,17 +99,33 @@ def device_name(device: torch.device) -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def random_checkpoint(name: str, folder: Path) -> Path:
+    """Write a checkpoint of the model of a config, with random weights."""
+    import torch
+
+    from brs_detr.checkpoints.checkpoint import random_model
+    from brs_detr.config.config import import_modules, load_config
+
+    config = load_config(name)
+    import_modules(config)
+    classes = tuple(f"class {label}" for label in range(config.model.query_head.num_classes))
+    meta = {"cfg": config.pretty_text, "dataset_meta": {"classes": classes}}
+    path = folder / f"{name}.pth"
+    torch.save({"state_dict": random_model(config).state_dict(), "meta": meta}, path)
+    return path
+
+
 def default_path(environment: dict[str, Any], what: str) -> Path:
-    """Device and version of PyTorch are in the name, so that results of several machines lie side by side."""
+    """Return a path with device and PyTorch version in its name, so that results of machines do not collide."""
     name = re.sub(r"[^a-z0-9]+", "-", environment["device_name"].lower()).strip("-")
     return FOLDER / f"{what}_{name}_torch{environment['torch'].split('+')[0]}.json"
 
 
 def require_writable(path: Path) -> None:
-    """Make the folder of a result and try to write there, before anything takes time.
+    """Create the folder of a result and check that it is writable, before any measurement.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: it is not writable.
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder, not a file.", "Name the file: --out FILE.json")
@@ -119,21 +135,21 @@ def require_writable(path: Path) -> None:
         beside.touch()
         beside.unlink()
     except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror}.", "Choose another place with --out.") from error
+        raise UserError(f"Cannot write {path}: {error.strerror}.", "Choose another file with --out.") from error
 
 
 def write_result(path: Path, environment: dict[str, Any], records: Sequence[dict[str, Any]]) -> None:
-    """Write a result; a crash leaves the one before."""
+    """Write a result atomically; a crash leaves the previous one."""
     write_whole(path, json.dumps({"environment": environment, "records": records}, indent=1) + "\n")
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], num_texts: int = 0) -> str:
-    """A table in Markdown.
+    """Make a Markdown table.
 
     Args:
         head: names of the columns.
-        rows: below it.
-        num_texts: columns at the left that hold text, the others numbers to align; 0 aligns nothing.
+        rows: cells of each row.
+        num_texts: number of left-aligned text columns; the others are right-aligned. 0 aligns nothing.
     """
     dashes = [":--"] * num_texts + ["--:" if num_texts else "---"] * (len(head) - num_texts)
     return "".join(f"| {' | '.join(line)} |\n" for line in (head, dashes, *rows))
@@ -142,7 +158,7 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], num_texts: int 
 def console_table(
     head: Sequence[str], rows: Sequence[Sequence[str]], num_texts: int, title: str | None = None
 ) -> Table:
-    """The same for a rich console."""
+    """Make a table for a rich console."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for index, name in enumerate(head):
         table.add_column(name, justify="left" if index < num_texts else "right", no_wrap=True)

@@ -1,1 +1,1 @@
-"""What a detector does right and wrong: pure functions from a COCO data set and detections to numbers."""
+"""Analysis of a detector: pure functions from a COCO dataset and detections to numbers."""

@@ -1,4 +1,4 @@
-"""Everything that a report says about the detections on one split."""
+"""All results that a report shows about the detections on one split."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from brs_detr.runtime.score_map import ScoreMap
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a detector does right and wrong.
+    """Analysis of a detector on one split.
 
     Args:
         class_names: in the order of the category ids.
-        ap: the metrics of COCO, overall and by class, of raw scores.
-        pr_curves: of all classes, then of each.
-        raw: what the scores are worth as they were trained, shown from the threshold with the best F1.
-        calibration: what turns them into probabilities, where that is known.
-        calibrated: what these are worth, shown from the thresholds of the calibration.
-        shown: COCO results at the threshold and above, with these scores.
-        confusion: of what is shown.
+        ap: COCO metrics, overall and per class.
+        pr_curves: precision-recall curve of all classes, then of each class.
+        raw: quality of the raw scores; the threshold is the one with the best F1.
+        calibration: map from raw scores to probabilities, if there is one.
+        calibrated: quality of the probabilities, at the thresholds of the calibration.
+        shown: COCO results that reach the threshold, with probabilities as scores if there is a calibration.
+        confusion: confusion matrix of ``shown``.
         error_types: in the order of `brs_detr.analysis.error_types.TYPES`.
-        worst_images: most errors first, in what is shown.
+        worst_images: images by number of errors in ``shown``, most first.
     """
 
     class_names: tuple[str, ...]
@@ -54,7 +54,7 @@ class Analysis:
 
     @property
     def scores(self) -> ScoreMeasures:
-        """Of the scores that users see: probabilities where they are known."""
+        """Quality of the scores that users see: the probabilities, if there is a calibration."""
         return self.calibrated or self.raw
 
 
@@ -67,11 +67,11 @@ def analyse(
     """Analyse detections.
 
     Args:
-        dataset: COCO object that went through `brs_detr.data.checks.cleaning.clean_annotations`.
-        predictions: COCO results on it with raw scores; may be empty.
-        threshold: lowest score for the confusion matrix and the worst images. By default that of the calibration, or
-            the one with the best F1 of raw scores.
-        calibration: with its classes in the order of the category ids, see `brs_detr.evaluation.calibrate`.
+        dataset: COCO object from `brs_detr.data.checks.cleaning.clean_annotations`.
+        predictions: COCO results with raw scores; may be empty.
+        threshold: lowest score for the confusion matrix and the worst images. Default: the thresholds of the
+            calibration, or else the one with the best F1 of raw scores.
+        calibration: from `brs_detr.evaluation.calibrate`, with the classes in the order of the category ids.
     """
     evaluation = evaluate_boxes(dataset, predictions)
     ap = summarize(evaluation)
@@ -105,13 +105,13 @@ def shown_predictions(
     thresholds: Thresholds,
     score_map: ScoreMap | None = None,
 ) -> list[dict[str, Any]]:
-    """COCO results that reach the threshold of their class, with the scores that are compared with it.
+    """Return the COCO results that reach the threshold of their class.
 
     Args:
         dataset: COCO object.
-        predictions: with raw scores; those of unknown categories are left out.
-        thresholds: for all classes, or in the order of the category ids.
-        score_map: makes raw scores probabilities; its classes are in the same order.
+        predictions: COCO results with raw scores; those of unknown categories are left out.
+        thresholds: one for all classes, or one per class in the order of the category ids.
+        score_map: map from raw scores to probabilities, which are then the scores of the result.
     """
     index_of = index_of_category(dataset)
     known = [entry for entry in predictions if entry["category_id"] in index_of]

@@ -1,4 +1,4 @@
-"""Average precision by the protocols of COCO, by pycocotools and at full precision, and of LVIS."""
+"""Average precision by the protocols of COCO (computed by pycocotools, unrounded) and LVIS."""
 
 from __future__ import annotations
 
@@ -24,18 +24,17 @@ _STAT_NAMES = (
     *("AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large"),
 )
 METRIC_NAMES = (*_STAT_NAMES, "F1", "F1_threshold")
-DETECTIONS = (1, 10, 100)  # an image, most confident first
-
-Shape = Literal["bbox", "segm"]
-
-MOST_DETECTIONS = 300  # an image
+DETECTIONS = (1, 10, 100)  # per image, highest scores first
+MOST_DETECTIONS = 300  # per image in LVIS
 LVIS_DETECTIONS = (1, 10, MOST_DETECTIONS)
 FREQUENCIES = {"r": "rare", "c": "common", "f": "frequent"}
+
+Shape = Literal["bbox", "segm"]
 
 
 @dataclass(frozen=True)
 class ClassAP:
-    """Average precision of one class, overall and by size, and the number of its boxes (crowds not counted)."""
+    """Average precision of one class, overall and by size, and the number of its boxes without crowds."""
 
     name: str
     AP: float
@@ -49,10 +48,10 @@ class ClassAP:
 
 @dataclass(frozen=True)
 class CocoAP:
-    """Box metrics, each in [0, 1], or -1 where there is no ground truth to measure it on.
+    """Box metrics, each in [0, 1], or -1 without ground truth to measure it on.
 
-    Besides the 12 numbers of COCO there are `F1`, the best over all scores at IoU 0.5, and `F1_threshold`, the lowest
-    score to keep for it. `matching` says which detection found which object at this IoU.
+    Besides the 12 COCO metrics there are `F1`, the best at IoU 0.5 over all thresholds, and `F1_threshold`, the
+    threshold for it. `matching` says which detection found which object at this IoU.
     """
 
     metrics: dict[str, float]
@@ -61,12 +60,12 @@ class CocoAP:
 
 
 def coco_ap(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], *, masks: bool = False) -> CocoAP:
-    """Measure detections against a COCO data set.
+    """Evaluate detections against a COCO dataset.
 
     Args:
-        dataset: COCO object that went through `brs_detr.data.checks.cleaning.clean_annotations`.
+        dataset: COCO object from `brs_detr.data.checks.cleaning.clean_annotations`.
         predictions: entries `image_id`, `category_id`, `bbox` (x, y, w, h in pixels) and `score`; may be empty.
-        masks: measure `segmentation` (run lengths) as well, as `mask_AP`, `mask_AP50`, ...
+        masks: evaluate `segmentation` (run-length encoded), too, as `mask_AP`, `mask_AP50`, ...
 
     Returns:
         The metrics, and the classes in the order of their category ids.
@@ -79,7 +78,7 @@ def coco_ap(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]
 
 
 def mask_metrics(evaluation: COCOeval) -> dict[str, float]:
-    """The six average precisions of masks."""
+    """Return the six average precisions of masks."""
     return {f"mask_{name}": value for name, value in zip(_STAT_NAMES[:6], _stats(evaluation), strict=False)}
 
 
@@ -91,9 +90,9 @@ def evaluate_boxes(
 ) -> COCOeval:
     """Match detections with objects by pycocotools.
 
-    Data set and predictions are those of `coco_ap`; ``detections`` are the numbers an image that recall is measured
-    with, average precision with the last of them. In the result the id of a detection or an object is its index among
-    the predictions or annotations, counted from 1: pycocotools takes whatever matched an id of 0 for unmatched.
+    Dataset and predictions are those of `coco_ap`. Recall is measured with each number of ``detections`` per image,
+    average precision with the last one. In the result, the id of a detection or object is its index among the
+    predictions or annotations plus 1: pycocotools takes a match with id 0 for no match.
     """
     from pycocotools.cocoeval import COCOeval
 
@@ -109,19 +108,19 @@ def evaluate_boxes(
 def average_precision(
     dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], *, masks: bool = False
 ) -> CocoAP:
-    """`lvis_ap` where the data set is LVIS, else `coco_ap`."""
+    """Evaluate by `lvis_ap` if the dataset is LVIS, else by `coco_ap`."""
     return (lvis_ap if is_federated(dataset) else coco_ap)(dataset, predictions, masks=masks)
 
 
 def evaluate_by_protocol(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]) -> COCOeval:
-    """Match boxes by the protocol of LVIS where the data set is LVIS, else by that of COCO."""
+    """Match boxes by the protocol of LVIS if the dataset is LVIS, else by that of COCO."""
     if is_federated(dataset):
         return evaluate_boxes(*federated(dataset, predictions), detections=LVIS_DETECTIONS)
     return evaluate_boxes(dataset, predictions)
 
 
 def summarize(evaluation: COCOeval) -> CocoAP:
-    """The numbers of what `evaluate_boxes` returned."""
+    """Return the metrics of a result of `evaluate_boxes`."""
     metrics = {name: float(value) for name, value in zip(_STAT_NAMES, _stats(evaluation), strict=True)}
     matching = read_matching(evaluation)
     metrics["F1"], metrics["F1_threshold"] = best_f1(matching)
@@ -129,7 +128,7 @@ def summarize(evaluation: COCOeval) -> CocoAP:
 
 
 def _stats(evaluation: COCOeval) -> list[float]:
-    """The twelve numbers of COCO, in its order."""
+    """Return the 12 COCO metrics in their order."""
     precision = evaluation.eval["precision"][..., -1]  # [IoU threshold, recall, class, size]
     recall = evaluation.eval["recall"]  # [IoU threshold, class, size, number of detections]
     by_size = np.moveaxis(precision, -1, 0)
@@ -141,7 +140,7 @@ def _stats(evaluation: COCOeval) -> list[float]:
 def _detections(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], shape: Shape) -> COCO:
     from pycocotools import mask
 
-    found = [
+    detections = [
         {
             **entry,
             "id": number,
@@ -150,7 +149,7 @@ def _detections(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, A
         }
         for number, entry in enumerate(predictions, start=1)
     ]
-    return _indexed(dataset, found)
+    return _indexed(dataset, detections)
 
 
 def _indexed(dataset: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]]) -> COCO:
@@ -188,17 +187,16 @@ def _mean(precision: np.ndarray) -> float:
 
 
 def is_federated(dataset: Mapping[str, Any]) -> bool:
-    """Whether an annotation file is one of LVIS: it says of each image which classes were looked for and not found."""
+    """Whether the dataset is LVIS, which lists for each image the classes that are known to be absent."""
     return bool(dataset["images"]) and all("neg_category_ids" in image for image in dataset["images"])
 
 
 def lvis_ap(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], *, masks: bool = False) -> CocoAP:
-    """Measure detections against LVIS (Gupta et al., CVPR 2019).
+    """Evaluate detections against LVIS (Gupta et al., CVPR 2019).
 
-    At most 300 detections an image count. Those of a class that an image was not annotated for are left out, and where
-    not all objects of a class are annotated, a detection without an object is neither right nor wrong. Arguments and
-    result are those of `coco_ap`; `AP_rare`, `AP_common` and `AP_frequent` are added. What is
-    called `AR_100` there is the recall of 300 detections here.
+    At most 300 detections per image count. Those of a class that an image was not annotated for are left out, and where
+    a class is not annotated exhaustively, unmatched detections are neither right nor wrong. Arguments and result are
+    those of `coco_ap`, plus `AP_rare`, `AP_common` and `AP_frequent`; `AR_100` is the recall of 300 detections.
     """
     objects, kept = federated(dataset, predictions)
     boxes = evaluate_boxes(objects, kept, detections=LVIS_DETECTIONS)
@@ -213,10 +211,10 @@ def lvis_ap(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]
 def federated(
     dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]
 ) -> tuple[dict[str, Any], list[Mapping[str, Any]]]:
-    """A data set and detections for which the protocol of COCO gives the numbers of LVIS.
+    """Return a dataset and detections for which the protocol of COCO gives the results of LVIS.
 
-    Where a class is not annotated exhaustively, its image gets a crowd of it that covers everything: COCO ignores what
-    lies in a crowd.
+    For each class that an image is not annotated exhaustively for, it gets a crowd that covers the whole image: COCO
+    ignores detections in a crowd.
     """
     annotated = {image["id"]: set(image["neg_category_ids"]) for image in dataset["images"]}
     for annotation in dataset["annotations"]:

@@ -1,8 +1,8 @@
-"""Detections and objects image by image: which class is taken for which, and where most goes wrong."""
+"""Detections and objects per image: the confusion matrix, and the images with the most errors."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,23 +12,22 @@ from numpy.typing import NDArray
 
 from brs_detr.runtime.calibration import Thresholds
 
-MOST_DETECTIONS = 100  # an image and class, as COCO counts
-
+MOST_DETECTIONS = 100  # per image and class, as in COCO
 IOU = 0.5
 
 
 @dataclass(frozen=True)
 class ImageBoxes:
-    """One image: its D detections, the 100 best of each class, best first, its G objects and its crowds.
+    """The D detections of one image, at most 100 per class and best first, and its G objects.
 
     Args:
-        image: entry of the data set.
+        image: entry of the dataset.
         detections: int [D], indices among the COCO results.
         scores: [D].
         detection_classes, object_classes: int [D] and [G], indices in the categories sorted by id.
         objects: int [G], indices among the annotations.
         ious: [D, G].
-        in_crowd: bool [D], at least half of the detection lies in a crowd.
+        in_crowd: bool [D], whether at least half of the detection lies in a crowd.
     """
 
     image: Mapping[str, Any]
@@ -42,39 +41,38 @@ class ImageBoxes:
 
 
 def boxes_by_image(dataset: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]) -> Iterator[ImageBoxes]:
-    """Every image of a data set.
+    """Yield the boxes of every image of a dataset.
 
     Args:
-        dataset: COCO object that went through `brs_detr.data.checks.cleaning.clean_annotations`.
+        dataset: COCO object from `brs_detr.data.checks.cleaning.clean_annotations`.
         predictions: COCO results; those of unknown images or categories are left out.
     """
     index_of = index_of_category(dataset)
-    found: dict[Any, list[int]] = {}
-    for number, prediction in enumerate(predictions):
+    detections, objects = defaultdict(list), defaultdict(list)
+    for index, prediction in enumerate(predictions):
         if prediction["category_id"] in index_of:
-            found.setdefault(prediction["image_id"], []).append(number)
-    truth: dict[Any, list[int]] = {}
-    for number, annotation in enumerate(dataset["annotations"]):
-        truth.setdefault(annotation["image_id"], []).append(number)
+            detections[prediction["image_id"]].append(index)
+    for index, annotation in enumerate(dataset["annotations"]):
+        objects[annotation["image_id"]].append(index)
     for image in dataset["images"]:
-        detections = _best_of_each_class(found.get(image["id"], []), predictions)
-        yield _image(image, detections, predictions, truth.get(image["id"], []), dataset["annotations"], index_of)
+        best = _best_of_each_class(detections[image["id"]], predictions)
+        yield _image(image, best, predictions, objects[image["id"]], dataset["annotations"], index_of)
 
 
 def index_of_category(dataset: Mapping[str, Any]) -> dict[int, int]:
-    """Place of each category id among those of the data set, sorted."""
+    """Return the index of each category id among the sorted ids of the dataset."""
     return {category: index for index, category in enumerate(sorted(entry["id"] for entry in dataset["categories"]))}
 
 
-def _best_of_each_class(numbers: list[int], predictions: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Those of the detections that count, best first."""
-    kept, counts = [], Counter[int]()
-    for number in sorted(numbers, key=lambda number: -predictions[number]["score"]):
-        category = predictions[number]["category_id"]
+def _best_of_each_class(indices: list[int], predictions: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return the best detections of each class, sorted by descending score."""
+    best, counts = [], Counter[int]()
+    for index in sorted(indices, key=lambda index: -predictions[index]["score"]):
+        category = predictions[index]["category_id"]
         if counts[category] < MOST_DETECTIONS:
-            kept.append(number)
+            best.append(index)
             counts[category] += 1
-    return kept
+    return best
 
 
 def _image(
@@ -101,7 +99,7 @@ def _image(
 
 
 def _ious(boxes: Sequence[Any], others: Sequence[Any], is_crowd: int) -> NDArray[np.float64]:
-    """IoU [D, G] of boxes (x, y, w, h); with a crowd, the share of the box that lies in it."""
+    """Return the IoU [D, G] of boxes (x, y, w, h); with crowds, the share of each box that lies in them."""
     from pycocotools import mask
 
     if not boxes or not others:
@@ -112,14 +110,14 @@ def _ious(boxes: Sequence[Any], others: Sequence[Any], is_crowd: int) -> NDArray
 
 @dataclass(frozen=True)
 class ConfusionMatrix:
-    """How often each class was detected as each.
+    """Confusion matrix of C classes.
 
     Args:
-        names: the C classes.
-        counts: int [C + 1, C + 1], rows are what is there, columns what was detected. The last row is background
-            (detections of nothing), the last column what was missed.
-        thresholds: lowest score that counted, of all classes or of each.
-        iou: overlap from which a detection is of an object.
+        names: class names.
+        counts: int [C + 1, C + 1], rows are true classes, columns detected classes. The last row is background (false
+            detections), the last column the missed objects.
+        thresholds: lowest score that counts, one for all classes or one per class.
+        iou: lowest IoU of a detection with its object.
     """
 
     names: tuple[str, ...]
@@ -129,12 +127,12 @@ class ConfusionMatrix:
 
 
 def confusion_matrix(images: Iterable[ImageBoxes], names: tuple[str, ...], thresholds: Thresholds) -> ConfusionMatrix:
-    """Count pairs of a detection and an object, see `pair_boxes`.
+    """Count the pairs of detections and objects from `pair_boxes`.
 
     Args:
-        images: with the detections that reach the threshold.
-        names: of the classes, in the order of the category ids.
-        thresholds: what it was, or that of each class.
+        images: with the detections that reach their threshold.
+        names: class names in the order of the category ids.
+        thresholds: these thresholds, stored in the result.
     """
     background = len(names)
     counts = np.zeros((background + 1, background + 1), np.int64)
@@ -152,13 +150,13 @@ def confusion_matrix(images: Iterable[ImageBoxes], names: tuple[str, ...], thres
 
 
 def pair_boxes(image: ImageBoxes) -> NDArray[np.int64]:
-    """Pair detections with objects that they overlap by an IoU of 0.5 or more, each once.
+    """Pair detections one to one with objects, at an IoU of at least 0.5.
 
-    Detections choose in the order of their scores, each the object with the highest IoU that is free: first all of them
-    among objects of their own class, then those that are left among the rest.
+    By descending score, each detection takes the free object of its class with the highest IoU. The remaining
+    detections then choose in the same way among objects of other classes.
 
     Returns:
-        int [D], index of the object, -1 without one.
+        int [D], index of the object, or -1.
     """
     same_class = image.detection_classes[:, None] == image.object_classes
     partner = np.full(len(image.detections), -1)
@@ -174,14 +172,14 @@ def pair_boxes(image: ImageBoxes) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class ImageErrors:
-    """What went wrong on one image.
+    """Number of errors on one image.
 
     Args:
-        image_id: of the data set.
-        file_name: likewise.
-        missed: objects that nothing was paired with.
-        false: detections that were paired with nothing and do not lie in a crowd.
-        confused: detections that were paired with an object of another class.
+        image_id: id of the image in the dataset.
+        file_name: its file name in the dataset.
+        missed: objects without a detection.
+        false: detections without an object, outside crowds.
+        confused: detections paired with an object of another class.
     """
 
     image_id: int
@@ -197,7 +195,7 @@ class ImageErrors:
 
 
 def worst_images(images: Iterable[ImageBoxes]) -> tuple[ImageErrors, ...]:
-    """Images that have an error, most errors first; see `brs_detr.analysis.confusion.pair_boxes`."""
+    """Return the images with errors, by descending number; see `pair_boxes`."""
     errors = []
     for image in images:
         partner = pair_boxes(image)

@@ -1,4 +1,4 @@
-"""Precision, recall and F1 over thresholds and over recall, and the thresholds that they suggest."""
+"""Precision, recall and F1 by threshold, precision by recall, and the choice of thresholds."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from pycocotools.cocoeval import COCOeval
 
 MOST_POINTS = 400
-FALLBACK_THRESHOLD = 0.3  # where nothing was found to measure one on
+FALLBACK_THRESHOLD = 0.3  # if no object was found
 
 LEAST_OBJECTS = 10
-"""A class with fewer objects takes the threshold of all classes together."""
+"""Classes with fewer objects use the threshold of all classes together."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class ThresholdCurves:
     """All classes together at IoU 0.5, for T thresholds.
 
     Args:
-        scores: [T] thresholds, ascending; a detection of this score is kept.
+        scores: [T] thresholds, ascending; detections with exactly this score are kept.
         precision, recall, f1: [T] in [0, 1].
         recommended: the threshold with the best F1.
-        best_f1: its F1; -1 without any object.
-        per_class: best threshold and its F1 by class name; of a class without objects or detections there is none.
+        best_f1: its F1, or -1 without objects.
+        per_class: best threshold and its F1, by name of each class with objects and detections.
     """
 
     scores: NDArray[np.float64]
@@ -43,7 +43,7 @@ class ThresholdCurves:
 
 
 def best_f1(matching: Matching) -> tuple[float, float]:
-    """Best F1 of all classes together at IoU 0.5, and the lowest score that is kept for it."""
+    """Return the best F1 of all classes together at IoU 0.5, and its threshold."""
     if not len(matching.objects):
         return -1.0, FALLBACK_THRESHOLD
     if not matching.is_true.any():
@@ -53,7 +53,7 @@ def best_f1(matching: Matching) -> tuple[float, float]:
 
 
 def threshold_curves(matching: Matching, class_names: tuple[str, ...]) -> ThresholdCurves:
-    """Move a threshold over all scores.
+    """Compute precision, recall and F1 for thresholds at all scores, or an even selection of many.
 
     Args:
         matching: from `brs_detr.analysis.matching.read_matching`.
@@ -62,7 +62,7 @@ def threshold_curves(matching: Matching, class_names: tuple[str, ...]) -> Thresh
     highest_f1, recommended = best_f1(matching)
     curves = f1_curves(matching.scores, matching.is_true, len(matching.objects))
     scores, precision, recall, f1 = (curve[::-1] for curve in curves)
-    kept = np.union1d(_spread(scores), np.flatnonzero(scores == recommended))  # however many points are left out
+    kept = np.union1d(_spread(scores), np.flatnonzero(scores == recommended))
     per_class = {}
     for index, name in enumerate(class_names):
         of_class = matching.detection_classes == index
@@ -74,7 +74,7 @@ def threshold_curves(matching: Matching, class_names: tuple[str, ...]) -> Thresh
 
 
 def _spread(scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Places among ascending scores, at most `MOST_POINTS`: most scores may be small, and few of them high."""
+    """Select at most `MOST_POINTS` of ascending scores, half by index and half by value: few may be high."""
     if len(scores) <= MOST_POINTS:
         return np.arange(len(scores))
     evenly = np.linspace(0, len(scores) - 1, MOST_POINTS // 2).round().astype(np.int64)
@@ -85,19 +85,19 @@ def _spread(scores: NDArray[np.float64]) -> NDArray[np.int64]:
 def f1_curves(
     scores: NDArray[np.float64], is_true: NDArray[np.bool_], num_objects: int
 ) -> tuple[NDArray[np.float64], ...]:
-    """Precision, recall and F1 by threshold.
+    """Compute precision, recall and F1 by threshold.
 
     Args:
         scores: [D] of detections.
-        is_true: [D].
-        num_objects: there are to be found.
+        is_true: [D], whether each found an object of its class.
+        num_objects: number of objects to find.
 
     Returns:
-        Thresholds, descending, each score once; with precision, recall and F1 of what is not below each.
+        Thresholds (the distinct scores, descending), precision, recall and F1.
     """
     order = np.argsort(-scores, kind="stable")
     descending, num_true = scores[order], is_true[order].cumsum()
-    is_last = np.append(descending[1:] != descending[:-1], True) if len(order) else np.zeros(0, bool)  # of equal scores
+    is_last = np.append(descending[1:] != descending[:-1], True) if len(order) else np.zeros(0, bool)  # among equals
     num_kept = np.arange(1, len(order) + 1)[is_last]
     num_true = num_true[is_last]
     precision, recall = num_true / num_kept, num_true / max(num_objects, 1)
@@ -107,11 +107,11 @@ def f1_curves(
 
 @dataclass(frozen=True)
 class Goal:
-    """What thresholds are chosen for.
+    """Goal of a choice of thresholds.
 
     Args:
-        measure: `F1` for its best value; `precision` or `recall` for `value` at least.
-        value: in (0, 1]; not used for F1.
+        measure: `F1` for the best F1, `precision` or `recall` for at least ``value``.
+        value: in (0, 1]; ignored for F1.
     """
 
     measure: Literal["F1", "precision", "recall"]
@@ -126,9 +126,9 @@ class ClassThresholds:
     """Result of `class_thresholds`.
 
     Args:
-        thresholds: [C] lowest score to keep.
-        missed: labels of classes that cannot reach the goal; the threshold is as near to it as can be.
-        pooled: labels of classes with too few objects to have a threshold of their own.
+        thresholds: [C] lowest scores to keep.
+        missed: labels of classes that cannot reach the goal; their threshold is the one that comes closest.
+        pooled: labels of classes with too few objects for their own threshold.
     """
 
     thresholds: tuple[float, ...]
@@ -143,28 +143,28 @@ def class_thresholds(
     num_objects: NDArray[np.int64],
     goal: Goal,
 ) -> ClassThresholds:
-    """Choose a threshold for each class, half-way between the scores that it parts.
+    """Choose a threshold for each class, half-way between two scores.
 
-    For a precision it is the lowest that keeps to it, for a recall the highest.
+    For a precision goal it is the lowest threshold that reaches it, for a recall goal the highest.
 
     Args:
         scores: [D] of detections.
-        labels: [D].
-        is_true: [D], it found an object of its class.
-        num_objects: [C] there are to be found.
-        goal: what they should reach.
+        labels: [D] of detections.
+        is_true: [D], whether each found an object of its class.
+        num_objects: [C] numbers of objects to find.
+        goal: what each class should reach.
     """
     of_all, all_reach = _threshold(scores, is_true, int(num_objects.sum()), goal)
     by_label = np.argsort(labels, kind="stable")
     bounds = np.searchsorted(labels[by_label], np.arange(len(num_objects) + 1))
     thresholds, missed, pooled = [], [], []
-    for label, number in enumerate(num_objects):
-        own = by_label[slice(*bounds[label : label + 2])]
+    for label, count in enumerate(num_objects):
+        rows = by_label[slice(*bounds[label : label + 2])]
         threshold, reaches = of_all, all_reach
-        if number < LEAST_OBJECTS:
+        if count < LEAST_OBJECTS:
             pooled.append(label)
         else:
-            threshold, reaches = _threshold(scores[own], is_true[own], int(number), goal)
+            threshold, reaches = _threshold(scores[rows], is_true[rows], int(count), goal)
         thresholds.append(threshold)
         if not reaches:
             missed.append(label)
@@ -178,11 +178,11 @@ def rates_at(
     num_objects: NDArray[np.int64],
     thresholds: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Precision, recall and F1 of each class, [C, 3], NaN where there is nothing to measure it on.
+    """Return precision, recall and F1 of each class, [C, 3]; NaN if undefined.
 
     Args:
-        scores, labels, is_true, num_objects: those of `class_thresholds`.
-        thresholds: [C] lowest score that is kept.
+        scores, labels, is_true, num_objects: see `class_thresholds`.
+        thresholds: [C] lowest scores to keep.
     """
     is_kept = scores >= thresholds[labels]
     num_kept, num_true = (
@@ -195,7 +195,7 @@ def rates_at(
 def _threshold(
     scores: NDArray[np.float64], is_true: NDArray[np.bool_], num_objects: int, goal: Goal
 ) -> tuple[float, bool]:
-    """The threshold, and whether it reaches the goal."""
+    """Return the threshold, and whether it reaches the goal."""
     descending, precision, recall, f1 = f1_curves(scores, is_true, num_objects)
     if not len(descending):
         return DEFAULT_THRESHOLD, False
@@ -205,7 +205,7 @@ def _threshold(
     else:
         reached = np.flatnonzero(values >= goal.value)
         reaches = len(reached) > 0
-        # Recall rises as the threshold falls; precision may rise and fall, and its last index keeps most.
+        # Recall rises as the threshold falls. Precision may rise and fall: its last index keeps the most detections.
         index = int(values.argmax()) if not reaches else int(reached[0 if goal.measure == "recall" else -1])
     below = descending[index + 1] if index + 1 < len(descending) else 0.0
     return float((descending[index] + below) / 2), reaches
@@ -213,14 +213,14 @@ def _threshold(
 
 @dataclass(frozen=True)
 class PRCurve:
-    """A curve of one class, or of the mean over the classes that have an object.
+    """Precision-recall curve of one class, or the mean curve of all classes with objects.
 
     Args:
-        name: of the class, or `all classes`.
+        name: name of the class, or `all classes`.
         recall: [101] from 0 to 1.
-        precision50: [101] highest precision at this recall or a higher one, at IoU 0.5; NaN where nothing is measured.
-        precision: [101] its mean over IoU 0.5, 0.55, ..., 0.95. The mean of this curve is the AP.
-        num_boxes: objects.
+        precision50: [101] highest precision at this recall or a higher one, at IoU 0.5; NaN without objects.
+        precision: [101] the mean over IoU 0.5, 0.55, ..., 0.95. The mean of this curve is the AP.
+        num_boxes: number of objects.
     """
 
     name: str
@@ -231,11 +231,11 @@ class PRCurve:
 
 
 def pr_curves(evaluation: COCOeval, num_boxes: dict[str, int]) -> tuple[PRCurve, ...]:
-    """The curve of all classes, then one for each.
+    """Return the curve of all classes, then the curve of each class.
 
     Args:
         evaluation: from `brs_detr.analysis.coco_ap.evaluate_boxes`.
-        num_boxes: objects of each class by name, in the order of the category ids.
+        num_boxes: number of objects by class name, in the order of the category ids.
     """
     precision = evaluation.eval["precision"][..., 0, -1]  # [IoU threshold, recall, class]
     measured = np.where(precision > -1, precision, np.nan)

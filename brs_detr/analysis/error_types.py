@@ -1,4 +1,4 @@
-"""What kinds of errors cost how much AP (TIDE: Bolya et al., ECCV 2020)."""
+"""Types of errors, and the AP that each costs (TIDE: Bolya et al., ECCV 2020)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from brs_detr.analysis.confusion import ImageBoxes
 from brs_detr.analysis.matching import Matching
 
-FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU from which a box is on an object, and up to which it is on none
+FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU from which a box is on an object, and up to which it is on background
 RECALLS = np.linspace(0, 1, 101)
 
 TYPES = {
@@ -26,13 +26,13 @@ TYPES = {
 
 @dataclass(frozen=True)
 class ErrorType:
-    """One kind of error.
+    """One type of error.
 
     Args:
-        name: a key of `TYPES`.
-        what: in words.
-        count: detections or, of `missed`, objects.
-        lost_AP50: by how much AP50 would rise if all errors of this kind alone were corrected; 0 where there is no AP.
+        name: key of `TYPES`.
+        what: description.
+        count: number of detections or, for `missed`, of objects.
+        lost_AP50: rise of AP50 if only the errors of this type were corrected; 0 without objects.
     """
 
     name: str
@@ -43,71 +43,61 @@ class ErrorType:
 
 @dataclass(frozen=True)
 class _Errors:
-    """For each detection its kind of error, or "", and the index of the object that it should have found, or -1."""
+    """Type of error of each detection, or "", and index of the object that it should have found, or -1."""
 
-    kinds: NDArray[np.str_]
+    types: NDArray[np.str_]
     wanted: NDArray[np.int64]
 
 
 def error_types(matching: Matching, images: Sequence[ImageBoxes], num_classes: int) -> tuple[ErrorType, ...]:
-    """Sort every wrong detection into one kind, and find the objects that none of them explains.
+    """Assign every wrong detection to one type of error, and count objects without any such detection as missed.
 
-    Correcting a class or a localisation error makes the best such detection of an object right, if that object was not
-    found otherwise, and takes the others away. Correcting any other kind takes the detections away; correcting missed
-    objects takes the objects away.
+    Correcting class or localisation errors makes the best such detection of an object right, if nothing else found that
+    object, and removes the others. Correcting errors of any other type removes the detections or, for missed objects,
+    the objects.
 
     Args:
         matching: from `brs_detr.analysis.matching.read_matching`.
         images: with all detections.
-        num_classes: of the data set.
+        num_classes: number of classes of the dataset.
     """
     errors = _sort_errors(matching, images)
     is_explained = matching.is_found.copy()
-    explaining = np.isin(errors.kinds, ("class", "localisation"))
+    explaining = np.isin(errors.types, ("class", "localisation"))
     is_explained[errors.wanted[explaining]] = True
     base = _mean_ap(matching.scores, matching.is_true, matching.detection_classes, matching.object_classes, num_classes)
     rows = []
     for name, what in TYPES.items():
-        if name == "missed":
-            count = int((~is_explained).sum())
-            mended = _mean_ap(
-                matching.scores,
-                matching.is_true,
-                matching.detection_classes,
-                matching.object_classes[is_explained],
-                num_classes,
-            )
-        else:
-            count = int((errors.kinds == name).sum())
-            mended = _mended_ap(matching, errors, name, num_classes)
-        rows.append(ErrorType(name, what, count, _gain(base, mended)))
+        count = int((~is_explained if name == "missed" else errors.types == name).sum())
+        corrected = _corrected_ap(matching, errors, name, is_explained, num_classes)
+        rows.append(ErrorType(name, what, count, _gain(base, corrected)))
     return tuple(rows)
 
 
-def _gain(base: float, mended: float) -> float:
-    """What correcting brings; where it leaves no object to be found, all that there was to gain."""
+def _gain(base: float, corrected: float) -> float:
+    """Return the gain in AP; if the correction leaves no object, the AP counts as 1."""
     if np.isnan(base):
         return 0.0
-    return max((1.0 if np.isnan(mended) else mended) - base, 0.0)
+    return max((1.0 if np.isnan(corrected) else corrected) - base, 0.0)
 
 
 def _sort_errors(matching: Matching, images: Sequence[ImageBoxes]) -> _Errors:
     index_of_detection = {int(detection): index for index, detection in enumerate(matching.detections)}
     index_of_object = {int(number): index for index, number in enumerate(matching.objects)}
-    kinds = np.full(len(matching.detections), "", dtype="<U12")
+    types = np.full(len(matching.detections), "", dtype="<U12")
     wanted = np.full(len(matching.detections), -1)
     for image in images:
         objects = np.array([index_of_object[int(number)] for number in image.objects], np.int64)
         for row, detection in enumerate(image.detections):
             index = index_of_detection.get(int(detection))
             if index is not None and not matching.is_true[index]:
-                kinds[index], target = _kind(image, row)
+                types[index], target = _type_of_error(image, row)
                 wanted[index] = objects[target] if target >= 0 else -1
-    return _Errors(kinds, wanted)
+    return _Errors(types, wanted)
 
 
-def _kind(image: ImageBoxes, row: int) -> tuple[str, int]:
-    """Kind of a wrong detection, and the index of the object in the image that it should have found, -1 without."""
+def _type_of_error(image: ImageBoxes, row: int) -> tuple[str, int]:
+    """Return the type of a wrong detection, and the index in the image of the object that it should find, or -1."""
     same_class = image.object_classes == image.detection_classes[row]
     of_class, of_others = (np.where(mask, image.ious[row], 0) for mask in (same_class, ~same_class))
     best_same, best_other = of_class.max(initial=0), of_others.max(initial=0)
@@ -122,19 +112,23 @@ def _kind(image: ImageBoxes, row: int) -> tuple[str, int]:
     return "background", -1
 
 
-def _mended_ap(matching: Matching, errors: _Errors, name: str, num_classes: int) -> float:
-    is_kept, is_true = errors.kinds != name, matching.is_true.copy()
-    classes = matching.detection_classes.copy()
+def _corrected_ap(
+    matching: Matching, errors: _Errors, name: str, is_explained: NDArray[np.bool_], num_classes: int
+) -> float:
+    is_kept, is_true = errors.types != name, matching.is_true.copy()
+    classes, object_classes = matching.detection_classes.copy(), matching.object_classes
+    if name == "missed":
+        object_classes = object_classes[is_explained]
     if name in ("class", "localisation"):
-        of_kind = np.flatnonzero(errors.kinds == name)
-        best_first = of_kind[np.argsort(-matching.scores[of_kind], kind="stable")]
+        of_type = np.flatnonzero(errors.types == name)
+        best_first = of_type[np.argsort(-matching.scores[of_type], kind="stable")]
         targets = errors.wanted[best_first]
         _, firsts = np.unique(targets, return_index=True)
-        mended = best_first[firsts]
-        mended = mended[~matching.is_found[errors.wanted[mended]]]
-        is_kept[mended] = is_true[mended] = True
-        classes[mended] = matching.object_classes[errors.wanted[mended]]
-    return _mean_ap(matching.scores[is_kept], is_true[is_kept], classes[is_kept], matching.object_classes, num_classes)
+        corrected = best_first[firsts]
+        corrected = corrected[~matching.is_found[errors.wanted[corrected]]]
+        is_kept[corrected] = is_true[corrected] = True
+        classes[corrected] = object_classes[errors.wanted[corrected]]
+    return _mean_ap(matching.scores[is_kept], is_true[is_kept], classes[is_kept], object_classes, num_classes)
 
 
 def _mean_ap(
@@ -144,7 +138,7 @@ def _mean_ap(
     object_classes: NDArray[np.int64],
     num_classes: int,
 ) -> float:
-    """Mean over the classes that have an object of the AP at 101 recalls, as COCO measures it; NaN without any."""
+    """Return COCO's AP at 101 recalls, averaged over the classes with objects; NaN without objects."""
     num_objects = np.bincount(object_classes, minlength=num_classes)
     order = np.argsort(-scores, kind="mergesort")
     aps = []

@@ -1,4 +1,4 @@
-"""Learn what scores mean from detections of which is known whether they are right."""
+"""Fit a map from scores to probabilities to detections that are known to be right or wrong."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from brs_detr.runtime.score_map import ScoreMap, logit
 
 NUM_FOLDS = 5
 _OFFSET_STD, _SLOPE_STD = 1.0, 0.5
-"""How far a class is expected to be from all classes: its offset in logits, its slope as a factor's logarithm."""
+"""Standard deviations of the prior of a class around all classes: offset in logits, and logarithm of the slope."""
 _MOST_STEPS = 10
 _LEAST_OF_A_STEP = 5
-"""Right and wrong detections, each, that a step of an isotonic map stands for."""
+"""Fewest right and fewest wrong detections per step of an isotonic map."""
 _PRIOR_COUNT = 4.0
-"""Detections that a step is moved towards the line by."""
+"""Weight of the line in a step of an isotonic map, in detections."""
 _LEAST_RISE = 0.05
-"""Of an isotonic map, as a share of the slope of the line."""
+"""Smallest slope of an isotonic map, relative to the slope of the line."""
 _LEAST_DISTANCE = 1e-6
-"""Of two steps, as a share of their logit: those that float32 cannot tell apart are one."""
+"""Smallest distance of two steps, relative to their logit; float32 cannot tell closer ones apart."""
 _MOST_ROWS, _CELLS = 50_000, 32
-"""A line is fitted to more detections than that by cells, so many to a standard deviation of the logits."""
+"""With more detections, a line is fitted to cells of them; and the number of cells per standard deviation of logits."""
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """D detections of which is known whether they are right.
+    """D detections that are known to be right or wrong.
 
     Args:
-        logits: [D] of their scores.
+        logits: [D] logits of the scores.
         labels: int [D].
-        is_true: bool [D], it found an object of its class.
-        images: int [D], of which image.
+        is_true: bool [D], whether each found an object of its class.
+        images: int [D], index or id of the image of each.
         num_classes: C.
     """
 
@@ -49,18 +49,18 @@ class Labelled:
     num_classes: int
 
     def at(self, rows: NDArray[Any] | slice) -> Labelled:
-        """Some of them, or all in another order."""
+        """Select or reorder detections."""
         return Labelled(self.logits[rows], self.labels[rows], self.is_true[rows], self.images[rows], self.num_classes)
 
 
 @dataclass(frozen=True)
 class FittedMap:
-    """A map, and how it was chosen.
+    """A map from scores to probabilities, and how it was chosen.
 
     Args:
         kind: `shared slope`, `Platt` or `isotonic`.
-        score_map: from scores to probabilities.
-        held_out: log loss of a detection on images that were not learnt from, by kind.
+        score_map: the map.
+        held_out: mean log loss per detection on held-out images, by kind.
     """
 
     kind: str
@@ -71,20 +71,20 @@ class FittedMap:
 def fit_score_map(data: Labelled) -> FittedMap | None:
     """Choose and fit a map from score to precision.
 
-    A logistic line in the logit for each class (Platt, 1999), its slope of its own or shared, or an isotonic map
-    (Zadrozny and Elkan, KDD 2002). Classes with few detections stay near all classes: offset and slope have a normal
-    prior around those of all. The kind is chosen by log loss on held-out images; a less simple one has to be better by
-    more than the standard error.
+    The map is a logistic function of the logit for each class (Platt, 1999), with its own or a shared slope, or an
+    isotonic map (Zadrozny and Elkan, KDD 2002). Offset and slope of a class have a normal prior around those of all
+    classes, which keeps classes with few detections close to them. The kind is chosen by log loss on held-out images;
+    a more complex one has to be better by more than the standard error.
 
     Args:
-        data: from images that the detector was not trained on.
+        data: detections on images that the detector was not trained on.
 
     Returns:
-        None where nothing was found that is right: no probability can be told.
+        The map, or None if no detection is right, so that no probability can be estimated.
     """
     if not data.is_true.any():
         return None
-    data = data.at(np.lexsort((data.logits, data.labels)))  # from here on
+    data = data.at(np.lexsort((data.logits, data.labels)))  # the order that the functions below expect
     has_classes = len(np.unique(data.labels)) > 1
     fits, losses = _fits(data, has_classes), _held_out_losses(data, has_classes)
     best = "shared slope"
@@ -96,14 +96,14 @@ def fit_score_map(data: Labelled) -> FittedMap | None:
 
 
 def log_loss(score_map: ScoreMap, data: Labelled) -> float:
-    """Mean of ``-log`` of the probability that was given to what came true."""
+    """Return the mean log loss: ``-log`` of the probability of the actual outcome."""
     probabilities = score_map(expit(data.logits), data.labels)
     signs = np.where(data.is_true, 1.0, -1.0)
     return float(-log_expit(signs * logit(probabilities)).mean())
 
 
 def _fits(data: Labelled, has_classes: bool) -> dict[str, ScoreMap]:
-    """A map of each kind, simplest first; of one class alone, no slope is its own."""
+    """Fit a map of each kind, simplest first; with a single class all slopes are shared."""
     fits = {"shared slope": _lines(data, own_slopes=False)}
     if has_classes:
         fits["Platt"] = _lines(data, own_slopes=True)
@@ -111,28 +111,28 @@ def _fits(data: Labelled, has_classes: bool) -> dict[str, ScoreMap]:
 
 
 def _held_out_losses(data: Labelled, has_classes: bool) -> dict[str, NDArray[np.float64]]:
-    """Log loss of each kind on each fold that has something right to learn from."""
+    """Return the log losses of each kind on the held-out parts of the folds."""
     losses = defaultdict(list)
-    for learnt, held_out in _folds(data):
-        for kind, score_map in _fits(learnt, has_classes).items():
+    for training, held_out in _folds(data):
+        for kind, score_map in _fits(training, has_classes).items():
             losses[kind].append(log_loss(score_map, held_out))
     return {kind: np.array(of_folds) for kind, of_folds in losses.items()}
 
 
 def _folds(data: Labelled) -> Iterator[tuple[Labelled, Labelled]]:
-    """Every image is held out once."""
+    """Yield training and held-out detections. Every image is held out once, if others have a right detection."""
     _, indices = np.unique(data.images, return_inverse=True)
     for fold in range(min(NUM_FOLDS, indices.max() + 1)):
         is_held_out = indices % NUM_FOLDS == fold
-        learnt = data.at(~is_held_out)
-        if is_held_out.any() and learnt.is_true.any():
-            yield learnt, data.at(is_held_out)
+        training = data.at(~is_held_out)
+        if is_held_out.any() and training.is_true.any():
+            yield training, data.at(is_held_out)
 
 
 def _lines(data: Labelled, own_slopes: bool) -> ScoreMap:
-    """Logistic regression: the most probable lines under the prior.
+    """Fit lines by logistic regression under the prior.
 
-    Logits are brought to mean 0 and standard deviation 1 first, so that a common shift or scale changes nothing.
+    Logits are first scaled to mean 0 and standard deviation 1, so that a common shift or scale has no effect.
     """
     mean, std = data.logits.mean(), float(data.logits.std())
     std = std if std > _LEAST_DISTANCE else 1.0
@@ -145,20 +145,20 @@ def _lines(data: Labelled, own_slopes: bool) -> ScoreMap:
         (log_slope, offset), offsets, log_slopes = np.split(parameters * scale, [2, 2 + num_classes])
         slopes = np.exp(log_slopes if own_slopes else np.full(num_classes, log_slope))
         mapped = slopes[labels] * scaled + offsets[labels]
-        # log(1 - p) = log(p) - logit: the logits of those that are wrong only count as a sum
+        # log(1 - p) = log(p) - logit: of the wrong detections, only the sum of logits counts
         loss = num_wrong @ offsets + sum_wrong @ slopes - (numbers * log_expit(mapped)).sum()
         pulls = numbers * expit(-mapped)
         pulled = num_wrong - np.bincount(labels, pulls, num_classes)
         stretched = (sum_wrong - np.bincount(labels, pulls * scaled, num_classes)) * slopes
         moved, bent = (offsets - offset) / _OFFSET_STD**2, (log_slopes - log_slope) / _SLOPE_STD**2
         prior = (moved * (offsets - offset)).sum() / 2 + (bent * (log_slopes - log_slope)).sum() / 2
-        # All slopes and offsets together have a wide prior, so that data without anything wrong, or with little, end
+        # The slope and offset of all classes have a wide prior, so that the fit is finite without wrong detections
         prior += (log_slope - np.log(2)) ** 2 / 2 + (offset / 4) ** 2 / 2
         of_all = [(-bent if own_slopes else stretched).sum() + log_slope - np.log(2), offset / 16 - moved.sum()]
         gradient = [of_all, pulled + moved, (stretched + bent) if own_slopes else []]
         return float(loss + prior), np.concatenate(gradient) * scale
 
-    # Of about one curvature in all directions, whatever the number of detections of a class
+    # Scales that make the curvature about 1 in all directions, whatever the number of detections of a class
     curvature = [np.bincount(labels, numbers * scaled**power / 4, num_classes) for power in (0, 2)]
     common = num_classes / _SLOPE_STD**2 if own_slopes else curvature[1].sum()
     own: list[Any] = [curvature[0] + 1 / _OFFSET_STD**2, (curvature[1] + 1 / _SLOPE_STD**2) if own_slopes else []]
@@ -172,12 +172,10 @@ def _lines(data: Labelled, own_slopes: bool) -> ScoreMap:
 def _cells(
     logits: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Detections of a class that score nearly the same, taken for one: mean logit, label, number.
-
-    Few detections stay one by one.
+    """Merge detections of a class with nearly the same score: mean logit, label, number. Few are not merged.
 
     Args:
-        logits: [D] of standard deviation 1, ascending within each class.
+        logits: [D] with standard deviation 1, ascending within each class.
         labels: [D] ascending.
     """
     if len(logits) <= _MOST_ROWS:
@@ -189,13 +187,13 @@ def _cells(
 
 
 def _steps(data: Labelled, lines: ScoreMap) -> ScoreMap:
-    """An isotonic map of each class with enough detections, near its line; that line for the others.
+    """Fit an isotonic map, close to the line, for each class with enough detections; other classes keep their line.
 
-    Between its steps, which are a few groups of detections, it is straight; beyond them it goes on as the line does.
+    Each step is the mean of a group of detections. The map is linear between steps and parallel to the line beyond.
     """
     bounds = np.searchsorted(data.labels, np.arange(data.num_classes + 1))
-    own = (data.at(slice(*bounds[label : label + 2])) for label in range(data.num_classes))
-    rows = [_steps_of_class(one, lines, label) for label, one in enumerate(own)]
+    by_class = (data.at(slice(*bounds[label : label + 2])) for label in range(data.num_classes))
+    rows = [_steps_of_class(of_class, lines, label) for label, of_class in enumerate(by_class)]
     most = max(len(knots) for knots, _ in rows)
     slopes = lines.slopes[:, 0]
     padded = [_padded(*row, most, slope) for row, slope in zip(rows, slopes, strict=True)]
@@ -208,7 +206,7 @@ def _steps_of_class(data: Labelled, lines: ScoreMap, label: int) -> tuple[NDArra
     if num_steps < 2:
         return np.array([0.0, 1.0]), np.array([offset, offset + slope])
     expected = expit(slope * logits + offset)
-    doubt = np.cumsum(expected * (1 - expected) + 1e-9)  # most of what can be learnt lies where the line is not sure
+    doubt = np.cumsum(expected * (1 - expected) + 1e-9)  # finer steps where the line is uncertain
     step = np.minimum((doubt / doubt[-1] * num_steps).astype(int), num_steps - 1)
     counts = np.bincount(step, minlength=num_steps)
     kept = counts > 0
@@ -232,6 +230,6 @@ def _steps_of_class(data: Labelled, lines: ScoreMap, label: int) -> tuple[NDArra
 def _padded(
     knots: NDArray[np.float64], values: NDArray[np.float64], number: int, slope: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """With more knots on the line that the last segment lies on."""
+    """Append knots on the extension of the last segment, up to ``number``."""
     further = np.arange(1, number - len(knots) + 1)
     return np.append(knots, knots[-1] + further), np.append(values, values[-1] + slope * further)

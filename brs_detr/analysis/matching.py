@@ -1,4 +1,4 @@
-"""Which detection found which object: COCO's own matching at IoU 0.5, and at any overlap, as arrays."""
+"""COCO's matching of detections and objects as arrays, at IoU 0.5 and at any overlap."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _ANY = float(np.finfo(np.float64).tiny)
 
 @dataclass(frozen=True)
 class Matching:
-    """The D detections that count and the G objects that are no crowds.
+    """The D detections that count, and the G objects without crowds.
 
-    A detection does not count beyond the 100 best of an image and class, or where it lies in a crowd.
+    The 100 best detections per image and class count, except those in a crowd.
 
     Args:
-        detections: int [D], index of each among the COCO results.
+        detections: int [D], indices among the COCO results.
         scores: float [D].
-        detection_classes: int [D], index of its category among those of the data set, sorted by id.
-        images: int [D], id of the image of each.
-        is_true: bool [D], it found an object of its class.
-        found: int [D], index in `objects` of what it found, -1 without.
-        objects: int [G], index of each among the annotations of the data set.
-        object_classes: int [G].
-        is_found: bool [G].
+        detection_classes: int [D], indices among the categories sorted by id.
+        images: int [D], ids of the images.
+        is_true: bool [D], whether the detection found an object of its class.
+        found: int [D], index of that object in `objects`, or -1.
+        objects: int [G], indices among the annotations of the dataset.
+        object_classes: int [G], indices among the categories sorted by id.
+        is_found: bool [G], whether a detection found the object.
     """
 
     detections: NDArray[np.int64]
@@ -46,7 +46,7 @@ class Matching:
 
 
 def read_matching(evaluation: COCOeval) -> Matching:
-    """Take the matching at IoU 0.5 out of an evaluation.
+    """Read the matching at the lowest IoU threshold (0.5 in COCO) from an evaluation.
 
     Args:
         evaluation: from `brs_detr.analysis.coco_ap.evaluate_boxes`.
@@ -94,11 +94,11 @@ def _columns(part: dict[str, Any], index: int) -> tuple[NDArray[Any], ...]:
 
 @dataclass(frozen=True)
 class Overlaps:
-    """Detections, best first, have each taken the free object of their class that they overlap most.
+    """Matching at any IoU above 0: by descending score, each detection takes the free object that it overlaps most.
 
     Args:
-        matching: a detection is right that overlaps the object by an IoU above 0.
-        ious: [D] with the object that was found, 0 without one.
+        matching: of objects and detections of the same class.
+        ious: [D] with the object that was found, or 0.
     """
 
     matching: Matching
@@ -106,10 +106,10 @@ class Overlaps:
 
 
 def read_overlaps(evaluation: COCOeval) -> Overlaps:
-    """Match once more what `brs_detr.analysis.coco_ap.evaluate_boxes` has matched.
+    """Match the boxes of `brs_detr.analysis.coco_ap.evaluate_boxes` again, at any IoU above 0.
 
-    A detection beside all objects takes none. (The code that the authors of LaECE_0 published lets it take a free one
-    with an IoU of 0, which a worse detection on it then lacks.)
+    (The published code of LaECE_0 differs: there, a detection that overlaps no object may take a free one at IoU 0,
+    which a lower-scoring detection on that object then cannot take.)
     """
     from pycocotools.cocoeval import COCOeval
 
@@ -135,7 +135,7 @@ def _ious(evaluation: COCOeval, matching: Matching) -> NDArray[np.float64]:
 
 
 def _corners(entries: list[dict[str, Any]], indices: NDArray[np.int64]) -> NDArray[np.float64]:
-    """[4, N] x1, y1, x2, y2."""
+    """Return [4, N] x1, y1, x2, y2."""
     x, y, w, h = np.array([entries[index]["bbox"] for index in indices], np.float64).reshape(-1, 4).T
     return np.stack([x, y, x + w, y + h])
 

@@ -1,4 +1,4 @@
-"""What scores are worth: how far they are from what they promise, and what a threshold on them keeps."""
+"""Quality of scores: calibration errors, reliability, and F1 at thresholds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pycocotools.cocoeval import COCOeval
 
 DECE_LOWEST = 0.3
-"""Lowest score that D-ECE counts by convention: with all detections, those that nobody is shown would decide it."""
+"""Lowest score in D-ECE by convention; low scores, which are never shown, would dominate it."""
 MEASURES = {
     "LaECE_0": "LaECE_0, all detections",
     "LaECE_0_shown": "LaECE_0, those shown",
@@ -32,7 +32,7 @@ MEASURES = {
     "best_F1": "best F1 of any threshold",
     "best_threshold": "threshold of the best F1",
 }
-"""What is measured, by key: see `ScoreMeasures`."""
+"""Description of each measure by key, see `ScoreMeasures`."""
 
 DECE_BINS = 10
 LAECE_BINS = 25
@@ -42,14 +42,14 @@ _Z = 1.96  # standard deviations that hold 95 % of a normal distribution
 
 @dataclass(frozen=True)
 class ScoredDetections:
-    """The detections that count, their scores, and what they find.
+    """Detections with scores, and the objects that they found.
 
     Args:
         class_names: in the order of the category ids.
         matching: at IoU 0.5.
-        overlaps: of the same detections.
-        empty_images: ids of the images without any object.
-        score_map: that the scores went through, None of raw ones.
+        overlaps: matching of the same detections at any IoU.
+        empty_images: ids of the images without objects.
+        score_map: map that was applied to the scores, None for raw scores.
     """
 
     class_names: tuple[str, ...]
@@ -59,7 +59,7 @@ class ScoredDetections:
     score_map: ScoreMap | None = None
 
     def mapped(self, score_map: ScoreMap) -> ScoredDetections:
-        """The same with probabilities for scores. Who finds what stays: within a class the map keeps the order."""
+        """Apply a map to the scores. The matching stays valid, since a map keeps the order within a class."""
         return replace(
             self,
             matching=_mapped(self.matching, score_map),
@@ -70,18 +70,18 @@ class ScoredDetections:
 
 @dataclass(frozen=True)
 class ScoreMeasures:
-    """Scores of one kind, raw or calibrated, and the thresholds that they are shown from.
+    """Quality of raw or calibrated scores.
 
     Args:
-        thresholds: in the order of the category ids, where each class has its own.
-        overall: of all classes, by key of `MEASURES`; -1 where there is nothing to measure it on. LaECE_0 and LaACE_0
-            are means over the classes that have objects and detections. False alarms are the detections that are shown,
-            on the mean of the images without any object. F1 is that of all classes together at IoU 0.5.
-        per_class: the same of each class but for false alarms, with its `threshold`, and the number of its `detections`
-            and `objects`.
-        curves: by threshold.
-        reliability: of all classes together.
-        reliability_of: each class.
+        thresholds: lowest scores shown, one for all classes or one per class in the order of the category ids.
+        overall: measures of all classes by key of `MEASURES`, -1 if undefined. LaECE_0 and LaACE_0 are means over the
+            classes with objects and detections. False alarms are the mean number of detections shown on an image
+            without objects. F1 is that of all classes together at IoU 0.5.
+        per_class: measures of each class without false alarms, plus its `threshold` and the numbers of its
+            `detections` and `objects`.
+        curves: precision, recall and F1 by threshold.
+        reliability: reliability diagram of all classes together.
+        reliability_of: reliability diagram of each class.
     """
 
     thresholds: Thresholds
@@ -92,17 +92,17 @@ class ScoreMeasures:
     reliability_of: dict[str, Reliability]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers; `threshold` is overall only where it is one for all classes."""
+        """Return plain numbers. The top level has a `threshold` only if it is the same for all classes."""
         one = {} if isinstance(self.thresholds, tuple) else {"threshold": self.thresholds}
         return {**self.overall, **one, "per_class": self.per_class}
 
 
 def score_detections(evaluation: COCOeval, matching: Matching, class_names: Iterable[str]) -> ScoredDetections:
-    """What `measure_scores` needs of an evaluation.
+    """Collect what `measure_scores` needs from an evaluation.
 
     Args:
         evaluation: from `brs_detr.analysis.coco_ap.evaluate_boxes`.
-        matching: read from it.
+        matching: its matching at IoU 0.5.
         class_names: in the order of the category ids.
     """
     truth = evaluation.cocoGt
@@ -111,7 +111,7 @@ def score_detections(evaluation: COCOeval, matching: Matching, class_names: Iter
 
 
 def measure_scores(scored: ScoredDetections, thresholds: Thresholds) -> ScoreMeasures:
-    """All measures of scores that are shown from these thresholds."""
+    """Measure scores, with those at or above the thresholds as the ones shown."""
     matching, names = scored.matching, scored.class_names
     scores, is_true, classes = matching.scores, matching.is_true, matching.detection_classes
     lowest = np.broadcast_to(thresholds, len(names))
@@ -127,7 +127,7 @@ def measure_scores(scored: ScoredDetections, thresholds: Thresholds) -> ScoreMea
         "best_F1": curves.best_f1,
         "best_threshold": curves.recommended,
     }
-    # A ranking loss may leave raw scores far below 1: bins that end at the highest of them tell them apart
+    # A ranking loss may leave all raw scores far below 1; bins up to the highest score resolve them
     upper = 1.0 if scored.score_map is not None else float(scores.max(initial=0)) or 1.0
     return ScoreMeasures(
         thresholds,
@@ -148,13 +148,13 @@ def _measure_class(scored: ScoredDetections, index: int, threshold: float, curve
     scores, is_true = matching.scores[of_class], matching.is_true[of_class]
     num_objects = int((matching.object_classes == index).sum())
     overlapping = overlaps.matching.detection_classes == index
-    found = np.stack([overlaps.matching.scores[overlapping], overlaps.ious[overlapping]])
-    shown = found[:, found[0] >= threshold]
+    every = np.stack([overlaps.matching.scores[overlapping], overlaps.ious[overlapping]])
+    shown = every[:, every[0] >= threshold]
     best_threshold, best = curves.per_class.get(scored.class_names[index], (-1.0, -1.0))
     return {
-        "LaECE_0": laece(*found),
+        "LaECE_0": laece(*every),
         "LaECE_0_shown": laece(*shown),
-        "LaACE_0": laace(*found),
+        "LaACE_0": laace(*every),
         "LaACE_0_shown": laace(*shown),
         **_deces(scores, is_true, scores >= threshold),
         "F1": _f1(is_true[scores >= threshold], num_objects),
@@ -175,12 +175,11 @@ def _deces(scores: NDArray[np.float64], is_true: NDArray[np.bool_], is_shown: ND
 
 
 def _f1(is_true: NDArray[np.bool_], num_objects: int) -> float:
-    """Of what is shown."""
     return float(2 * is_true.sum() / (len(is_true) + num_objects)) if num_objects else -1.0
 
 
 def _false_alarms(images: NDArray[np.int64], empty_images: NDArray[np.int64]) -> float:
-    """Detections on an image that has no object, given the image of each that is shown."""
+    """Return the mean number of detections on an image without objects, given the image id of each detection."""
     return float(np.isin(images, empty_images).sum() / len(empty_images)) if len(empty_images) else -1.0
 
 
@@ -189,33 +188,32 @@ def _mapped(matching: Matching, score_map: ScoreMap) -> Matching:
 
 
 def dece(scores: NDArray[Any], is_true: NDArray[np.bool_]) -> float:
-    """D-ECE (Küppers et al., CVPR Workshops 2020): all classes together, in 10 bins of their score.
+    """D-ECE (Küppers et al., CVPR Workshops 2020) of all classes together, in 10 bins by score.
 
-    ``sum_b |D_b| / |D| * |mean score of D_b - precision of D_b|``, where a detection is right if it finds an object of
-    its class at IoU 0.5.
+    ``sum_b |D_b| / |D| * |mean score of D_b - precision of D_b|``
 
     Args:
         scores: [D].
-        is_true: [D].
+        is_true: [D], whether each found an object of its class at IoU 0.5.
     """
     return _binned_error(scores, is_true.astype(float), DECE_BINS)
 
 
 def laece(scores: NDArray[Any], ious: NDArray[Any]) -> float:
-    """LaECE_0 of a class (Kuzucu, Oksuz et al., ECCV 2024, arXiv 2405.20459), in 25 bins of its scores.
+    """LaECE_0 of a class (Kuzucu, Oksuz et al., ECCV 2024, arXiv 2405.20459), in 25 bins by score.
 
-    ``sum_b |D_b| / |D| * |mean score of D_b - mean IoU of D_b|``. A score is to be the IoU that is expected, so that a
-    probability of finding an object at IoU 0.5 does not reach 0.
+    ``sum_b |D_b| / |D| * |mean score of D_b - mean IoU of D_b|``. It is 0 if a score is the expected IoU; scores that
+    are probabilities of finding an object at IoU 0.5 do not reach 0.
 
     Args:
         scores: [D] of one class.
-        ious: [D] with the object that was found, by any overlap; 0 without one, see `brs_detr.analysis.matching`.
+        ious: [D] IoU with the object that was found, or 0; see `brs_detr.analysis.matching.Overlaps`.
     """
     return _binned_error(scores, ious, LAECE_BINS)
 
 
 def laace(scores: NDArray[Any], ious: NDArray[Any]) -> float:
-    """LaACE_0 of a class, from the same paper: every detection is a bin, so that it is the mean ``|score - IoU|``.
+    """LaACE_0 of a class, from the same paper: the mean ``|score - IoU|``, as if every detection were a bin.
 
     Args:
         scores: [D] of one class.
@@ -225,18 +223,18 @@ def laace(scores: NDArray[Any], ious: NDArray[Any]) -> float:
 
 
 def mean_over_classes(errors: list[float]) -> float:
-    """Mean of those that were measured; -1 without any."""
+    """Return the mean of the errors that are not -1, or -1 without any."""
     measured = [error for error in errors if error >= 0]
     return float(np.mean(measured)) if measured else -1.0
 
 
 def bin_edges(num_bins: int, upper: float = 1.0) -> NDArray[np.float64]:
-    """[num_bins + 1] from 0 to ``upper``, equally far apart."""
+    """Return equally spaced edges from 0 to ``upper``, [num_bins + 1]."""
     return np.linspace(0, upper, num_bins + 1)
 
 
 def bins_of(scores: NDArray[Any], num_bins: int, upper: float = 1.0) -> NDArray[np.int64]:
-    """The bin of each score: its upper edge belongs to a bin, its lower edge to the first one only."""
+    """Return the bin of each score. The upper edge belongs to a bin; only the first also has its lower edge."""
     indices = np.searchsorted(bin_edges(num_bins, upper), scores, side="left") - 1
     return np.clip(indices, 0, num_bins - 1)
 
@@ -249,13 +247,13 @@ def _binned_error(scores: NDArray[Any], targets: NDArray[Any], num_bins: int) ->
 
 @dataclass(frozen=True)
 class Reliability:
-    """Reliability diagram of scores in B bins of equal width (Guo et al., ICML 2017), at IoU 0.5.
+    """Reliability diagram in B bins of equal width (Guo et al., ICML 2017), at IoU 0.5.
 
     Args:
         edges: [B + 1] from 0 to 1, or to the highest score.
         mean_score, precision: [B], NaN in an empty bin.
-        lowest, highest: [B] where the precision lies by 95 % (Wilson, 1927), NaN likewise.
-        counts: int [B] detections.
+        lowest, highest: [B] 95 % confidence interval of the precision (Wilson, 1927), NaN in an empty bin.
+        counts: int [B] numbers of detections.
     """
 
     edges: NDArray[np.float64]
@@ -267,12 +265,12 @@ class Reliability:
 
 
 def reliability(scores: NDArray[Any], is_true: NDArray[np.bool_], upper: float = 1.0) -> Reliability:
-    """Sort detections into bins by their score.
+    """Compute the reliability diagram of scores.
 
     Args:
         scores: [D] in [0, 1].
-        is_true: [D], it found an object of its class.
-        upper: where the last bin ends. A ranking loss may leave all scores far below 1.
+        is_true: [D], whether each found an object of its class.
+        upper: end of the last bin.
     """
     bins = bins_of(scores, NUM_BINS, upper)
     counts = np.bincount(bins, minlength=NUM_BINS)

@@ -97,9 +97,9 @@ class CommandGroup(click.Group):
         except ImportError as error:
             if "cv2" not in (error.name or str(error)):
                 raise
-            from brs_detr.mm.installation import cure_opencv
+            from brs_detr.mm.installation import opencv_hint
 
-            raise _Refusal(str(UserError(f"OpenCV cannot be loaded: {error}.", cure_opencv()))) from None
+            raise _Refusal(str(UserError(f"OpenCV cannot be loaded: {error}.", opencv_hint()))) from None
         except OSError as error:  # a folder that is a file, a full disk, no permission
             if error.filename is None:
                 raise

@@ -136,8 +136,8 @@ def _print_checks(console: Console, title: str, checks: Sequence[Check]) -> None
     rows = [(Text(check.status, _COLOURS[check.status]), check.name, check.detail) for check in checks]
     _print_table(console, title, rows)
     for check in checks:
-        if check.status != "ok" and check.cure:
-            console.print(Text(f"Cure for {check.name}: {check.cure}", "bold"))
+        if check.status != "ok" and check.hint:
+            console.print(Text(f"Hint for {check.name}: {check.hint}", "bold"))
 
 
 def _print_table(console: Console, title: str, rows: Iterable[Sequence[str | Text]]) -> None:

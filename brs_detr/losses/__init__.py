@@ -3,7 +3,7 @@
 >>> loss = bucketed_rank_sort_loss(logits, targets, delta=0.5)
 >>> (loss.rank + loss.sort).backward()
 
-`published` holds RS and BRS Loss as published, to measure against. `cpu`, `cuda`, `operator` and `checks` are internal.
+`published` holds RS and BRS Loss as published, as baselines. `cpu`, `cuda`, `operator` and `checks` are internal.
 """
 
 from __future__ import annotations

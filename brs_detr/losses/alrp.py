@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from brs_detr.losses.checks import check_delta, check_shapes, check_values
-from brs_detr.losses.cpu.ranking import SingleNegatives, quotient_or_zero
+from brs_detr.losses.cpu.ranking import Negatives, quotient_or_zero
 from brs_detr.losses.cpu.sorting import count_above
 from brs_detr.losses.cpu.steps import Ramps, StepMatrix
 from brs_detr.losses.operator import attach
@@ -17,7 +17,7 @@ FIRST_BALANCE = 50.0
 
 
 class ALRPLossOutput(NamedTuple):
-    """Scalars, each with a gradient of its own."""
+    """Two scalars, each with its own gradient."""
 
     classification: Tensor
     localisation: Tensor
@@ -33,21 +33,23 @@ def alrp_loss(logits: Tensor, targets: Tensor, box_losses: Tensor, delta: float 
         classification         = mean_i num_false_positives(i) / rank(i)
         localisation           = mean_i sum_{k: s_k >= s_i} r(k) / rank(i)
 
-    A positive below some negative receives ``-(num_false_positives(i) + sum_{k != i} H(s_k - s_i) r(k)) / rank(i)``,
-    and the negatives above it the same amount in proportion to their step. The localisation term is differentiated by
-    the box losses alone. Needs O((P + N) log P) time; reads counts back from a CUDA device.
+    The gradient of a positive below some negative is
+    ``-(num_false_positives(i) + sum_{k != i} H(s_k - s_i) r(k)) / rank(i)``; the negatives above it share the same
+    amount, in proportion to their steps. The localisation term is differentiable by the box losses only. Takes
+    O((P + N) log P) time and synchronises with a CUDA device.
 
     Args:
         logits: [N], any float dtype, finite.
-        targets: [N], 0 = negative, (0, 1] = positive whatever the value, -1 = ignored.
-        box_losses: [P] >= 0, of each positive in the order of ``targets``.
+        targets: [N], 0 = negative, (0, 1] = positive (the value is not used), -1 = ignored.
+        box_losses: [P] >= 0, box loss of each positive, in the order of ``targets``.
         delta: half the length of the step's ramp, in logits, >= 0.
 
     Returns:
-        Two scalars, 0 where there is no positive.
+        Two scalars, 0 if there is no positive.
 
     Raises:
-        TypeError, ValueError: see `brs_detr.losses.checks`; ``box_losses`` is not of shape [P].
+        TypeError: the dtype of ``logits`` is not a float dtype.
+        ValueError: shapes or devices do not agree, or a value is out of range.
     """
     check_delta(delta)
     check_shapes(logits, targets)
@@ -61,13 +63,13 @@ def alrp_loss(logits: Tensor, targets: Tensor, box_losses: Tensor, delta: float 
         return ALRPLossOutput(0 * logits.sum(), 0 * box_losses.sum())
     positives, order = logits.detach().double()[positive_inds].sort(stable=True)
     negatives = logits.detach().double()[negative_inds]
-    sorted_box_losses = box_losses[order]  # as the positives, in ascending order of their logits
+    sorted_box_losses = box_losses[order]  # in the order of positives
     gradients = logits.new_zeros(len(logits), dtype=torch.float64)
     value, rank, on_positives, on_negatives = _rank(positives, negatives, sorted_box_losses.detach().double(), delta)
     gradients[positive_inds[order]] = on_positives
     gradients[negative_inds] = on_negatives
     (classification,) = attach(logits, value.to(logits.dtype)[None], gradients[None])
-    up_to = sorted_box_losses.flip(0).cumsum(0)  # [P], of all that rank as high or higher
+    up_to = sorted_box_losses.flip(0).cumsum(0)  # [P], sums over all positives that rank as high or higher
     localisation = (up_to / rank.flip(0).to(up_to.dtype)).mean()
     return ALRPLossOutput(classification, localisation)
 
@@ -75,29 +77,29 @@ def alrp_loss(logits: Tensor, targets: Tensor, box_losses: Tensor, delta: float 
 def _rank(
     positives: Tensor, negatives: Tensor, box_losses: Tensor, delta: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Classification term, rank [P], and the gradients [P] and [M] of that term; positives in ascending order."""
+    """Return the classification term, ranks [P], and the term's gradients [P] and [M]; positives are ascending."""
     ramps = Ramps(positives, delta)
     own_step = 0.5 if delta > 0 else 1.0
-    singles = SingleNegatives(negatives, ramps)
-    num_false_positives = singles.count_above()
+    related = Negatives(negatives, ramps)
+    num_false_positives = related.count_above()
     rank = count_above(positives, ramps, delta) + (1 - own_step) + num_false_positives
     others = StepMatrix(positives, ramps).sum_over_points(box_losses) - own_step * box_losses
     error = (others.clamp(min=0) + num_false_positives) / rank
     error = error.masked_fill(num_false_positives == 0, 0) / len(positives)
-    collected = singles.collect(quotient_or_zero(error, num_false_positives))
-    return (num_false_positives / rank).mean(), rank, -error, collected
+    on_negatives = related.share_out(quotient_or_zero(error, num_false_positives))
+    return (num_false_positives / rank).mean(), rank, -error, on_negatives
 
 
 class ALRPLoss(nn.Module):
-    """Module form of `alrp_loss` with its self-balancing.
+    """Module form of `alrp_loss` with self-balancing (Oksuz et al., section 4.3).
 
-    The localisation term is multiplied by ``(mean localisation + mean classification) / mean localisation`` over the
-    period before, and by 50 in the first (Oksuz et al., section 4.3).
+    The localisation term is multiplied by ``(mean localisation + mean classification) / mean localisation``, measured
+    over the previous period; in the first period by 50.
 
     Args:
-        delta: half the length of the step's ramp.
-        loss_weight: of both terms.
-        period: iterations; an epoch of COCO at batch 16.
+        delta: half the length of the step's ramp, in logits, >= 0.
+        loss_weight: factor of both terms.
+        period: iterations; the default is one epoch of COCO at batch size 16.
     """
 
     balance: Tensor
@@ -110,12 +112,12 @@ class ALRPLoss(nn.Module):
         self.loss_weight = loss_weight
         self.period = period
         self.register_buffer("balance", torch.tensor(FIRST_BALANCE))
-        self.register_buffer("sums", torch.zeros(3, dtype=torch.float64))  # of both terms, and how many they are
+        self.register_buffer("sums", torch.zeros(3, dtype=torch.float64))  # of both terms, and their number
 
     def forward(self, logits: Tensor, targets: Tensor, box_losses: Tensor) -> ALRPLossOutput:
         """Return the weighted terms of logits and targets [N] and box losses [P]."""
         loss = alrp_loss(logits, targets, box_losses, self.delta)
-        balance = self.balance.to(loss.localisation.dtype, copy=True)  # what it is now: it may change before backward
+        balance = self.balance.to(loss.localisation.dtype, copy=True)  # the buffer may change before backward
         balanced = self.loss_weight * balance * loss.localisation
         if self.training:
             self._remember(loss)
@@ -125,7 +127,7 @@ class ALRPLoss(nn.Module):
     def _remember(self, loss: ALRPLossOutput) -> None:
         has_positives = (loss.localisation > 0).double()
         terms = torch.stack([loss.classification.double(), loss.localisation.double(), has_positives])
-        self.sums += torch.where(has_positives > 0, terms, 0)  # NaN counts for nothing
+        self.sums += torch.where(has_positives > 0, terms, 0)  # skips NaN, too
         is_over = self.sums[2] >= self.period
         balance = (self.sums[0] + self.sums[1]) / self.sums[1]
         self.balance.copy_(torch.where(is_over, balance, self.balance))

@@ -25,25 +25,25 @@ def ap_loss(
         rank(i)                = sum_k H(s_k - s_i) + num_false_positives(i)
         loss                   = mean_i num_false_positives(i) / rank(i)
 
-    Positive i receives minus its error, and the negatives above it the same amount in proportion to their step. Each
-    row of logits is a problem of its own. Needs O((N + P) log P) time and O(N) memory a row of P positives.
+    The gradient of positive i is minus its error; the negatives above it share the same amount, in proportion to their
+    steps. Each row of logits is ranked on its own, in O((N + P) log P) time and O(N) memory for P positives.
 
     Args:
         logits: [N] or [L, N], any float dtype, finite.
-        targets: [N] or [L, N], 0 = negative, (0, 1] = positive whatever the value, -1 = ignored; [N] is shared by all
-            rows.
+        targets: [N] or [L, N], 0 = negative, (0, 1] = positive (the value is not used), -1 = ignored; [N] is shared by
+            all rows.
         delta: half the length of the step's ramp, in logits, >= 0.
         interpolated: use the running maximum of precision and count a positive as 1 in its own rank, as the AP Loss of
             the official code does; otherwise plain AP, the ranking part of RS Loss.
-        max_positives: most positives in a row, >= 1, N by default. A bound saves memory and time on a CUDA device,
-            whose buffers have that size.
+        max_positives: upper bound on the positives per row, >= 1; default N. It is the size of the buffers on a CUDA
+            device, so a tight bound saves memory and time there.
 
     Returns:
-        Loss in [0, 1], scalar or [L], attached to the logits; 0 with zero gradient where there is no positive or no
-        negative.
+        Differentiable loss in [0, 1], scalar or [L]; 0 with zero gradient where a row has no positive or no negative.
 
     Raises:
-        TypeError, ValueError: see `brs_detr.losses.checks`.
+        TypeError: the dtype of ``logits`` is not a float dtype.
+        ValueError: shapes or devices do not agree, or a value is out of range.
     """
     return ranking_losses(logits, targets, delta, max_positives, interpolated=interpolated)[0]
 
@@ -51,10 +51,10 @@ def ap_loss(
 def bucketed_ap_loss(
     logits: Tensor, targets: Tensor, delta: float = 1.0, *, max_positives: int | None = None
 ) -> Tensor:
-    """Bucketed AP Loss (BRS, ECCV 2024, Eq. 13): negatives between two positives enter as one, at their mean.
+    """Bucketed AP Loss (BRS, ECCV 2024, Eq. 13): the negatives between two positives share one step, at their mean.
 
-    Equals `ap_loss` at ``delta = 0`` (Theorem 4.1), if a negative tied with a positive counts as below it whenever it
-    shares its bucket with lower negatives. Arguments, result and errors are those of `ap_loss`.
+    Equals `ap_loss` at ``delta = 0`` (Theorem 4.1) except for ties: a negative tied with a positive counts as below it
+    if it shares its bucket with lower negatives. Arguments, result and errors are those of `ap_loss`.
     """
     return ranking_losses(logits, targets, delta, max_positives, bucketed=True)[0]
 

@@ -1,4 +1,4 @@
-"""What a ranking loss asks of its arguments."""
+"""Checks of the arguments of ranking losses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_delta(delta: float) -> None:
 
 
 def check_shapes(logits: Tensor, targets: Tensor) -> None:
-    """Check what is known of tensors without looking at their values.
+    """Check dtype, shapes and devices.
 
     Raises:
         TypeError: logits are not of a float dtype.
@@ -38,10 +38,9 @@ def check_shapes(logits: Tensor, targets: Tensor) -> None:
 
 
 def check_values(logits: Tensor, targets: Tensor) -> None:
-    """Raise a ValueError where logits are not finite or targets out of range.
+    """Raise a ValueError if logits are not finite or targets are out of range.
 
-    On other devices than the CPU a wrong value is found without waiting for it, by a device-side assertion with the
-    same message.
+    On devices other than the CPU a device-side assertion with the same message does this without synchronising.
     """
     if not logits.numel():
         return
@@ -60,13 +59,13 @@ def check_values(logits: Tensor, targets: Tensor) -> None:
 
 
 def check_positives(num_positives: int, max_positives: int) -> None:
-    """Raise a ValueError where a row has more positives than it may."""
+    """Raise a ValueError if a row has more positives than ``max_positives``."""
     if num_positives > max_positives:
         raise ValueError(f"{POSITIVES_MESSAGE}: {num_positives} in one row, max_positives is {max_positives}")
 
 
 def _bounds(values: Tensor) -> tuple[float, float]:
-    """Smallest and largest value; NaN if one of them is."""
+    """Return the smallest and the largest value, or NaN if any value is NaN."""
     lowest, highest = values.aminmax()
     return lowest.item(), highest.item()
 

@@ -19,7 +19,7 @@ def dr_loss(
     negative_temperature: float = 0.1 / math.log(3.5),
     sharpness: float = 6.0,
 ) -> Tensor:
-    """Distributional Ranking Loss (Qian et al., CVPR 2020), differentiated as it stands.
+    """Distributional Ranking Loss (Qian et al., CVPR 2020), differentiated by autograd.
 
     With scores ``p = sigmoid(s)``, positives k and negatives j::
 
@@ -27,20 +27,21 @@ def dr_loss(
         p_negative = sum_j w_j p_j,  w = softmax( p / negative_temperature)   (the hardest negatives count most)
         loss       = log(1 + exp(sharpness (p_negative - p_positive + margin))) / sharpness
 
-    Without a positive ``p_positive`` is 1, without a negative ``p_negative`` is 0.
+    Without positives ``p_positive`` is 1, without negatives ``p_negative`` is 0.
 
     Args:
         logits: [N] or [L, N], any float dtype, finite.
-        targets: [N] or [L, N], 0 = negative, (0, 1] = positive whatever the value, -1 = ignored.
-        margin: between the two.
+        targets: [N] or [L, N], 0 = negative, (0, 1] = positive (the value is not used), -1 = ignored.
+        margin: desired difference of ``p_positive`` and ``p_negative``.
         positive_temperature, negative_temperature: > 0.
-        sharpness: of the logistic function that stands in for a hinge.
+        sharpness: > 0; the larger, the closer the loss is to a hinge.
 
     Returns:
         Loss > 0, scalar or [L].
 
     Raises:
-        TypeError, ValueError: see `brs_detr.losses.checks`.
+        TypeError: the dtype of ``logits`` is not a float dtype.
+        ValueError: shapes or devices do not agree, or a value is out of range.
     """
     check_shapes(logits, targets)
     check_values(logits, targets)
@@ -53,7 +54,7 @@ def dr_loss(
 
 
 def _expected(scores: Tensor, preferences: Tensor, mask: Tensor, empty: float) -> Tensor:
-    """Mean of the scores within the mask, weighted by the softmax of the preferences; ``empty`` where there is none."""
+    """Return the mean score in the mask, weighted by the softmax of the preferences; ``empty`` if there is none."""
     is_empty = ~mask.any(-1, keepdim=True)
     weights = preferences.masked_fill(~(mask | is_empty), -math.inf).softmax(-1)
     return torch.where(is_empty[..., 0], empty, (weights * scores).sum(-1))
@@ -78,7 +79,7 @@ class DRLoss(nn.Module):
         self.sharpness = sharpness
 
     def forward(self, logits: Tensor, targets: Tensor, *, max_positives: int | None = None) -> Tensor:
-        """Return the weighted loss of logits and targets, [N] or [L, N]; ``max_positives`` makes no difference."""
+        """Return the weighted loss of logits and targets, [N] or [L, N]; ``max_positives`` is ignored."""
         return self.loss_weight * dr_loss(
             logits, targets, self.margin, self.positive_temperature, self.negative_temperature, self.sharpness
         )

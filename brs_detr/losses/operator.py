@@ -1,4 +1,4 @@
-"""The operator behind the AP and RS losses: values and gradients of all rows, in one call."""
+"""The operator behind the AP and RS losses: values and gradients of all rows in one call."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from brs_detr.losses.checks import check_delta, check_shapes
 from brs_detr.losses.cpu import rows as cpu
 
-OLDEST_CAPABILITY = (7, 0)  # of the NVIDIA GPUs that Triton makes code for
+LOWEST_CAPABILITY = (7, 0)  # of the NVIDIA GPUs that Triton supports
 
 
 def ranking_losses(
@@ -28,23 +28,23 @@ def ranking_losses(
     interpolated: bool = False,
     sorting: bool = False,
 ) -> tuple[Tensor, ...]:
-    """Ranking loss and, with ``sorting``, sorting loss of each row: the means of their errors over its positives.
+    """Return the ranking loss and, with ``sorting``, the sorting loss of each row: mean errors of its positives.
 
-    On a CUDA device with Triton nothing is read back, and no shape depends on the data. There and on a CPU the same
-    input gives the same bits.
+    On a CUDA device with Triton nothing synchronises, and no shape depends on the data. There and on a CPU, equal
+    input gives bit-identical results.
 
     Args:
         logits: [N] or [L, N].
         targets: [N] or [L, N]; [N] is shared by all rows.
         delta: half the length of the step's ramp, >= 0.
-        max_positives: most positives in a row, >= 1, N by default. A bound saves memory and time on a CUDA device,
-            whose buffers have that size.
-        bucketed: take the negatives between two positives as one.
-        interpolated: see `brs_detr.losses.cpu.ranking.rank_positives`.
-        sorting: whether to return the sorting loss too.
+        max_positives: upper bound on the positives per row, >= 1; default N. It is the size of the buffers on a CUDA
+            device.
+        bucketed: let the negatives between two positives share one step.
+        interpolated: see `brs_detr.losses.ap_loss`.
+        sorting: return the sorting loss, too.
 
     Returns:
-        One or two tensors, [] or [L], attached to the logits; float64 for float64 logits and float32 for all others.
+        One or two differentiable tensors, [] or [L]; float64 for float64 logits and float32 for all others.
 
     Raises:
         TypeError, ValueError: see `brs_detr.losses.checks`.
@@ -71,7 +71,7 @@ def _ranking_terms(
     sorting: bool,
     max_positives: int,
 ) -> tuple[Tensor, Tensor]:
-    """Values [T, ...] and gradients [T, ..., N] of the T terms."""
+    """Return values [T, ...] and gradients [T, ..., N] of the T terms."""
     values, gradients = _empty_terms(logits, sorting)
     if not logits.numel():
         return values.zero_(), gradients
@@ -110,28 +110,28 @@ def _empty_terms(logits: Tensor, sorting: bool) -> tuple[Tensor, Tensor]:
 
 @cache
 def can_run_triton() -> bool:
-    """Whether Triton can run kernels here: it must be installed, find a C compiler, and know the GPU."""
+    """Whether Triton can run here: it is installed, finds a C compiler, and supports the GPU."""
     compilers = os.environ.get("CC", "cc"), "gcc", "clang"
     return (
         find_spec("triton") is not None
         and any(map(shutil.which, compilers))
-        and torch.cuda.get_device_capability() >= OLDEST_CAPABILITY
+        and torch.cuda.get_device_capability() >= LOWEST_CAPABILITY
     )
 
 
 def attach(logits: Tensor, values: Tensor, gradients: Tensor) -> tuple[Tensor, ...]:
-    """Make losses of values whose derivatives by the logits are the gradients given with them.
+    """Return ``values`` as losses whose gradients by the logits are ``gradients``.
 
-    A step has no useful derivative; Identity Update (RS Loss, ICCV 2021) states what each logit receives. So a term is
-    computed together with its gradient, and autograd is told to take the one for the derivative of the other.
+    The step function has no useful derivative; Identity Update (RS Loss, ICCV 2021) defines the gradient of each logit
+    instead. A term is therefore computed together with its gradient, which autograd takes as its derivative.
 
     Args:
         logits: [..., N], any float dtype.
-        values: [T, ...] T terms, detached.
-        gradients: [T, ..., N] of each term, detached, in float32 or better.
+        values: [T, ...], T terms, detached.
+        gradients: [T, ..., N], of each term, detached, at least float32.
 
     Returns:
-        T tensors [...], each with a gradient of its own. Gradients of several terms are added before they are rounded
+        T tensors [...], each with its own gradient. The gradients of several terms are added before they are rounded
         to the dtype of the logits.
     """
     losses: tuple[Tensor, ...] = _IdentityUpdate.apply(logits, values, gradients)

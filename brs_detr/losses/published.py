@@ -1,6 +1,6 @@
-"""RS Loss and BRS Loss as published, kept to measure against. `brs_detr.losses` gives the same numbers.
+"""RS Loss and BRS Loss as published, kept as baselines. `brs_detr.losses` gives the same numbers.
 
-Both take one row of logits, in whose dtype they compute.
+Both take one row of logits and compute in its dtype.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Terms = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]
 
 
 def loop_rank_sort_loss(logits: Tensor, targets: Tensor, delta: float = 0.5) -> RankSortLossOutput:
-    """Rank & Sort Loss, one positive after the other (RS Loss, ICCV 2021; BRS, ECCV 2024, Algorithm 1).
+    """Rank & Sort Loss, one positive at a time (RS Loss, ICCV 2021; BRS, ECCV 2024, Algorithm 1).
 
     O(P (P + N)) time, O(P + N) memory. Arguments, result and errors are those of `brs_detr.losses.rank_sort_loss`,
     but for one row [N] of logits.
@@ -31,8 +31,8 @@ def loop_rank_sort_loss(logits: Tensor, targets: Tensor, delta: float = 0.5) -> 
 def matrix_bucketed_rank_sort_loss(logits: Tensor, targets: Tensor, delta: float = 0.5) -> RankSortLossOutput:
     """Bucketed Rank & Sort Loss: sort everything, then relate all pairs (BRS, ECCV 2024, Algorithm 2).
 
-    O(N log N + P^2) time, O(N + P^2) memory: one matrix of P x (P + 1) numbers and one of as many booleans are held at
-    a time, which is the least that the algorithm can do with. Arguments, result and errors are those of
+    O(N log N + P^2) time, O(N + P^2) memory: at most one matrix of P x (P + 1) numbers and one of as many booleans
+    exist at a time, the minimum for this algorithm. Arguments, result and errors are those of
     `brs_detr.losses.bucketed_rank_sort_loss`, but for one row [N] of logits.
     """
     return _losses(_matrix, logits, targets, delta)
@@ -48,7 +48,7 @@ def _losses(terms: Terms, logits: Tensor, targets: Tensor, delta: float) -> Rank
 
 
 def _loop(logits: Tensor, targets: Tensor, delta: float) -> tuple[Tensor, Tensor]:
-    """Both losses [2] and their gradients [2, N]."""
+    """Return both losses [2] and their gradients [2, N]."""
     values, gradients = logits.new_zeros(2), logits.new_zeros(2, len(logits))
     positive_inds = targets.gt(0).nonzero().squeeze(1)
     if not len(positive_inds):
@@ -115,7 +115,7 @@ def _matrix(logits: Tensor, targets: Tensor, delta: float) -> tuple[Tensor, Tens
 
 
 def _step_matrix(points: Tensor, centres: Tensor, delta: float) -> Tensor:
-    """Return ``H(points[j] - centres[i])`` as a matrix [P, G], made in place: no second one of its size is held."""
+    """Return ``H(points[j] - centres[i])`` as a matrix [P, G], computed in place to save memory."""
     difference = points - centres[:, None]
     if delta == 0:
         return step(difference, delta)
@@ -123,7 +123,7 @@ def _step_matrix(points: Tensor, centres: Tensor, delta: float) -> Tensor:
 
 
 def _sort(above: Tensor, num_above: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
-    """Sorting errors [P] and gradients [P]; ``above`` [P, P] is used up."""
+    """Return the sorting errors [P] and their gradients [P]; ``above`` [P, P] is overwritten."""
     defect = 1 - quality
     defect_above = above @ defect
     above_and_worse = above.masked_fill_(quality >= quality[:, None], 0)

@@ -11,7 +11,7 @@ from brs_detr.losses.operator import ranking_losses
 
 
 class RankSortLossOutput(NamedTuple):
-    """Two losses, each with a gradient of its own: positives above negatives, and positives in order of their IoU."""
+    """Ranking loss (positives above negatives) and sorting loss (positives by IoU), each with its own gradient."""
 
     rank: Tensor
     sort: Tensor
@@ -32,26 +32,28 @@ def rank_sort_loss(
         target(i)              = the same quotient over those k with q_k >= q_i
         sorting_error(i)       = current(i) - target(i)
 
-    Positive i receives minus its errors. The negatives above it receive its ranking error, and the positives above it
-    with lower quality its sorting error, each in proportion to its step.
+    The gradient of positive i is minus its errors. The negatives above it share its ranking error, and the positives
+    of lower quality above it share its sorting error, each in proportion to its step.
 
-    Each row of logits is a problem of its own: several, as of the layers of a decoder, cost one call. With P positives
-    a row needs O((N + P) log P) time on a CPU and O(N) memory; on a CUDA device positives are compared pair by pair.
+    Each row of logits, such as a decoder layer, is ranked on its own. With P positives it takes O((N + P) log P) time
+    on a CPU and O(N) memory; on a CUDA device positives are compared pair by pair.
 
     Args:
         logits: [N] or [L, N], any float dtype, finite.
         targets: [N] or [L, N], 0 = negative, (0, 1] = IoU of a positive, -1 = ignored; [N] is shared by all rows.
             `ranking_targets` makes them from labels.
         delta: half the length of the step's ramp, in logits, >= 0.
-        max_positives: most positives in a row, >= 1, N by default. A bound saves memory and time on a CUDA device,
-            whose buffers have that size.
+        max_positives: upper bound on the positives per row, >= 1; default N. It is the size of the buffers on a CUDA
+            device, so a tight bound saves memory and time there.
 
     Returns:
-        Ranking and sorting loss in [0, 1], scalars or [L], attached to the logits. A weight on one of them reaches its
-        gradient alone. 0 with zero gradient where there is no positive; no negative means a ranking loss of 0.
+        Differentiable ranking and sorting loss in [0, 1], scalars or [L]. A weight on one of them scales only its own
+        gradient. Both are 0 with zero gradient where a row has no positive; the ranking loss also where it has no
+        negative.
 
     Raises:
-        TypeError, ValueError: see `brs_detr.losses.checks`.
+        TypeError: the dtype of ``logits`` is not a float dtype.
+        ValueError: shapes or devices do not agree, or a value is out of range.
     """
     return RankSortLossOutput(*ranking_losses(logits, targets, delta, max_positives, sorting=True))
 
@@ -61,10 +63,9 @@ def bucketed_rank_sort_loss(
 ) -> RankSortLossOutput:
     """Bucketed Rank & Sort Loss (BRS, ECCV 2024, Algorithm 2, Eq. 13 and 14).
 
-    Negatives between two positives enter the ranking error as one, at their mean.
-
-    Equals `rank_sort_loss` at ``delta = 0`` (Theorem 4.1), if a negative tied with a positive counts as below it
-    whenever it shares its bucket with lower negatives. Arguments, result and errors are those of `rank_sort_loss`.
+    In the ranking error, the negatives between two positives share one step, at their mean. Equals `rank_sort_loss` at
+    ``delta = 0`` (Theorem 4.1) except for ties: a negative tied with a positive counts as below it if it shares its
+    bucket with lower negatives. Arguments, result and errors are those of `rank_sort_loss`.
     """
     return RankSortLossOutput(*ranking_losses(logits, targets, delta, max_positives, bucketed=True, sorting=True))
 

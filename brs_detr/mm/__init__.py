@@ -1,1 +1,1 @@
-"""All that exists because of mmdet and mmcv: operators without a compiler, repairs, and backbones."""
+"""What mmdet and mmcv need: operators without a compiler, repairs, and backbones."""

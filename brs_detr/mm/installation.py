@@ -1,4 +1,4 @@
-"""What can be wrong with an installation, and what to do about it."""
+"""Checks of the installation, each with a hint on how to repair it."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ PACKAGES = (
 
 
 class Check(NamedTuple):
-    """One thing that was looked at: a ``note`` limits what works, a ``fault`` stops it."""
+    """Result of one check: a ``note`` limits what works, a ``fault`` prevents it."""
 
     name: str
     status: Literal["ok", "note", "fault"]
     detail: str
-    cure: str = ""
+    hint: str = ""
 
 
 def installed_versions() -> dict[str, str]:
-    """Version of each of `PACKAGES` that is installed."""
+    """Return the versions of those `PACKAGES` that are installed."""
     return versions_of(PACKAGES)
 
 
 def can_train() -> bool:
-    """Whether this is an installation to train with: mmdet is there."""
+    """Whether mmdet is installed, which training needs."""
     return is_installed("mmdet")
 
 
 def check_installation() -> list[Check]:
-    """Check what is installed, in this order, up to the first fault: it would make later checks fail as well."""
+    """Check what is installed, up to the first fault, which would make later checks fail as well."""
     trains = can_train()
     checks = {
         check_torch: trains or is_installed("torch"),
@@ -48,38 +48,38 @@ def check_installation() -> list[Check]:
         check_onnxruntime: is_installed("onnxruntime"),
         check_gpu: trains or is_installed("torch"),
     }
-    outcomes: list[Check] = []
+    results: list[Check] = []
     for check in (check for check, is_needed in checks.items() if is_needed):
-        outcomes.append(check())
-        if outcomes[-1].status == "fault":
+        results.append(check())
+        if results[-1].status == "fault":
             break
-    return outcomes
+    return results
 
 
 def check_torch() -> Check:
-    """PyTorch can be imported."""
+    """Check that PyTorch can be imported."""
     return _check_import("torch", "torch", "`pip install --force-reinstall torch torchvision`")
 
 
 def check_torchvision() -> Check:
-    """torchvision's operators belong to the installed PyTorch."""
-    cure = "Install both from one index: `pip install --force-reinstall torch torchvision`"
-    check = _check_import("torchvision", "torchvision", cure)
+    """Check that torchvision was built for the installed PyTorch."""
+    hint = "Install both from one index: `pip install --force-reinstall torch torchvision`"
+    check = _check_import("torchvision", "torchvision", hint)
     if "does not exist" in check.detail or "undefined symbol" in check.detail:
         return check._replace(detail=f"built for another PyTorch than the installed one ({check.detail})")
     return check
 
 
 def check_opencv() -> Check:
-    """OpenCV can be imported; on servers it often misses a display library."""
-    check = _check_import("opencv", "cv2", cure_opencv())
+    """Check that OpenCV can be imported; on servers a display library is often missing."""
+    check = _check_import("opencv", "cv2", opencv_hint())
     return check if check.status == "fault" else check._replace(detail=str(importlib.import_module("cv2").__version__))
 
 
-def cure_opencv() -> str:
-    """The command that puts the OpenCV without a display over the installed one.
+def opencv_hint() -> str:
+    """Return the command that installs OpenCV without display support over the installed one.
 
-    mmcv and mmengine ask for `opencv-python`, which therefore stays: both own the folder `cv2/`.
+    mmcv and mmengine require `opencv-python`, so it stays installed; both packages write to the folder `cv2/`.
     """
     version = version_of("opencv-python")
     exactly = f"=={version}" if version else ""
@@ -87,34 +87,34 @@ def cure_opencv() -> str:
 
 
 def check_mmcv() -> Check:
-    """Exactly one mmcv is installed, of a version that mmdet 3.3 accepts."""
+    """Check that exactly one mmcv is installed, in a version that mmdet 3.3 accepts."""
     full, lite = version_of("mmcv"), version_of("mmcv-lite")
     if full and lite:
         detail = f"mmcv {full} and mmcv-lite {lite} are both installed and overwrite each other's files"
-        cure = "`pip uninstall -y mmcv mmcv-lite`, then install one of them again; mmcv-lite needs no compiler"
-        return Check("mmcv", "fault", detail, cure)
+        hint = "`pip uninstall -y mmcv mmcv-lite`, then install one of them again; mmcv-lite needs no compiler"
+        return Check("mmcv", "fault", detail, hint)
     version = full or lite
     if version is None:
         return Check("mmcv", "fault", "not installed", f"{add_extra('lite')} Or compile mmcv 2.1.")
     name = "mmcv" if full else "mmcv-lite"
     if not (2, 0) <= tuple(int(part) for part in version.split(".")[:2]) < (2, 2):
-        cure = f"`pip uninstall -y {name}`. {add_extra('lite')} Or compile mmcv 2.1."
-        return Check("mmcv", "fault", f"{name} {version}, but mmdet 3.3 refuses 2.2 and later", cure)
+        hint = f"`pip uninstall -y {name}`. {add_extra('lite')} Or compile mmcv 2.1."
+        return Check("mmcv", "fault", f"{name} {version}, but mmdet 3.3 refuses 2.2 and later", hint)
     return Check("mmcv", "ok", f"{name} {version}")
 
 
 def check_extension() -> Check:
-    """A compiled `mmcv._ext` works if there is one; otherwise this package stands in."""
+    """Check that `mmcv._ext` can be imported, compiled or supplied by this package."""
     install()
-    cure = f"Compile mmcv again for this PyTorch. Or `pip uninstall -y mmcv`, and then: {add_extra('lite')}"
-    check = _check_import("mmcv operators", EXTENSION, cure)
+    hint = f"Compile mmcv again for this PyTorch. Or `pip uninstall -y mmcv`, and then: {add_extra('lite')}"
+    check = _check_import("mmcv operators", EXTENSION, hint)
     if check.status == "fault":
         return check
     return check._replace(detail="compiled" if is_compiled() else "supplied by brs_detr.mm.ops")
 
 
 def check_mmdet() -> Check:
-    """mmdet accepts the installed mmcv and mmengine."""
+    """Check that mmdet accepts the installed mmcv and mmengine."""
     check = _check_import("mmdet", "mmdet", "`pip install 'mmdet>=3.3,<3.4' 'mmengine>=0.10.6,<0.11'`")
     if check.status == "fault":
         return check
@@ -122,12 +122,12 @@ def check_mmdet() -> Check:
 
 
 def check_onnxruntime() -> Check:
-    """onnxruntime can be imported."""
+    """Check that onnxruntime can be imported."""
     return _check_import("onnxruntime", "onnxruntime", "`pip install --force-reinstall --no-deps onnxruntime`")
 
 
 def check_gpu() -> Check:
-    """Which GPUs PyTorch sees."""
+    """List the GPUs that PyTorch can use."""
     if check_torch().status == "fault":
         return Check("GPU", "note", "unknown: PyTorch cannot be imported")
     import torch
@@ -141,10 +141,10 @@ def check_gpu() -> Check:
     return Check("GPU", "note", detail, "Update the driver, or install a PyTorch built for its CUDA version")
 
 
-def _check_import(name: str, module: str, cure: str) -> Check:
-    """The version of a module that can be imported, or the first line of the error that importing it raises."""
+def _check_import(name: str, module: str, hint: str) -> Check:
+    """Report the version of a module, or the first line of the error that importing it raises."""
     try:
         importlib.import_module(module)
     except Exception as error:  # a broken binary may raise anything
-        return Check(name, "fault", f"{type(error).__name__}: {error}".splitlines()[0], cure)
+        return Check(name, "fault", f"{type(error).__name__}: {error}".splitlines()[0], hint)
     return Check(name, "ok", str(version_of(module)))

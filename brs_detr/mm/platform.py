@@ -1,7 +1,7 @@
 """Makes mmdet 3.3 run on today's PyTorch, Python and setuptools.
 
-mmdet 3.3.0, mmengine 0.10.7 and mmcv 2.x are the last releases of their lines. Each repair below answers one fault of
-theirs, and does nothing where the fault is absent.
+mmdet 3.3.0, mmengine 0.10.7 and mmcv 2.x are the last releases of their lines. Each repair below fixes one fault of
+theirs and does nothing where the fault is absent.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 @cache
 def prepare() -> None:
-    """Install the operators and repair mmengine. Call before anything imports mmdet or ``mmcv.ops``.
+    """Install the operators and repair mmengine and mmcv. Call before anything imports mmdet or ``mmcv.ops``.
 
-    The second call costs nothing.
+    Further calls do nothing.
 
     Raises:
         UserError: no mmcv is installed.
@@ -53,14 +53,14 @@ def prepare() -> None:
 
 
 def silence_warnings() -> None:
-    """mmdet uses, on every run, what PyTorch and mmdet itself deprecate."""
+    """Hide the deprecation warnings that mmdet causes in every run."""
     warnings.filterwarnings("ignore", r"torch\.meshgrid: in an upcoming release", UserWarning)
     warnings.filterwarnings("ignore", r"DeprecationWarning: `num_anchors` is deprecated", UserWarning)
     warnings.filterwarnings("ignore", r"`torch\.cuda\.amp\.\w+\(args\.\.\.\)` is deprecated", FutureWarning)
 
 
 def supply_distutils() -> None:
-    """mmengine's `collect_env` catches an exception of distutils, which left the standard library in Python 3.12."""
+    """Supply the exception of distutils that mmengine's `collect_env` catches; Python 3.12 removed distutils."""
     if importlib.util.find_spec("distutils") is None:
         errors, package = ModuleType("distutils.errors"), ModuleType("distutils")
         vars(errors)["DistutilsPlatformError"] = type("DistutilsPlatformError", (Exception,), {})
@@ -69,7 +69,7 @@ def supply_distutils() -> None:
 
 
 def replace_package_lookup() -> None:
-    """``_base_ = 'mmdet::...'`` looks mmdet up through pkg_resources, which setuptools 82 no longer has."""
+    """Find packages (``_base_ = 'mmdet::...'``) without pkg_resources, which setuptools 82 removed."""
     from mmengine.utils import package_utils
 
     for replacement in (is_installed, get_installed_path, package2module):
@@ -79,7 +79,7 @@ def replace_package_lookup() -> None:
 
 
 def allow_checkpoint_globals() -> None:
-    """Since PyTorch 2.6 `torch.load` refuses the log history and the numpy scalars in mmengine's checkpoints."""
+    """Let `torch.load` read the log history and numpy scalars in mmengine's checkpoints; PyTorch 2.6 refuses them."""
     import numpy as np
     import torch
     from mmengine.logging import HistoryBuffer
@@ -94,7 +94,7 @@ def allow_checkpoint_globals() -> None:
 
 
 def _history_method(owner: type, name: str) -> Any:
-    """The only `getattr` that a checkpoint may call: a statistic of mmengine's log history."""
+    """Return a statistic of mmengine's log history, the only `getattr` that a checkpoint may call."""
     from mmengine.logging import HistoryBuffer
 
     if owner is not HistoryBuffer or name.startswith("_"):
@@ -110,7 +110,7 @@ _LOG_NOISE = {
 
 
 def drop_log_noise() -> None:
-    """mmengine logs a line or two for every parameter with a setting of its own, and deprecates its own calls."""
+    """Drop mmengine's log lines about single parameters, and about calls of its own that it deprecates."""
     for module_name, noise in _LOG_NOISE.items():
         module = importlib.import_module(module_name)
         if not hasattr(module.print_log, "__wrapped__"):
@@ -127,7 +127,7 @@ def _without(noise: re.Pattern[str], print_log: Callable[..., None]) -> Callable
 
 
 def drop_shell_noise() -> None:
-    """mmengine asks a C compiler for its version; where there is none, the shell's complaint reaches the console."""
+    """Hide the shell's error where mmengine asks for the version of a C compiler that is not installed."""
     module = importlib.import_module("mmengine.utils.dl_utils.collect_env")
     quiet = ModuleType("subprocess")
     vars(quiet).update(vars(subprocess), check_output=partial(subprocess.check_output, stderr=subprocess.DEVNULL))
@@ -135,10 +135,10 @@ def drop_shell_noise() -> None:
 
 
 def use_differentiable_attention() -> None:
-    """On CUDA mmcv's autograd function would run our attention twice in training: its op keeps nothing for backward.
+    """Let mmcv's layers call our attention directly, where mmcv is not compiled.
 
-    On a CPU mmcv's own formula holds the samples of all levels at once; ours adds them up level by level, in 0.7 of its
-    time.
+    On CUDA, mmcv's autograd function would run it twice in training, since its op keeps nothing for backward. On a CPU,
+    mmcv's own code holds the samples of all levels at once; ours adds them level by level, in 0.7 of the time.
     """
     if not ops.is_compiled():
         from mmcv.ops import multi_scale_deform_attn
@@ -150,7 +150,7 @@ def use_differentiable_attention() -> None:
 
 
 class _DifferentiableAttention:
-    """Has the one method that mmcv calls on its autograd function."""
+    """Replaces mmcv's autograd function, of which mmcv calls this one method."""
 
     @staticmethod
     def apply(
@@ -162,9 +162,10 @@ class _DifferentiableAttention:
 
 
 def keep_dropout_apart() -> None:
-    """mmcv's attention writes the ``dropout`` of one model into a default that all later models of the process share.
+    """Give every attention of mmcv its own default for ``dropout_layer``.
 
-    After a DETR, whose config asks for 0.1 in this way, every attention that asks for none would have it as well.
+    mmcv writes the ``dropout`` of a model into the shared default: after a DETR with a dropout of 0.1, every attention
+    without a setting would have it, too.
     """
     from mmcv.cnn.bricks.transformer import MultiheadAttention
 
@@ -174,16 +175,19 @@ def keep_dropout_apart() -> None:
         return
 
     @wraps(original)
-    def with_a_default_of_its_own(self: Any, *args: Any, **kwargs: Any) -> None:
+    def with_own_default(self: Any, *args: Any, **kwargs: Any) -> None:
         if len(args) < 5:  # embed_dims, num_heads, attn_drop, proj_drop, dropout_layer
             kwargs["dropout_layer"] = copy.deepcopy(kwargs.get("dropout_layer", default))
         original(self, *args, **kwargs)
 
-    MultiheadAttention.__init__ = with_a_default_of_its_own
+    MultiheadAttention.__init__ = with_own_default
 
 
 def keep_every_pixel() -> None:
-    """mmcv resizes a line of an image to no line at all, and flips a single pixel to what PyTorch refuses."""
+    """Keep at least one row and column in mmcv's resize, and copy the result of its flip.
+
+    mmcv may round a side to 0 pixels, and a flipped image of one pixel has negative strides, which PyTorch refuses.
+    """
     from mmcv.image import geometric
 
     if hasattr(geometric._scale_size, "__wrapped__"):
@@ -197,7 +201,7 @@ def keep_every_pixel() -> None:
 
     @wraps(imflip)
     def flipped_copy(*args: Any, **kwargs: Any) -> Any:
-        return imflip(*args, **kwargs).copy()  # which the packing of the image would make
+        return imflip(*args, **kwargs).copy()  # costs nothing: packing the image would copy it otherwise
 
     _rebind("mmcv", scale_size, at_least_one)
     _rebind("mmcv", imflip, flipped_copy)
@@ -214,7 +218,7 @@ def is_installed(package: str) -> bool:
 
 
 def get_installed_path(package: str) -> str:
-    """Folder of a package, given its import or its distribution name.
+    """Return the folder of a package, given its import or its distribution name.
 
     Raises:
         importlib.metadata.PackageNotFoundError: nothing of this name is installed.
@@ -227,7 +231,7 @@ def get_installed_path(package: str) -> str:
 
 
 def package2module(package: str) -> str:
-    """Import name of a distribution, such as ``mmcv`` of ``mmcv-lite``.
+    """Return the import name of a distribution, such as ``mmcv`` for ``mmcv-lite``.
 
     Raises:
         importlib.metadata.PackageNotFoundError: the distribution is not installed.

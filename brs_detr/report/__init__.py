@@ -1,1 +1,1 @@
-"""Pictures, curves and tables that show what a model learnt. Nothing is imported here."""
+"""Pages, figures, images and tables that show data and results. Nothing is imported here."""

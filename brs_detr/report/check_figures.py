@@ -1,4 +1,4 @@
-"""How large boxes are, what shape they have, how many are on an image, and where."""
+"""Figures of a dataset: sizes, shapes and positions of boxes, and boxes per image."""
 
 from __future__ import annotations
 
@@ -26,33 +26,27 @@ _MAX_DOTS = 500
 
 
 class CheckFigure(NamedTuple):
-    """A drawing, and what to see in it."""
+    """A figure and its caption."""
 
     svg: Markup
     caption: str
 
 
 def check_figures(report: DataReport) -> Iterator[CheckFigure]:
-    """The distributions of a data set, one figure each; nothing where there is no box."""
+    """Yield a figure of each distribution of a dataset; none without boxes."""
     parts = {name: part.statistics for name, part in report.splits.items() if part.statistics.num_boxes}
     if not parts:
         return
     long, short = max(report.resized_to), min(report.resized_to)
     resized = f"box size after resizing to {long} x {short}"
-    yield _figure(
-        "box size in the image", _draw_sizes, parts, "Square root of the area. COCO measures AP by these sizes."
-    )
-    yield _figure(resized, _draw_resized, parts, "What the model sees, images made as large as fits.")
-    yield _figure("boxes on an image", _draw_counts, parts, "Crowds do not count.")
-    yield _figure("width of a box by its height", _draw_ratios, parts, "Beyond 8 counts as 8.")
+    yield _figure("box size", _draw_sizes, parts, "Square root of the area. COCO measures AP by these sizes.")
+    yield _figure(resized, _draw_resized, parts, "What the model sees: images are resized to the largest that fits.")
+    yield _figure("boxes per image", _draw_counts, parts, "Crowds do not count.")
+    yield _figure("aspect ratio, width : height", _draw_ratios, parts, "Ratios above 8 count as 8.")
     if len({size for part in parts.values() for size in part.image_sizes}) > 1:
         yield _figure("image sizes", _draw_image_sizes, parts, "The area of a dot grows with the number of images.")
-    yield _figure(
-        "where boxes lie",
-        _draw_coverage,
-        parts,
-        "The deeper, the more boxes cover the place; images made equal in size.",
-    )
+    positions = "The darker, the more boxes cover a point; all images are stretched to one size."
+    yield _figure("box positions", _draw_coverage, parts, positions)
 
 
 def _figure(
@@ -127,7 +121,7 @@ def _draw_coverage(axes: Axes, parts: Mapping[str, SplitStatistics]) -> None:
 
 
 def _log_histogram(axes: Axes, values: Mapping[str, NDArray[np.float64]]) -> None:
-    """Histogram over pixels, in steps of equal ratio."""
+    """Draw histograms of pixels with logarithmic bins."""
     from matplotlib.ticker import NullFormatter, ScalarFormatter
 
     every = np.concatenate(list(values.values()))
@@ -145,7 +139,7 @@ def _log_histogram(axes: Axes, values: Mapping[str, NDArray[np.float64]]) -> Non
 def _histogram(
     axes: Axes, values: Mapping[str, NDArray[Any]], edges: NDArray[Any], y_label: str = "share of boxes"
 ) -> None:
-    """Outlines over each other, each split as shares of its own total."""
+    """Draw the histogram of each split as an outline, in shares of its own total."""
     for name, numbers in values.items():
         shares = np.histogram(numbers, edges)[0] / max(len(numbers), 1)
         label, dashes = _LOOKS.get(name, _LOOKS["train"])

@@ -1,4 +1,4 @@
-"""The result of a check: a page with findings, classes, figures and drawn samples, and tables for the console."""
+"""The result of a check: a page with findings, classes, figures and samples, and tables for the console."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 PAGE, RECORD = "check.html", "check.json"
 
-_MAX_CLASSES = 100  # rows of a table for the console
+_MAX_CLASSES = 100  # in the table for the console
 _STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
 class _Bar(NamedTuple):
-    """Boxes of a class in a split: number, images they are on, and length of the bar in 0..1."""
+    """Boxes of a class in a split, images with them, and length of the bar in [0, 1]."""
 
     boxes: int
     images: int
@@ -48,12 +48,12 @@ class _ShownFinding(NamedTuple):
 
 
 def write_check(report: DataReport, folder: str | Path, version: str) -> Path:
-    """Write `check.html`, which needs no other file, and `check.json`.
+    """Write `check.html`, a self-contained page, and `check.json`.
 
     Args:
         report: from `brs_detr.data.checks.check.check_source`.
-        folder: target; it is created if needed.
-        version: of this package, for the page.
+        folder: folder to write to; it is created if needed.
+        version: version of this package.
 
     Returns:
         Path of the page.
@@ -101,10 +101,10 @@ def _image_sizes(report: DataReport) -> str:
 
 
 def findings_table(report: DataReport) -> Table:
-    """One row for each finding: how bad, where, how many; what, the first example, and the cure."""
+    """Make a table with one row per finding: severity, split and count; what, the first example, and a hint."""
     from rich.text import Text
 
-    table = _new_table("", "split", "count", "finding, first example, cure")
+    table = _new_table("", "split", "count", "finding, first example, hint")
     for split, finding in report.placed_findings:
         kind = finding.kind
         text = Text.assemble((kind.what, "bold"), "\n", for_terminal(finding.examples[0]), "\n", (kind.cure, "italic"))
@@ -114,7 +114,7 @@ def findings_table(report: DataReport) -> Table:
 
 
 def class_table(report: DataReport) -> Table:
-    """Boxes and images of each class in each split, of many classes the first ones."""
+    """Make a table of the boxes per class and split, for the first 100 classes, with totals."""
     from rich.text import Text
 
     table = _new_table("class", *report.splits)
@@ -124,23 +124,23 @@ def class_table(report: DataReport) -> Table:
     for label, name in enumerate(report.class_names[:_MAX_CLASSES]):
         table.add_row(Text(short_name(name)), *(str(part.boxes_by_class[label]) for part in statistics))
     if len(report.class_names) > _MAX_CLASSES:
-        table.add_row(f"and {len(report.class_names) - _MAX_CLASSES} more classes, on the page")
+        table.add_row(f"{len(report.class_names) - _MAX_CLASSES} more classes are on the page")
     table.add_section()
     table.add_row("boxes", *(str(part.num_boxes) for part in statistics))
     table.add_row("images", *(str(part.num_images) for part in statistics))
-    table.add_row("images without any object", *(str(part.num_empty_images) for part in statistics))
+    table.add_row("images without objects", *(str(part.num_empty_images) for part in statistics))
     return table
 
 
 def verdict(report: DataReport) -> str:
-    """The outcome in one line."""
+    """Summarise the check in one line."""
     counts = {severity: len(report.of_severity(severity)) for severity in SEVERITIES}
     others = f"{_counted(counts['warning'], 'warning')}, {_counted(counts['note'], 'note')}."
     if counts["error"] == 0:
         return f"No errors: ready to train. {others}"
     errors = _counted(counts["error"], "error")
     if report.is_trainable:
-        return f"{errors} in test: training goes on, measuring on test will be refused. {others}"
+        return f"{errors} in test: the data can be used for training, but evaluation on test will be refused. {others}"
     return f"{errors}: training will refuse this data. {others}"
 
 

@@ -1,4 +1,4 @@
-"""Cut objects out of their pictures, with some of what is around them and their box drawn."""
+"""Crops of objects with some of their surroundings and the box drawn."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from PIL import Image, ImageDraw
 from brs_detr.runtime.draw import Rgb
 from brs_detr.runtime.images import read_pixels
 
-_CONTEXT = 1.7  # side of the window by the longer side of the box
-_TIGHT = 1.1  # the least of it, where the box is nearly as large as the picture
+_CONTEXT = 1.7  # side of the window relative to the longer side of the box
+_TIGHT = 1.1  # its minimum, for boxes nearly as large as the image
 _GREY = (128, 128, 128)
 _HALO = (0, 0, 0, 90)
-_FAR = 1e6  # pixels; a box that reaches farther is drawn as if it ended here
+_FAR = 1e6  # pixels; coordinates are clipped here
 
 
 def load_upright(path: str | Path) -> Image.Image:
-    """A picture in RGB, turned as its EXIF data ask for: what training sees.
+    """Load an image in RGB and rotate it by its EXIF orientation, as training does.
 
     Raises:
         UnreadableImage: the file is missing or cannot be decoded.
@@ -30,14 +30,14 @@ def load_upright(path: str | Path) -> Image.Image:
 def crop_box(
     picture: Image.Image, box_xyxy: ArrayLike, colour: Rgb, side: int = 160, min_window: float = 48
 ) -> Image.Image:
-    """A square view of a box and its surroundings.
+    """Return a square crop of a box and its surroundings, with the box drawn.
 
     Args:
         picture: in RGB.
-        box_xyxy: [4] corners in pixels; it may be empty or lie outside of the picture, where all is grey.
-        colour: of the outline.
-        side: of the result in pixels.
-        min_window: pixels of the picture that are shown at least in each direction.
+        box_xyxy: [4] corners in pixels; the box may be empty or outside of the image. Pixels outside are grey.
+        colour: colour of the box.
+        side: side of the result in pixels.
+        min_window: smallest side of the crop, in pixels of the image.
     """
     x1, y1, x2, y2 = np.clip(np.asarray(box_xyxy, dtype=float), -_FAR, _FAR).tolist()
     length = max(x2 - x1, y2 - y1)
@@ -57,7 +57,7 @@ def crop_box(
 
 
 def _window(centre: float, length: float, limit: int, box: tuple[float, float]) -> tuple[float, float]:
-    """Begin and end of a stretch around the centre, moved into the picture as long as the box stays in it."""
+    """Return start and end of a window around the centre, moved into the image if the box lies inside it."""
     start = centre - length / 2
     if length <= limit and box[0] >= 0 and box[1] <= limit:
         start = min(max(start, 0.0), limit - length)

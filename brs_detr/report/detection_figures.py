@@ -1,8 +1,8 @@
-"""What an analysis of detections looks like, one figure for each part."""
+"""Figures of an analysis of detections."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_CURVES = 8
-MOST_CELLS = 25  # classes; beyond that the counts are too small to be read
+MOST_CELLS = 25  # classes; with more, the counts would be too small to read
 
 
 def pr_figure(curves: Sequence[PRCurve]) -> Figure:
-    """Precision against recall at IoU 0.5: all classes, and the first few of them each."""
+    """Plot precision by recall at IoU 0.5 of all classes and of the first few."""
     figure = new_figure(6.4, 4.2)
     axes = figure.subplots()
     for index, curve in enumerate(curves[1 : MOST_CURVES + 1]):
@@ -38,30 +38,29 @@ def pr_figure(curves: Sequence[PRCurve]) -> Figure:
 
 
 def threshold_figure(curves: ThresholdCurves, thresholds: Thresholds) -> Figure:
-    """Precision, recall and F1 against the lowest score that is kept, and the one that is used, where it is one."""
+    """Plot precision, recall and F1 by threshold, and mark the threshold in use if all classes share it."""
     figure = new_figure(6.4, 4.2)
     axes = figure.subplots()
-    for index, (name, values) in enumerate(
-        (("precision", curves.precision), ("recall", curves.recall), ("F1", curves.f1))
-    ):
+    lines = {"precision": curves.precision, "recall": curves.recall, "F1": curves.f1}
+    for index, (name, values) in enumerate(lines.items()):
         axes.plot(curves.scores, values, color=colour_of(index), linewidth=2.2 if name == "F1" else 1.4, label=name)
     if not isinstance(thresholds, tuple):
         axes.axvline(thresholds, color=INK, linewidth=1, linestyle=(0, (3, 3)))
         axes.annotate(f" {thresholds:.3f}", (thresholds, 1.0), color=INK, fontsize=9, va="top", annotation_clip=False)
-    style_axes(axes, "what a threshold does", "lowest score to keep")
+    style_axes(axes, "effect of the threshold", "threshold")
     axes.set(xlim=(0, _upper(curves)), ylim=(0, 1.02))
     axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="lower right")
     return figure
 
 
 def _upper(curves: ThresholdCurves) -> float:
-    """Where the axis of the scores ends: a ranking loss may leave all of them small."""
+    """Return the end of the score axis; a ranking loss may leave all scores small."""
     highest = float(curves.scores[-1]) if len(curves.scores) else 1.0
     return min(1.0, max(1.05 * highest, 1.5 * curves.recommended))
 
 
 def confusion_figure(confusion: ConfusionMatrix) -> Figure:
-    """Shares of each row as a heat map, with the counts where there is room for them."""
+    """Draw the share of each row as a heat map, with the counts if there is room."""
     size = len(confusion.names) + 1
     side = min(8.0, 2.6 + 0.45 * size)
     figure = new_figure(side + 0.6, side)
@@ -86,9 +85,9 @@ def confusion_figure(confusion: ConfusionMatrix) -> Figure:
 
 
 def reliability_figure(raw: Reliability, calibrated: Reliability | None = None) -> Figure:
-    """Share of right detections against their mean score, before and after calibration.
+    """Plot precision by mean score, before and after calibration.
 
-    The area of a dot is the number of its detections, the line through it where the share lies by 95 %.
+    The area of a dot shows the number of detections, the line through it the 95 % confidence interval.
     """
     parts = [("raw scores", raw), *([("calibrated scores", calibrated)] if calibrated else [])]
     figure = new_figure(0.4 + 4.4 * len(parts), 4.2)
@@ -96,17 +95,17 @@ def reliability_figure(raw: Reliability, calibrated: Reliability | None = None) 
     for index, (axes, (title, part)) in enumerate(zip(panels, parts, strict=True)):
         axes.plot([0, 1], [0, 1], color=GRID, linewidth=1.5)
         _draw_reliability(axes, part, colour_of(index), 300)
-        style_axes(axes, title, "mean score", "" if index else "share that is right")
+        style_axes(axes, title, "mean score", "" if index else "precision")
         axes.set(xlim=(0, 1.02 * part.edges[-1]), ylim=(0, 1.02))
     return figure
 
 
 def class_reliability_figure(raw: Mapping[str, Reliability], calibrated: Mapping[str, Reliability]) -> Figure:
-    """The same of each class, raw and calibrated in one panel.
+    """Plot precision by mean score for each class, raw and calibrated in one panel.
 
     Args:
-        raw: by class name, the classes to show.
-        calibrated: likewise.
+        raw: by name of the classes to show.
+        calibrated: by class name.
     """
     columns = min(4, len(raw))
     rows = -(-len(raw) // columns)
@@ -124,7 +123,7 @@ def class_reliability_figure(raw: Mapping[str, Reliability], calibrated: Mapping
         axes.set_visible(False)
     panels[0].legend(frameon=False, labelcolor=INK, fontsize=7, loc="upper left", markerscale=0.6)
     figure.supxlabel("mean score", color=INK, fontsize=9)
-    figure.supylabel("share that is right", color=INK, fontsize=9)
+    figure.supylabel("precision", color=INK, fontsize=9)
     return figure
 
 
@@ -134,35 +133,21 @@ def _draw_reliability(axes: Axes, part: Reliability, colour: str, largest: float
     counts = part.counts[is_filled]
     axes.vlines(x, part.lowest[is_filled], part.highest[is_filled], color=colour, linewidth=1, alpha=0.5)
     axes.plot(x, y, color=colour, linewidth=1.2)
-    axes.scatter(
-        x,
-        y,
-        s=largest / 15 + largest * counts / max(int(counts.max(initial=0)), 1),
-        color=colour,
-        alpha=0.6,
-        label=label,
-        linewidth=0,
-    )
+    sizes = largest / 15 + largest * counts / max(int(counts.max(initial=0)), 1)
+    axes.scatter(x, y, s=sizes, color=colour, alpha=0.6, label=label, linewidth=0)
 
 
 def error_figure(errors: Sequence[ErrorType]) -> Figure:
-    """How much AP50 each kind of error costs."""
+    """Plot the AP50 lost to each type of error."""
     figure = new_figure(6.4, 2.9)
     axes = figure.subplots()
     names = [error.name for error in errors][::-1]
     lost = [100 * error.lost_AP50 for error in errors][::-1]
     axes.barh(names, lost, color=colour_of(2), height=0.62)
     for index, value in enumerate(lost):
-        axes.annotate(
-            f"{value:.1f}",
-            (value, index),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            color=INK,
-            fontsize=8,
-        )
-    style_axes(axes, "AP50 lost to each kind of error", "points of 100")
+        offset: Any = {"xytext": (4, 0), "textcoords": "offset points"}
+        axes.annotate(f"{value:.1f}", (value, index), **offset, va="center", color=INK, fontsize=8)
+    style_axes(axes, "AP50 lost to each type of error", "percentage points")
     axes.grid(axis="y", visible=False)
     axes.set_xlim(0, max(1.15 * max(lost, default=0), 1))
     return figure

@@ -1,4 +1,4 @@
-"""What all plots have in common: ink, grid, type, and the way into a page."""
+"""The common style of all plots, and their conversion to inline SVG."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GRID = "#e4e6ea"
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches that needs no screen."""
+    """Create an empty figure, with its size in inches, that needs no display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -29,7 +29,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def style_axes(axes: Axes, title: str, x_label: str = "", y_label: str = "") -> None:
-    """Title at the left, a light grid, and no frame but the base line."""
+    """Set titles and labels, a light grid, and no frame except the base line."""
     axes.set_title(title, loc="left", color=INK, fontsize=10)
     axes.set_xlabel(x_label, color=INK)
     axes.set_ylabel(y_label, color=INK)
@@ -41,21 +41,21 @@ def style_axes(axes: Axes, title: str, x_label: str = "", y_label: str = "") -> 
 
 
 def colour_of(label: int) -> str:
-    """Colour of a class as matplotlib and CSS write it."""
+    """Return the colour of a class in hexadecimal, for matplotlib and CSS."""
     return "#{:02x}{:02x}{:02x}".format(*class_colour(label))
 
 
 def drawn_name(name: str, longest: int = LONGEST_NAME) -> str:
-    """A name as matplotlib draws it letter by letter: between dollar signs it would read a formula."""
+    """Escape a name for matplotlib, which reads text between dollar signs as a formula."""
     return short_name(name, longest).replace("$", r"\$")
 
 
 def inline_svg(figure: Figure, description: str) -> Markup:
-    """A figure as SVG within a page, its ink and grid in the colours of the page.
+    """Convert a figure to inline SVG, with ink and grid in the colours of the page.
 
     Args:
         figure: drawn with `INK` and `GRID`.
-        description: for readers who cannot see it; no two figures of a page share one.
+        description: text for screen readers, unique within a page.
     """
     from markupsafe import Markup, escape
     from matplotlib import rc_context

@@ -1,4 +1,4 @@
-"""Losses by head and kind, and the panel that stands above the bar while a detector is trained."""
+"""Losses by head and kind, and the panel above the progress bar of a training."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _HEADS = (("enc_", "encoder"), ("loss_rpn_", "RPN"), ("roi.", "RoI"), ("atss.", 
 def training_panel(
     losses: Mapping[str, float], aps: Sequence[float], best_ap: float, best_epoch: int
 ) -> RenderableType:
-    """Losses by head and kind, and the course of the AP.
+    """Show losses by head and kind, and the AP of all evaluations.
 
     Args:
         losses: by name in the log.
         aps: of every evaluation so far, in [0, 1].
-        best_ap: the best of them, and of those before a run was resumed.
-        best_epoch: whose it is.
+        best_ap: best AP, including evaluations before the run was resumed.
+        best_epoch: epoch of the best AP.
     """
     sums = sum_losses(losses)
     kinds = list(dict.fromkeys(kind for of_head in sums.values() for kind in of_head))
@@ -47,7 +47,7 @@ def _ap_line(aps: Sequence[float], best_ap: float, best_epoch: int) -> Text:
 
 
 def head_of(name: str) -> str:
-    """`decoder`, `encoder`, `auxiliary queries`, `RPN`, `RoI` or `ATSS`.
+    """Return the head of a loss: `decoder`, `encoder`, `auxiliary queries`, `RPN`, `RoI` or `ATSS`.
 
     Args:
         name: such as `d0.loss_rank`, `enc_loss_iou`, `loss_bbox_aux1`, `loss_rpn_rank`, `roi.loss_sort`.
@@ -58,18 +58,18 @@ def head_of(name: str) -> str:
 
 
 def kind_of(name: str) -> str:
-    """`rank`, `sort`, `cls`, `bbox`, `iou`, ...: what follows `loss_`."""
+    """Return the kind of a loss, which follows `loss_`: `rank`, `sort`, `cls`, `bbox`, `iou`, ..."""
     return _AUXILIARY.sub("", name).rpartition("loss_")[2].removeprefix("rpn_")
 
 
 def sum_losses(losses: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """Sum losses by head and kind; layers of a decoder are added.
+    """Sum losses by head and kind, over all decoder layers.
 
     Args:
-        losses: by name in the log; `loss`, the sum of all, and whatever is no loss are left out.
+        losses: by name in the log; the total `loss` and other entries are ignored.
 
     Returns:
-        By head, in the order of the data's way through the model, sums by kind.
+        By head, in the order in which data pass through the model, sums by kind.
     """
     order = ("encoder", "decoder", "auxiliary queries", "RPN", "RoI", "ATSS")
     sums: dict[str, dict[str, float]] = {head: {} for head in order}

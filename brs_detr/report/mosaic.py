@@ -1,4 +1,4 @@
-"""Drawn samples of every class, and of boxes that have a fault."""
+"""Sample images of every class and of boxes with a fault."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from brs_detr.report.crop import crop_box, load_upright
 from brs_detr.runtime.draw import class_colour
 
 SAMPLES_PER_CLASS = 8
-MAX_SAMPLES = 320  # on a page, so that it can be sent by mail
-PICTURES_PER_FINDING = 4
+MAX_SAMPLES = 320  # per page, which stays small enough for e-mail
+SAMPLES_PER_FINDING = 4
 
 _FAULT = (230, 40, 40)
-_FAULT_WINDOW = 120.0  # pixels, so that one sees what is meant
+_FAULT_WINDOW = 120.0  # pixels, to show some of the surroundings
 
 
 class Sample(NamedTuple):
-    """A picture and what it shows."""
+    """An image and its description."""
 
     picture: Image.Image
     text: str
 
 
-class _Wanted(NamedTuple):
-    """A box (x1, y1, x2, y2) that shall be cut out of an image file."""
+class _Crop(NamedTuple):
+    """A box (x1, y1, x2, y2) to crop from an image file."""
 
     label: int
     path: Path
@@ -43,74 +43,74 @@ class _Wanted(NamedTuple):
 
 
 def class_samples(report: DataReport, max_samples: int = MAX_SAMPLES) -> dict[int, list[Sample]]:
-    """Objects of each class, from the smallest to the largest, cut out of the training images.
+    """Crop objects of each class from the training images, from the smallest to the largest.
 
     Args:
-        report: of a data set. A class that has no box to train with is shown from the other splits.
-        max_samples: of all classes together; of many classes fewer of each are shown.
+        report: of a dataset. Classes without a training box are shown from other splits.
+        max_samples: limit for all classes together; with many classes there are fewer of each.
 
     Returns:
-        By label; classes without a good image are left out.
+        Samples by label; classes without a readable image are left out.
     """
     num_classes = len(report.class_names)
     per_class = min(SAMPLES_PER_CLASS, max(max_samples // max(num_classes, 1), 1))
     good = [_good_boxes(part, num_classes) for part in report.splits.values()]
-    choices = (choice for label in range(num_classes) for choice in _choose(report, good, label, per_class))
-    wanted = list(itertools.islice(choices, max_samples))
+    choices = (crop for label in range(num_classes) for crop in _choose(report, good, label, per_class))
+    crops = list(itertools.islice(choices, max_samples))
     samples: dict[int, list[Sample]] = defaultdict(list)
-    for choice, picture in zip(wanted, _cut_out(wanted), strict=True):
+    for crop, picture in zip(crops, _cut_out(crops), strict=True):
         if picture is not None:
-            samples[choice.label].append(Sample(picture, choice.text))
+            samples[crop.label].append(Sample(picture, crop.text))
     return dict(samples)
 
 
-def fault_samples(report: DataReport, placed: PlacedFinding, limit: int = PICTURES_PER_FINDING) -> list[Sample]:
-    """The first boxes of a finding that is about boxes, or the pictures of one that is about good images."""
+def fault_samples(report: DataReport, placed: PlacedFinding, limit: int = SAMPLES_PER_FINDING) -> list[Sample]:
+    """Return the first boxes of a finding about boxes, or the images of a finding about readable images."""
     part = report.splits.get(placed.split)
     samples = (_fault_sample(part, example) for example in placed.finding.shown)
     return list(itertools.islice(itertools.chain.from_iterable(samples), limit))
 
 
 def _good_boxes(part: SplitReport, num_classes: int) -> list[NDArray[np.int64]]:
-    """For each class the places of its boxes that are no crowd and on an image that can be shown."""
+    """Return, for each class, the indices of its boxes that are not crowds and lie on a readable image."""
     faulty = {image["id"] for image, look in zip(part.dataset["images"], part.looks, strict=True) if look.fault}
     is_good = np.array([image["id"] not in faulty for image in part.boxes.images], dtype=bool) & ~part.boxes.is_crowd
-    places = np.flatnonzero(is_good)
-    places = places[np.argsort(part.boxes.labels[places], kind="stable")]
-    return np.split(places, np.searchsorted(part.boxes.labels[places], np.arange(1, num_classes)))
+    inds = np.flatnonzero(is_good)
+    inds = inds[np.argsort(part.boxes.labels[inds], kind="stable")]
+    return np.split(inds, np.searchsorted(part.boxes.labels[inds], np.arange(1, num_classes)))
 
 
-def _choose(report: DataReport, good: Sequence[list[NDArray[np.int64]]], label: int, count: int) -> list[_Wanted]:
-    """Boxes of a class in even steps of their size, from the first split that has any."""
+def _choose(report: DataReport, good: Sequence[list[NDArray[np.int64]]], label: int, count: int) -> list[_Crop]:
+    """Choose boxes of a class, evenly spread by size, from the first split that has any."""
     for part, by_class in zip(report.splits.values(), good, strict=True):
-        places = by_class[label]
-        if len(places):
-            areas = part.boxes.sides[places].prod(axis=1)
-            steps = np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int)
-            chosen = places[np.argsort(areas, kind="stable")][steps]
-            return [_wanted(part, place, report.class_names[label]) for place in chosen.tolist()]
+        inds = by_class[label]
+        if len(inds):
+            areas = part.boxes.sides[inds].prod(axis=1)
+            steps = np.linspace(0, len(inds) - 1, min(count, len(inds))).round().astype(int)
+            chosen = inds[np.argsort(areas, kind="stable")][steps]
+            return [_crop(part, index, report.class_names[label]) for index in chosen.tolist()]
     return []
 
 
-def _wanted(part: SplitReport, place: int, name: str) -> _Wanted:
+def _crop(part: SplitReport, index: int, name: str) -> _Crop:
     boxes = part.boxes
-    image, annotation = boxes.images[place], boxes.annotations[place]
+    image, annotation = boxes.images[index], boxes.annotations[index]
     text = f"{name}: annotation {annotation['id']}, image {image['id']} ({image['file_name']})"
-    box = tuple(boxes.boxes_xyxy[place].tolist())
-    return _Wanted(int(boxes.labels[place]), part.split.image_dir / image["file_name"], box, text)
+    box = tuple(boxes.boxes_xyxy[index].tolist())
+    return _Crop(int(boxes.labels[index]), part.split.image_dir / image["file_name"], box, text)
 
 
-def _cut_out(wanted: Sequence[_Wanted]) -> list[Image.Image | None]:
-    """Each box, opening each file once; None where a file cannot be read."""
+def _cut_out(crops: Sequence[_Crop]) -> list[Image.Image | None]:
+    """Cut out each box, opening each file once; None if a file cannot be read."""
     by_file: dict[Path, list[int]] = defaultdict(list)
-    for place, choice in enumerate(wanted):
-        by_file[choice.path].append(place)
-    pictures: list[Image.Image | None] = [None] * len(wanted)
-    for path, places in by_file.items():
+    for index, crop in enumerate(crops):
+        by_file[crop.path].append(index)
+    pictures: list[Image.Image | None] = [None] * len(crops)
+    for path, inds in by_file.items():
         picture = _load(path)
         if picture is not None:
-            for place in places:
-                pictures[place] = crop_box(picture, wanted[place].box_xyxy, class_colour(wanted[place].label))
+            for index in inds:
+                pictures[index] = crop_box(picture, crops[index].box_xyxy, class_colour(crops[index].label))
     return pictures
 
 
@@ -132,5 +132,5 @@ def _fault_sample(part: SplitReport | None, example: Example) -> Iterator[Sample
 def _load(path: Path) -> Image.Image | None:
     try:
         return load_upright(path)
-    except Exception:  # damaged, which the findings say
+    except Exception:  # a damaged file, which is a finding of its own
         return None

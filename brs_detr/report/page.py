@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: one style, light and dark, for a phone as for a desk, with everything inside the file."""
+"""Self-contained HTML pages in one style, light and dark, for phones and desktops."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def write_page(path: str | Path, template: str, **content: Any) -> None:
     """Write a page, whole or not at all.
 
     Args:
-        path: of the HTML file; its folder is made when it does not exist.
-        template: name of a file in `templates/`, which begins with ``{% extends "base.html.j2" %}``.
-        content: what the template shows. Texts are escaped; `Markup` is not.
+        path: HTML file to write; its folder is created if needed.
+        template: name of a file in `templates/` that extends `base.html.j2`.
+        content: variables of the template. Text is escaped, `Markup` is not.
     """
     write_whole(Path(path), render_page(template, **content))
 
 
 def render_page(template: str, **content: Any) -> str:
-    """The HTML of a page, see `write_page`. A name that the template uses and `content` lacks is an error."""
+    """Return the HTML of a page, see `write_page`. A variable missing from `content` is an error."""
     return _environment().get_template(template).render(content)
 
 
@@ -47,12 +47,12 @@ def _environment() -> Environment:
 
 
 def _fraction(number: float | None) -> str:
-    """Three decimals, or a dash for what was not measured."""
+    """Format with three decimals, or as a dash if there is no value."""
     return "–" if number is None or number != number or number < 0 else f"{number:.3f}"
 
 
 def jpeg_uri(picture: Image.Image, quality: int = 85) -> str:
-    """A picture as the ``src`` of an ``img``."""
+    """Encode an image as the ``src`` of an ``img``."""
     buffer = io.BytesIO()
     picture.convert("RGB").save(buffer, "JPEG", quality=quality)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

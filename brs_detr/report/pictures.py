@@ -1,4 +1,4 @@
-"""Images with what is there and what was detected, and many pictures on one sheet."""
+"""Images with ground truth and detections drawn, and contact sheets of many images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INK = (40, 44, 52)
 
 @dataclass(frozen=True)
 class TruthPicture:
-    """One image, drawn twice."""
+    """One image with its ground truth, and again with its detections."""
 
     file_name: str
     truth: Image.Image
@@ -38,13 +38,13 @@ def draw_truth(
 
     Args:
         dataset: COCO object.
-        predictions: COCO results; all of this image are drawn.
-        image: its entry in the data set.
-        image_dir: what file names are relative to.
-        class_names: in the order of their labels, which have the colours; by default that of the category ids.
+        predictions: COCO results; all those of the image are drawn.
+        image: entry of the image in the dataset.
+        image_dir: folder that file names are relative to.
+        class_names: in the order of the labels, which choose the colours. Default: the order of the category ids.
 
     Raises:
-        UnreadableImage: the image is gone or cannot be decoded.
+        UnreadableImage: the image file is missing or cannot be decoded.
     """
     categories = sorted(dataset["categories"], key=lambda category: category["id"])
     names = {category["id"]: category["name"] for category in categories}
@@ -64,22 +64,22 @@ def draw_truth(
 def contact_sheet(
     images: Sequence[Image.Image], columns: int = 4, captions: Sequence[str] | None = None, cell_width: int = 480
 ) -> Image.Image:
-    """Set pictures in rows of equal cells, each as large as fits with its proportions kept.
+    """Arrange images in rows of equal cells, each scaled to fit its cell.
 
     Args:
-        images: at least one picture.
-        columns: pictures in a row, at least 1.
-        captions: a line above each picture.
-        cell_width: pixels; cells are as high as the picture with the median proportion needs.
+        images: at least one.
+        columns: images per row, at least 1.
+        captions: a line above each image.
+        cell_width: pixels; the height of a cell follows from the median aspect ratio.
 
     Returns:
         The sheet, in RGB on white.
 
     Raises:
-        ValueError: no picture, no column, or another number of captions than of pictures.
+        ValueError: there is no image or no column, or the numbers of captions and images differ.
     """
     if not images or columns < 1 or (captions is not None and len(captions) != len(images)):
-        raise ValueError(f"cannot lay out {len(images)} pictures in {columns} columns with captions {captions!r}")
+        raise ValueError(f"cannot lay out {len(images)} images in {columns} columns with captions {captions!r}")
     columns = min(columns, len(images))
     ratios = sorted(image.height / image.width for image in images)
     cell_height = round(cell_width * ratios[len(ratios) // 2])

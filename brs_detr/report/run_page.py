@@ -1,4 +1,4 @@
-"""The page of a training run: what came out, what went wrong, and how to repeat it."""
+"""The report page of a training run."""
 
 from __future__ import annotations
 
@@ -29,38 +29,38 @@ if TYPE_CHECKING:
     from brs_detr.analysis.analysis import Analysis
     from brs_detr.analysis.error_types import ErrorType
 
-MOST_OPEN_CLASSES = 20  # more are folded away
+MOST_OPEN_CLASSES = 20  # a table of more classes is collapsed
 MOST_CLASS_FIGURES = 12
 
 ADVICE = {
-    "class": "See in the confusion matrix which classes are taken for each other. Clearer rules for labelling them, or "
-    "more examples of the rarer one, help most.",
-    "localisation": "The boxes are near, but not tight. Look whether the annotations are; a higher resolution helps "
+    "class": "The confusion matrix shows which classes are confused. Clearer labelling rules, or more examples of the "
+    "rarer class, help most.",
+    "localisation": "Boxes are close, but not tight. Check whether the annotations are; a higher resolution helps with "
     "small objects.",
-    "both": "Detections lie near objects of another class. Longer training usually takes most of these away.",
-    "duplicate": "One object is found several times. A higher threshold hides most of it; longer training teaches the "
-    "queries to keep apart.",
-    "background": "Look at these first: often they are objects that nobody annotated. If not, a higher threshold and "
+    "both": "Detections lie near objects of another class. Longer training usually removes most of these errors.",
+    "duplicate": "Objects are found several times. A higher threshold hides most duplicates; longer training teaches "
+    "the queries to avoid them.",
+    "background": "Look at these first: often they are objects without an annotation. If not, a higher threshold and "
     "training images without objects help.",
-    "missed": "Nothing is found there at all. Small objects want a higher resolution, rare ones want more examples.",
+    "missed": "No detection is near these objects. Small ones need a higher resolution, rare ones more examples.",
 }
 
 
 @dataclass(frozen=True)
 class RunReport:
-    """What is known of a run; every part may be missing.
+    """Content of a report; every part is optional.
 
     Args:
-        name: of the run.
-        folder: as the user may type it.
+        name: name of the run.
+        folder: its folder, as used in commands.
         record: content of `run.json`.
-        rows: of `metrics.csv`, as numbers.
-        config: a few facts of the config, by what they are.
-        split: what was analysed.
-        analysis: of the detections of the best weights on it.
-        pictures: of the images with the most errors.
-        missing: sentences about what could not be had.
-        version: of this package.
+        rows: rows of `metrics.csv`, as numbers.
+        config: facts about the config by label.
+        split: the split that was analysed.
+        analysis: analysis of the detections of the best weights on this split.
+        pictures: images with the most errors.
+        missing: sentences about missing parts.
+        version: version of this package.
     """
 
     name: str
@@ -81,12 +81,12 @@ class _Shown(NamedTuple):
 
 
 def write_run_page(report: RunReport, page: Path, pictures: Path) -> Path:
-    """Write the page, which needs no other file, and its figures as PNG files.
+    """Write a self-contained page, and its figures as PNG files.
 
     Args:
-        report: what to show.
-        page: of the HTML file.
-        pictures: folder for the PNG files, made where there is none.
+        report: content of the page.
+        page: HTML file to write.
+        pictures: folder for the PNG files; it is created if needed.
     """
     pictures.mkdir(parents=True, exist_ok=True)
     shown = {}
@@ -108,12 +108,12 @@ def write_run_page(report: RunReport, page: Path, pictures: Path) -> Path:
 
 
 def _figures(report: RunReport) -> Iterator[tuple[str, Figure, str]]:
-    """Name, figure and caption of everything that there are numbers for."""
+    """Yield name, figure and caption of each figure with data."""
     losses = [row for row in report.rows if row.get("loss") is not None]
     metrics = [row for row in report.rows if row.get("AP") is not None]
     if losses:
         yield "losses", loss_figure(losses), "Losses of each head, smoothed over the iterations."
-        yield "learning_rate", learning_rate_figure(losses), "Learning rate, and how large the gradients were."
+        yield "learning_rate", learning_rate_figure(losses), "Learning rate and gradient norm."
     if metrics:
         best = report.record.get("best_epoch")
         yield "metrics", metric_figure(metrics, best), "Precision on the validation images; the best epoch is marked."
@@ -123,42 +123,42 @@ def _figures(report: RunReport) -> Iterator[tuple[str, Figure, str]]:
     yield (
         "precision_recall",
         pr_figure(analysis.pr_curves),
-        "How many of the detections are right, by how much is found.",
+        "Precision by recall at IoU 0.5.",
     )
     scores = analysis.scores
     if len(scores.curves.scores):
         yield "threshold", threshold_figure(scores.curves, scores.thresholds), _threshold_caption(scores.thresholds)
-    yield "confusion", confusion_figure(analysis.confusion), "Rows: what is there. Columns: what it was taken for."
+    yield "confusion", confusion_figure(analysis.confusion), "Rows: true class. Columns: detected class."
     calibrated = analysis.calibrated
     yield (
         "calibration",
         reliability_figure(analysis.raw.reliability, calibrated.reliability if calibrated else None),
-        "On the diagonal a score is a probability. The larger a dot, the more detections; the line through it is where "
-        "the share lies by 95 %.",
+        "On the diagonal, scores are probabilities. Larger dots stand for more detections; lines are 95 % confidence "
+        "intervals.",
     )
     names = _classes_to_draw(analysis)
     if calibrated and len(names) > 1:
         raw, mapped = ({name: part.reliability_of[name] for name in names} for part in (analysis.raw, calibrated))
         which = f" The {len(names)} classes with the most objects." if len(names) < len(analysis.class_names) else ""
         yield "calibration_by_class", class_reliability_figure(raw, mapped), f"The same for each class.{which}"
-    yield "errors", error_figure(analysis.error_types), "How much AP50 would rise if one kind of error were corrected."
+    yield "errors", error_figure(analysis.error_types), "Rise of AP50 if only this type of error were corrected."
 
 
 def _threshold_caption(thresholds: Thresholds) -> str:
     if isinstance(thresholds, tuple):
-        return "All classes together. In use is a threshold for each class."
-    return "All classes together. The dotted line is the threshold in use."
+        return "All classes together. Each class has its own threshold."
+    return "All classes together. The dashed line is the threshold in use."
 
 
 def _classes_to_draw(analysis: Analysis) -> list[str]:
-    """Those with detections that have the most objects, in their own order."""
+    """Return the classes with detections and the most objects, in their usual order."""
     rows = {name: row for name, row in analysis.raw.per_class.items() if row["detections"]}
     most = sorted(rows, key=lambda name: -rows[name]["objects"])[:MOST_CLASS_FIGURES]
     return [name for name in rows if name in most]
 
 
 def _advice(analysis: Analysis | None) -> list[tuple[ErrorType, str]]:
-    """The kinds of errors that cost most, with what can be done."""
+    """Return the most costly types of errors with advice."""
     if analysis is None:
         return []
     costly = sorted(analysis.error_types, key=lambda error: -error.lost_AP50)[:3]

@@ -1,4 +1,4 @@
-"""Tables of average precision and of what scores are worth, for the console."""
+"""Tables of average precision and of the quality of scores, for the console."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Rows = Mapping[str, Mapping[str, float]]
 
 
 def ap_table(rows: Rows, overall: Mapping[str, float] | None = None, title: str | None = None) -> Table:
-    """Table for a rich console.
+    """Make a table of numbers per class.
 
     Args:
         rows: by class name, numbers by column name, for example `{"cat": {"AP": 0.41, "AP50": 0.63, "boxes": 210}}`.
             Fractions are shown with three decimals, integers as they are, and -1, NaN or a missing number as a dash.
-        overall: the same columns for all classes together, in a last row.
-        title: above the table.
+        overall: numbers of all classes together, for the last row.
+        title: title of the table.
     """
     from rich import box
     from rich.table import Table
@@ -39,7 +39,7 @@ def ap_table(rows: Rows, overall: Mapping[str, float] | None = None, title: str 
 
 
 def _cells(rows: Rows, overall: Mapping[str, float] | None) -> list[list[str]]:
-    """Head, one line per class, and the line of all classes when there is one."""
+    """Return the header, one line per class, and the line of all classes if there is one."""
     named = {**rows} if overall is None else {**rows, "all classes": overall}
     columns = list(dict.fromkeys(column for numbers in named.values() for column in numbers))
     lines = [[name, *(_cell(numbers.get(column)) for column in columns)] for name, numbers in named.items()]
@@ -53,7 +53,7 @@ def _cell(number: float | None) -> str:
 
 
 def calibration_table(raw: ScoreMeasures, calibrated: ScoreMeasures | None) -> Table:
-    """One row for each measure, and one column for each kind of scores that there is."""
+    """Make a table with one row per measure, for raw and, if there are any, calibrated scores."""
     from rich import box
     from rich.table import Table
 
@@ -63,12 +63,12 @@ def calibration_table(raw: ScoreMeasures, calibrated: ScoreMeasures | None) -> T
         table.add_column(name, justify="right")
     for key, what in MEASURES.items():
         table.add_row(what, *(_cell(scores.overall[key]) for scores in columns.values()))
-    table.add_row("shown is what scores at least", *(threshold_text(scores.thresholds) for scores in columns.values()))
+    table.add_row("threshold", *(threshold_text(scores.thresholds) for scores in columns.values()))
     return table
 
 
 def threshold_text(thresholds: Thresholds) -> str:
-    """A threshold with three decimals, or the range of those of the classes."""
+    """Format a threshold with three decimals, or the range of the thresholds of the classes."""
     if isinstance(thresholds, tuple):
         return f"{min(thresholds):.3f} to {max(thresholds):.3f}, by class"
     return f"{thresholds:.3f}"

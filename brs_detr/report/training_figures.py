@@ -1,4 +1,4 @@
-"""The course of a training."""
+"""Figures of a training run: losses, metrics, learning rate and gradient norm."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def plot_curves(rows: Rows, path: str | Path, title: str = "") -> None:
     """Draw losses by head beside the AP of the evaluations.
 
     Args:
-        rows: of a `metrics.csv`, see `brs_detr.run.run_folder.read_numbers`; there may be none.
-        path: file to write, in a format that its suffix names.
-        title: a line above both.
+        rows: rows of `metrics.csv` from `brs_detr.run.run_folder.read_numbers`; may be empty.
+        path: file to write; its suffix is the format.
+        title: title of the figure.
     """
     figure = new_figure(10, 3.8)
     left, right = figure.subplots(1, 2)
@@ -38,10 +38,10 @@ def plot_curves(rows: Rows, path: str | Path, title: str = "") -> None:
 
 
 def loss_figure(rows: Rows) -> Figure:
-    """Losses by head over the iterations, smoothed.
+    """Plot the smoothed losses by head over the iterations.
 
     Args:
-        rows: of a training, each with `iteration` and losses by name in the log.
+        rows: training rows, each with `iteration` and the losses by their names in the log.
     """
     figure = new_figure(6.4, 4.2)
     _draw_losses(figure.subplots(), rows)
@@ -49,11 +49,11 @@ def loss_figure(rows: Rows) -> Figure:
 
 
 def metric_figure(rows: Rows, best_epoch: int | None) -> Figure:
-    """AP, AP50 and AP75 of the evaluations over the epochs.
+    """Plot AP, AP50 and AP75 over the epochs.
 
     Args:
-        rows: of the evaluations, each with `epoch`, `AP`, `AP50` and `AP75`.
-        best_epoch: is marked.
+        rows: evaluation rows, each with `epoch`, `AP`, `AP50` and `AP75`.
+        best_epoch: epoch to mark.
     """
     figure = new_figure(6.4, 4.2)
     axes = figure.subplots()
@@ -64,27 +64,27 @@ def metric_figure(rows: Rows, best_epoch: int | None) -> Figure:
 
 
 def learning_rate_figure(rows: Rows) -> Figure:
-    """Learning rate and the norm of the gradient over the iterations."""
+    """Plot learning rate and gradient norm over the iterations."""
     figure = new_figure(6.4, 2.6)
     left, right = figure.subplots(1, 2)
     steps = [row["iteration"] for row in rows]
     left.plot(steps, [row.get("lr", np.nan) for row in rows], color=colour_of(3), linewidth=1.6)
     style_axes(left, "learning rate", "iteration")
     right.plot(steps, smooth([row.get("grad_norm", np.nan) for row in rows]), color=colour_of(4), linewidth=1.6)
-    style_axes(right, "norm of the gradient", "iteration")
+    style_axes(right, "gradient norm", "iteration")
     right.set_ylim(bottom=0)
     return figure
 
 
 def smooth(values: ArrayLike, weight: float = 0.8) -> NDArray[np.float64]:
-    """Exponential moving mean without the bias towards the start; a value that is not finite is passed over.
+    """Compute the bias-corrected exponential moving average, skipping values that are not finite.
 
     Args:
-        values: [N] in the order of time.
-        weight: of the past, in [0, 1).
+        values: [N] in chronological order.
+        weight: weight of the past, in [0, 1).
 
     Returns:
-        [N] smoothed values, NaN before the first finite one.
+        [N] averages, NaN before the first finite value.
     """
     total = norm = 0.0
     means = []

@@ -1,7 +1,7 @@
-"""Train a scorer with a ranking loss; nothing but PyTorch is needed.
+"""Train a scorer with a ranking loss; needs only PyTorch.
 
-Candidate squares lie somewhere around the object that they should cover, and the scorer has to rank them. One in a
-hundred overlaps its object enough to be a positive; no sampling, class weight or focal term makes up for that.
+Candidate squares lie around the object that they should cover, and the scorer has to rank them. One in a hundred
+overlaps its object enough to be a positive; no sampling, class weight or focal term compensates for that.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def make_candidates(num_candidates: int, generator: torch.Generator) -> tuple[Te
 
 @torch.no_grad()
 def average_precision(scorer: nn.Module, features: Tensor, targets: Tensor) -> float:
-    """Without a ramp (delta = 0) AP Loss is one minus AP."""
+    """Return the AP: without a ramp (delta = 0), AP Loss is one minus AP."""
     return 1 - ap_loss(scorer(features).squeeze(1), targets, delta=0).item()
 
 
 def main(steps: int = 200, ranking_loss=bucketed_rank_sort_loss) -> tuple[list[float], list[float]]:
-    """Train on 4,000 new candidates a step; return the loss of each, and held-out AP before and after."""
+    """Train on 4,000 new candidates per step; return the loss of each, and held-out AP before and after."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     held_out = make_candidates(10_000, generator)

@@ -1,4 +1,4 @@
-"""Train torchvision's RetinaNet with Rank & Sort Loss in the place of focal loss."""
+"""Train torchvision's RetinaNet with Rank & Sort Loss instead of focal loss."""
 
 import torch
 from torchvision.models.detection import anchor_utils, retinanet
@@ -8,7 +8,7 @@ from brs_detr.losses import rank_sort_loss, ranking_targets, self_balancing_weig
 
 
 class RankSortHead(retinanet.RetinaNetHead):
-    """Ranks the anchors of all pictures together; the target of a positive is the IoU of its decoded box."""
+    """Ranks the anchors of all images together; the target of a positive is the IoU of its decoded box."""
 
     def compute_loss(self, targets, head_outputs, anchors, matched_idxs):
         """Return the losses of a batch; an anchor is matched to an object, to none (-1), or to be ignored (-2)."""
@@ -27,18 +27,18 @@ class RankSortHead(retinanet.RetinaNetHead):
         return {"loss_rank": loss.rank, "loss_sort": loss.sort, "loss_iou": weight * loss_iou}
 
 
-def make_pictures(num_pictures):
-    """Return dark pictures [3, 96, 96] with a red or blue box on each, and their targets."""
-    pictures, targets = 0.1 * torch.rand(num_pictures, 3, 96, 96), []
-    for picture in pictures:
+def make_images(num_images):
+    """Return dark images [3, 96, 96] with a red or blue box on each, and their targets."""
+    images, targets = 0.1 * torch.rand(num_images, 3, 96, 96), []
+    for image in images:
         (x, y), (w, h), label = torch.randint(48, (2,)), torch.randint(24, 49, (2,)), torch.randint(2, (1,))
-        picture[2 * label, y : y + h, x : x + w] += 0.8
+        image[2 * label, y : y + h, x : x + w] += 0.8
         targets.append({"boxes": torch.tensor([[x, y, x + w, y + h]]).float(), "labels": label})
-    return list(pictures), targets
+    return list(images), targets
 
 
 def main(steps=100):
-    """Train on four new pictures a step; return the losses of each step and the model."""
+    """Train on four new images per step; return the losses of each step and the model."""
     torch.manual_seed(0)
     backbone, anchors = torch.nn.Conv2d(3, 64, 8, stride=8), anchor_utils.AnchorGenerator(((28, 40),), ((1.0,),))
     head = RankSortHead(in_channels=64, num_anchors=2, num_classes=2)
@@ -46,7 +46,7 @@ def main(steps=100):
     model = retinanet.RetinaNet(backbone, 2, min_size=96, max_size=96, head=head, anchor_generator=anchors)
     optimizer, losses = torch.optim.Adam(model.parameters(), lr=1e-3), []
     for _ in range(steps):
-        loss = model(*make_pictures(4))
+        loss = model(*make_images(4))
         optimizer.zero_grad()
         sum(loss.values()).backward()
         optimizer.step()

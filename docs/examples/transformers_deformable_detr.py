@@ -10,15 +10,15 @@ from brs_detr.losses import MIN_QUALITY, rank_sort_loss, self_balancing_weight
 
 def ranking_loss(logits, labels, device, pred_boxes, config, layer_logits, layer_boxes, **kwargs):
     """Return the total, parts [L] of it for L decoder layers, and None: what `transformers` expects of its losses."""
-    labels = labels * len(layer_logits)  # to the matcher, further layers are further pictures
+    labels = labels * len(layer_logits)  # the matcher treats layers as more images
     matcher = DeformableDetrHungarianMatcher(config.class_cost, config.bbox_cost, config.giou_cost)
     matches = matcher({"logits": layer_logits.flatten(0, 1), "pred_boxes": layer_boxes.flatten(0, 1)}, labels)
     inds = torch.cat([i * layer_logits.shape[2] + queries for i, (queries, _) in enumerate(matches)])  # [P]
-    classes = torch.cat([picture["class_labels"][i] for picture, (_, i) in zip(labels, matches, strict=True)])
-    objects = torch.cat([picture["boxes"][i] for picture, (_, i) in zip(labels, matches, strict=True)])
-    boxes = layer_boxes.flatten(0, 2)[inds]  # [P, 4], cxcywh in fractions of the picture, as the objects are
+    classes = torch.cat([image["class_labels"][i] for image, (_, i) in zip(labels, matches, strict=True)])
+    objects = torch.cat([image["boxes"][i] for image, (_, i) in zip(labels, matches, strict=True)])
+    boxes = layer_boxes.flatten(0, 2)[inds]  # [P, 4], cxcywh in fractions of the image, as the objects are
     boxes_xyxy, objects_xyxy = box_convert(torch.stack([boxes, objects]), "cxcywh", "xyxy")
-    targets = torch.zeros_like(layer_logits)  # [L, pictures, queries, classes]; a positive stays above 0
+    targets = torch.zeros_like(layer_logits)  # [L, images, queries, classes]; a positive stays above 0
     targets.flatten(0, 2)[inds, classes] = box_iou(boxes_xyxy.detach(), objects_xyxy).diagonal().clamp(MIN_QUALITY)
     loss = rank_sort_loss(layer_logits.flatten(1), targets.flatten(1))  # each layer ranks all its queries and classes
     loss_box = 5 * (boxes - objects).abs().sum(1) + 2 * generalized_box_iou_loss(boxes_xyxy, objects_xyxy)
@@ -26,18 +26,18 @@ def ranking_loss(logits, labels, device, pred_boxes, config, layer_logits, layer
     return (sum(loss) + self_balancing_weight(sum(loss), loss_box) * loss_box).sum(), loss._asdict(), None
 
 
-def make_pictures(num_pictures):
-    """Return dark pictures [B, 3, 64, 64] with a red or blue box on each, and their labels."""
-    pictures, labels = 0.1 * torch.rand(num_pictures, 3, 64, 64), []
-    for picture in pictures:
+def make_images(num_images):
+    """Return dark images [B, 3, 64, 64] with a red or blue box on each, and their labels."""
+    images, labels = 0.1 * torch.rand(num_images, 3, 64, 64), []
+    for image in images:
         (x, y), (w, h), label = torch.randint(32, (2,)), torch.randint(16, 33, (2,)), torch.randint(2, (1,))
-        picture[2 * label, y : y + h, x : x + w] += 0.8
+        image[2 * label, y : y + h, x : x + w] += 0.8
         labels.append({"boxes": torch.tensor([[x + w / 2, y + h / 2, w, h]]) / 64, "class_labels": label})
-    return {"pixel_values": pictures, "labels": labels}
+    return {"pixel_values": images, "labels": labels}
 
 
 def main(steps=200):
-    """Train on eight new pictures a step; return the losses [L] of each step and the model."""
+    """Train on eight new images per step; return the losses [L] of each step and the model."""
     torch.manual_seed(0)
     backbone = ResNetConfig(hidden_sizes=[16, 32, 64], depths=[1, 1, 1], layer_type="basic", out_features=["stage3"])
     sizes = dict(d_model=64, encoder_layers=1, decoder_layers=3, num_feature_levels=1, num_queries=20, num_labels=2)
@@ -46,7 +46,7 @@ def main(steps=200):
     model.loss_function = ranking_loss
     optimizer, losses = torch.optim.AdamW(model.parameters(), lr=1e-3), []
     for _ in range(steps):
-        output = model(**make_pictures(8))
+        output = model(**make_images(8))
         optimizer.zero_grad()
         output.loss.backward()
         optimizer.step()

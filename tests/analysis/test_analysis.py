@@ -119,7 +119,7 @@ def test_only_the_best_detections_of_an_image_count() -> None:
 @settings(max_examples=10)
 @given(st.integers(0, 10_000))
 def test_ids_of_annotations_do_not_matter(seed: int) -> None:
-    """Those of Roboflow begin at 0, which pycocotools takes for "unmatched"."""
+    """Ids from Roboflow start at 0, which pycocotools takes for "unmatched"."""
     dataset, results = random_case(seed)
     expected = analyse(dataset, results)
     for place, annotation in enumerate(dataset["annotations"]):
@@ -131,7 +131,7 @@ def test_ids_of_annotations_do_not_matter(seed: int) -> None:
 
 
 def test_a_hundred_detections_of_each_class_count() -> None:
-    """As COCO counts them: a crowded class does not push another one out of an image."""
+    """As in COCO, many detections of one class do not displace those of another."""
     dataset = dataset_of([(1, 1, BOX), (1, 2, BOX)])
     crowd = [found(1, 2, [100.0, 100.0, 10.0, 10.0], 0.9) for _ in range(120)]
     analysis = analyse(dataset, [*crowd, found(1, 1, BOX, 0.5)], threshold=0.1)

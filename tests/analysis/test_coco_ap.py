@@ -86,7 +86,7 @@ def test_without_a_true_find_the_threshold_is_the_fallback(boxes: dict, expected
 
 
 def test_numbers_are_those_of_pycocotools() -> None:
-    """The twelve of its own summary, boxes and masks, with crowds and boxes of every size."""
+    """Compare with the twelve numbers of its own summary, for boxes and masks, with crowds and boxes of every size."""
     draw = np.random.default_rng(0)
     truth, predictions = dataset(), []
     for number in range(1, 40):

@@ -28,7 +28,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", TYPES)
 def test_one_error_of_each_kind(name: str) -> None:
-    """A second object, of the other class and found, is there to be measured."""
+    """A second object, of the other class, is found, so that there is an AP."""
     dataset = dataset_of([(1, 1, BOX), (2, 2, BOX)], num_images=2)
     kinds = {kind.name: kind for kind in analyse(dataset, [*CASES[name], found(2, 2, BOX, 0.95)]).error_types}
     is_unexplained = name in ("both", "background", "missed")
@@ -69,7 +69,7 @@ def test_kinds_part_what_is_wrong(seed: int) -> None:
 
 
 def test_ap_is_that_of_the_referee() -> None:
-    """What the mended APs are compared with is pycocotools' AP50 itself."""
+    """The AP without corrections equals pycocotools' AP50."""
     from brs_detr.analysis.error_types import _mean_ap
 
     for seed in range(10):

@@ -1,4 +1,4 @@
-"""A miscalibration of a known form is recovered, and few detections do not run away."""
+"""A known miscalibration is recovered, and few detections do not make the fit diverge."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SLOPES, OFFSETS = np.array([0.4, 0.8, 1.6]), np.array([-2.0, -1.0, -3.0])
 
 
 def detections(number: int, truth: Callable[..., NDArray[np.float64]], seed: int = 0, num_classes: int = 3) -> Labelled:
-    """Detections whose probability to be right is `truth(logits, labels)` as a logit."""
+    """Make detections that are right with a probability whose logit is `truth(logits, labels)`."""
     rng = np.random.default_rng(seed)
     logits, labels = rng.normal(-1, 3, number), rng.integers(0, num_classes, number)
     is_true = rng.random(number) < expit(truth(logits, labels))
@@ -26,7 +26,7 @@ def detections(number: int, truth: Callable[..., NDArray[np.float64]], seed: int
 
 
 def steep(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Flat, then steep: no line."""
+    """A map that is flat, then steep: not a line."""
     return np.where(logits > 0, 4 * logits, 0.2 * logits) - 1
 
 
@@ -70,7 +70,7 @@ def test_no_line_at_all() -> None:
 
 @pytest.mark.parametrize("constant", [-30.0, 9.0])
 def test_a_constant_is_taken_back(constant: float) -> None:
-    """What a ranking loss leaves open makes no difference to what a score means."""
+    """The offset and scale that a ranking loss leaves open do not change the probabilities."""
     data = detections(3_000, lambda logits, labels: logits - 1)
     moved = Labelled(data.logits + constant, data.labels, data.is_true, data.images, data.num_classes)
     (_, one), (_, other) = fitted(data), fitted(moved)
@@ -126,7 +126,7 @@ def test_the_fit_is_better_than_the_raw_scores() -> None:
 
 @pytest.mark.parametrize("own_slopes", [False, True])
 def test_lines_are_the_most_probable_ones(own_slopes: bool) -> None:
-    """By the equations: a normal prior of classes around all of them, and a wide one of these."""
+    """Compute the cost from the equations: a normal prior of classes around all of them, and a wide prior of these."""
     data = detections(600, lambda logits, labels: SLOPES[labels] * logits + OFFSETS[labels])
     mean, std = data.logits.mean(), data.logits.std()
     scaled, signs = (data.logits - mean) / std, np.where(data.is_true, 1, -1)
@@ -157,7 +157,7 @@ def test_cells_of_many_detections_change_next_to_nothing(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("seed", range(5))
 def test_scores_that_float32_rounds_to_0_or_1_have_a_map(seed: int) -> None:
-    """Two steps may have the same logit but for a rounding error."""
+    """Two steps may have the same logit up to a rounding error."""
     rng = np.random.default_rng(seed)
     with np.errstate(over="ignore"):
         scores = expit(rng.normal(-150, 80, 2_000).astype(np.float32))
@@ -169,7 +169,7 @@ def test_scores_that_float32_rounds_to_0_or_1_have_a_map(seed: int) -> None:
 
 
 def test_one_score_alone_gives_no_cliff() -> None:
-    """Of another score nothing was seen."""
+    """No other score was observed."""
     data = Labelled(np.full(40, 2.0), np.zeros(40, int), np.arange(40) % 2 == 0, np.arange(40), 1)
     _, score_map = fitted(data)
     below, at = score_map(expit(np.array([1.0, 2.0])), np.zeros(2, int))

@@ -1,4 +1,4 @@
-"""The protocol of LVIS against an implementation of its own, on data with every peculiarity."""
+"""The protocol of LVIS against an independent implementation, on data with all its peculiarities."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NUM_CLASSES = 6
 
 
 def made_up(seed: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Images that are annotated for some classes, some of them not exhaustively, and detections near and far."""
+    """Make images annotated for some classes, some of them not exhaustively, and detections near and far."""
     draw = np.random.default_rng(seed)
     h, w = SIZE
     categories = [

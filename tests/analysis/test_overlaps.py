@@ -15,7 +15,7 @@ AWAY = [120.0, 120.0, 40.0, 40.0]
 
 
 def ious_of(dataset: Dataset, results: Results) -> dict[int, float]:
-    """IoU of each detection that counts, by its place."""
+    """Return the IoU of each detection that counts, by its index."""
     overlaps = read_overlaps(evaluate_boxes(dataset, results))
     assert (overlaps.matching.is_true == (overlaps.ious > 0)).all()
     return dict(zip(overlaps.matching.detections.tolist(), overlaps.ious.tolist(), strict=True))
@@ -50,7 +50,7 @@ def test_against_a_slow_matching(seed: int) -> None:
 
 
 def slow_ious(dataset: Dataset, results: Results) -> dict[int, float]:
-    """One detection after the other."""
+    """Match one detection at a time."""
     ious, free = {}, [annotation for annotation in dataset["annotations"] if not annotation["iscrowd"]]
     for place in np.argsort([-entry["score"] for entry in results], kind="stable").tolist():
         key = results[place]["image_id"], results[place]["category_id"]
@@ -66,7 +66,7 @@ def slow_ious(dataset: Dataset, results: Results) -> dict[int, float]:
 
 
 def shared(first: list[float], second: list[float]) -> tuple[float, float]:
-    """Area of the intersection and of the union of x, y, w, h."""
+    """Return the areas of intersection and union of two boxes x, y, w, h."""
     sides = [min(first[n] + first[n + 2], second[n] + second[n + 2]) - max(first[n], second[n]) for n in (0, 1)]
     part = max(sides[0], 0) * max(sides[1], 0)
     return part, first[2] * first[3] + second[2] * second[3] - part

@@ -25,7 +25,7 @@ def calibration_of(slopes: list[float], offsets: list[float], thresholds: float 
 
 
 def probable(num_images: int = 800) -> tuple[Dataset, Results, Calibration]:
-    """One object and one detection an image; the map makes its score the probability that it is right."""
+    """Make one object and one detection per image; the map turns scores into probabilities."""
     random = np.random.default_rng(7)
     dataset = dataset_of([(n, 1, BOX) for n in range(1, num_images + 1)], num_images, num_classes=1)
     probabilities = random.random(num_images)

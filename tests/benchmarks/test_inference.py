@@ -76,7 +76,7 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = str(write_planted(tmp_path / "m.onnx"))
     for arguments, message in (
         ([str(tmp_path / "none.onnx")], "does not exist"),
-        ([model, "--size", "large"], "is no size"),
+        ([model, "--size", "large"], "is not a size"),
         ([model, "--device", "tpu"], "no device called"),
         ([model, "--out", str(tmp_path)], "is a folder"),
         ([], "required: models"),

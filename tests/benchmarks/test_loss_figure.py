@@ -56,6 +56,6 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing of the paper's grid"):
         plot_losses(result("exact", suite="co-detr"), tmp_path / "losses.png")
     for name in ("losses.xyz", "losses"):
-        with pytest.raises(UserError, match="no format of a picture"):
+        with pytest.raises(UserError, match="no known image suffix"):
             plot_losses(result("exact"), tmp_path / name)
     assert list(tmp_path.iterdir()) == []

@@ -27,7 +27,7 @@ def call(*arguments: object) -> int | None:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the smallest sizes, all implementations."""
+    """Results of all implementations at the smallest sizes."""
     file = tmp_path_factory.mktemp("bench") / "new" / "results.json"
     assert call("--max-logits", 10000, "--repeats", 1, "--out", file, "--figure", file.with_suffix(".png")) == 0
     return file
@@ -76,11 +76,11 @@ def test_every_implementation_has_a_short_name() -> None:
     [
         (["--device", "cuda:99"], "This machine has no device cuda:99."),
         (["--device", "gpu"], "There is no device called 'gpu'."),
-        (["--device", "meta"], "not on meta"),
+        (["--device", "meta"], "not meta"),
         (["--max-logits", "5"], "leaves nothing to measure"),
         (["--out", "file/result.json"], "Cannot write file/result.json"),
         (["--out", "."], "is a folder"),
-        (["--figure", "losses.txt"], "no format of a picture"),
+        (["--figure", "losses.txt"], "no known image suffix"),
         (["--suite", "co-detr", "--figure", "losses.png"], "--figure draws the paper's grid"),
         (["--only", "hinge"], "argument --only: invalid choice: 'hinge'"),
         (["--repeats", "0"], "argument --repeats"),

@@ -8,7 +8,7 @@ from measuring.meters import Stopwatch, Timing, copy_bytes_per_s, time_in_turns
 
 
 class Clock:
-    """Takes each call at its word on how long it lasts."""
+    """A stopwatch that reports the time that each call claims to take."""
 
     def __init__(self, durations: dict[str, list[float]]) -> None:
         self.durations = durations

@@ -40,7 +40,7 @@ def test_cost_model(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def operator():
-    """x -> 2 x + 1 as an operator of this package, with a backward that is another one."""
+    """x -> 2 x + 1 as an operator of this package, with another operator as its backward."""
 
     @torch.library.custom_op("brs_detr::counted", mutates_args=())
     def counted(x: Tensor) -> Tensor:

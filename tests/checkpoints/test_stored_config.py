@@ -55,7 +55,9 @@ def opened_by(file: Path, folder: Path, data: Path) -> dict[str, list[Any]]:
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("kind", HOSTILE)
 @pytest.mark.fault(
-    "Files from elsewhere", "a config inside a file that would run, import, open or fetch something", "refused by key"
+    "Files from elsewhere",
+    "a config inside a file that would run, import, open or download something",
+    "refused, with the key",
 )
 def test_every_command_refuses_it(
     kind: str, suffix: str, config: dict[str, Any], folder: Path, trained: TrainedRun, shapes: Path

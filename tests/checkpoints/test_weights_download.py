@@ -150,7 +150,7 @@ def test_a_whole_file(server: Server, tmp_path: Path) -> None:
     assert left(tmp_path / "new") == ["model.pth"]
 
 
-@pytest.mark.fault("Files from elsewhere", "a download is cut", "goes on where it was, in the same run or a later one")
+@pytest.mark.fault("Files from elsewhere", "a download is interrupted", "it continues, in the same run or a later one")
 def test_a_connection_that_is_cut_goes_on(server: Server, tmp_path: Path) -> None:
     server.plan = ["cut", "cut", "whole"]
     assert get(server, tmp_path, sha256=SHA) == [1.0, 3.0]
@@ -170,7 +170,11 @@ def test_a_later_run_goes_on_where_an_earlier_one_stopped(server: Server, tmp_pa
     assert left(tmp_path) == ["model.pth"]
 
 
-@pytest.mark.fault("Files from elsewhere", "the file on the server has changed in between", "begun anew, never spliced")
+@pytest.mark.fault(
+    "Files from elsewhere",
+    "the file on the server has changed since",
+    "the download starts again; parts are never mixed",
+)
 def test_a_file_that_changed_in_between_is_not_spliced(server: Server, tmp_path: Path) -> None:
     server.plan = ["cut", 404]
     with pytest.raises(UserError, match="404"):
@@ -181,7 +185,9 @@ def test_a_file_that_changed_in_between_is_not_spliced(server: Server, tmp_path:
 
 
 @pytest.mark.parametrize("etag", ['"2"', 'W/"1"', ""])
-@pytest.mark.fault("Files from elsewhere", "a server goes on in another file than was begun", "not taken; begun anew")
+@pytest.mark.fault(
+    "Files from elsewhere", "a server continues with another file", "rejected; the download starts again"
+)
 def test_a_server_that_goes_on_in_another_file_is_not_believed(server: Server, tmp_path: Path, etag: str) -> None:
     server.plan = ["cut", 404]
     with pytest.raises(UserError, match="404"):
@@ -353,7 +359,9 @@ def test_the_pauses_end(server: Server, tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.fault(
-    "Files from elsewhere", "a page, a wrong checksum, too many bytes instead of weights", "refused; nothing is left"
+    "Files from elsewhere",
+    "a web page instead of weights, a wrong checksum, too many bytes",
+    "refused; no file is left",
 )
 def test_what_is_refused_leaves_nothing(server: Server, tmp_path: Path, plan: list, path: str, message: str) -> None:
     server.plan = plan
@@ -415,7 +423,7 @@ def test_a_file_of_the_same_length_that_is_another_is_not_taken_for_whole(server
     assert (tmp_path / "model.pth").read_bytes() == CONTENT
 
 
-@pytest.mark.fault("Files from elsewhere", "several processes want the same weights", "one fetches them")
+@pytest.mark.fault("Files from elsewhere", "several processes need the same weights", "one downloads them")
 def test_several_at_once_fetch_it_once(server: Server, tmp_path: Path) -> None:
     server.delay = 0.3
     threads = [threading.Thread(target=get, args=(server, tmp_path)) for _ in range(3)]

@@ -30,13 +30,13 @@ def test_here_everything_works():
     assert "│" not in output
 
 
-def test_broken_installation_names_the_cure_and_tests_nothing(monkeypatch):
+def test_broken_installation_names_the_hint_and_tests_nothing(monkeypatch):
     fault = Check("mmcv", "fault", "not installed", "`pip install -e '.[lite]'`")
     monkeypatch.setattr(installation, "check_installation", lambda: [fault])
     monkeypatch.setattr(doctor, "check_operators", lambda device: pytest.fail("tested a broken installation"))
     code, output = run()
     assert code == 1
-    assert "Cure for mmcv: `pip install -e '.[lite]'`" in output
+    assert "Hint for mmcv: `pip install -e '.[lite]'`" in output
     assert output.rstrip().endswith("Broken: mmcv.")
 
 
@@ -47,7 +47,7 @@ def test_a_note_is_not_a_fault(monkeypatch):
     monkeypatch.setattr(doctor, "check_training", lambda: Check("training step (cpu)", "ok", "1 ms"))
     code, output = run()
     assert code == 0
-    assert "Cure for GPU: Update the driver" in output
+    assert "Hint for GPU: Update the driver" in output
 
 
 def test_failing_op_and_failing_step(monkeypatch):
@@ -98,4 +98,4 @@ def test_what_to_do_about_a_refused_training_is_told(monkeypatch):
 
     monkeypatch.setattr(doctor, "train_one_step", refuse)
     check = doctor.check_training()
-    assert (check.detail, check.cure) == ("This is wrong.", "Do that.")
+    assert (check.detail, check.hint) == ("This is wrong.", "Do that.")

@@ -97,7 +97,9 @@ def test_convert(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(
-    "Files from elsewhere", "names that steer a terminal, hold markup or never end", "written out, not read, cut"
+    "Files from elsewhere",
+    "names with terminal control codes, with markup, or of any length",
+    "escaped, not interpreted, shortened",
 )
 def test_info_on_a_file(tmp_path: Path) -> None:
     tensors = {f"{name}\n.weight": torch.zeros(2) for name in NAMES}

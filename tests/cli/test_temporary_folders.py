@@ -103,7 +103,7 @@ def killed_in_the_end(process: subprocess.Popen) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, None])
-@pytest.mark.fault("Interruptions", "Ctrl-C, SIGTERM or an error outside of training", "no temporary file stays")
+@pytest.mark.fault("Interruptions", "Ctrl-C, SIGTERM or an error outside of training", "no temporary file is left")
 def test_a_command_that_is_ended(temporary: Path, number: signal.Signals | None) -> None:
     command = [sys.executable, "-c", WAIT_WHILE_A_FOLDER_IS_IN_USE, "configs"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -113,7 +113,7 @@ def test_broken_data(fault: str, tiny_config: Path, data: Path, tmp_path: Path) 
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.fault("Interruptions", "Ctrl-C on the command line", "exit code 130, and the command that goes on")
+@pytest.mark.fault("Interruptions", "Ctrl-C on the command line", "exit code 130, and the command that resumes")
 def test_interrupt_says_how_to_resume(tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = [str(tiny_config), "--data", str(shapes), "--work-dir", str(run)]
@@ -134,8 +134,8 @@ def test_interrupt_says_how_to_resume(tiny_config: Path, shapes: Path, tmp_path:
 
 @pytest.mark.fault(
     "Interruptions",
-    "one of several processes that load images is lost",
-    "the others are ended, and the program with exit code 2; nothing waits for ever",
+    "one of several data loader processes dies",
+    "the others are ended, and the program exits with code 2; nothing hangs",
 )
 def test_the_end_of_a_loading_process_is_the_end(tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
     from brs_detr.evaluation.loaders import SECONDS_TO_END

@@ -51,8 +51,8 @@ def test_only_the_first_process_speaks(
 
 @pytest.mark.fault(
     "Interruptions",
-    "the same command is given again, by a person or a scheduler",
-    "`--resume auto` goes on where there is a checkpoint, and begins where there is none",
+    "the same command is run again, by a person or a scheduler",
+    "`--resume auto` resumes from a checkpoint, or starts if there is none",
 )
 def test_going_on_where_there_is_something(tmp_path: Path) -> None:
     assert not wants_to_resume(None, tmp_path)
@@ -116,8 +116,8 @@ def reorder(categories: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize("command", ["train --resume", "train --resume auto", "finetune --resume"])
 @pytest.mark.fault(
     "Checkpoints",
-    "a run goes on with data in which a class was added, removed, renamed or moved",
-    "refused with the names; nothing is written",
+    "a run is resumed with data in which a class was added, removed, renamed or moved",
+    "refused, with the names; nothing is written",
 )
 def test_other_classes_are_not_resumed(
     command: str,

@@ -92,7 +92,7 @@ def assert_equal(found: dict, expected: dict, tolerance: float) -> None:
 @pytest.mark.fault(
     "Several processes",
     "one process has objects and the other none",
-    "both go the same graph, without `find_unused_parameters`; gradients are the same bits",
+    "both compute the same graph, without `find_unused_parameters`; gradients are bit-identical",
 )
 def test_both_processes_have_the_same_gradients(results, name: str, gather: bool, case: str) -> None:
     (_, first), (_, second) = (result[name, gather, case] for result in results)

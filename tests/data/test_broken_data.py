@@ -31,8 +31,8 @@ def test_good_data_have_no_findings(tmp_path: Path, form: str) -> None:
 @pytest.mark.parametrize("name", [*ERRORS, *REST])
 @pytest.mark.fault(
     "Images and annotations",
-    "64 kinds of broken data sets, in COCO, Pascal VOC and YOLO format",
-    "each is named before the training, with the place and what to do",
+    "64 kinds of broken datasets, in COCO, Pascal VOC and YOLO format",
+    "each is named before training, with where it is and what to do",
 )
 def test_broken_data_give_their_own_finding(tmp_path: Path, name: str) -> None:
     broken = make_broken(tmp_path / "set", name)

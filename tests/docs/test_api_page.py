@@ -1,4 +1,4 @@
-"""docs/api.md is what the docstrings say."""
+"""docs/api.md is generated from the current docstrings."""
 
 from __future__ import annotations
 

@@ -103,9 +103,9 @@ class TestTorchvisionRetinaNet:
         losses, model = example.main(steps=80)
         assert_learns(losses)
         assert_all_receive_gradients(model)
-        pictures, targets = example.make_pictures(16)
+        images, targets = example.make_images(16)
         with torch.no_grad():
-            detections = model.eval()(pictures)
+            detections = model.eval()(images)
         found = [
             bool((box_iou(detected["boxes"][:1], target["boxes"]) > 0.5).any())
             and detected["labels"][:1].equal(target["labels"])
@@ -115,7 +115,7 @@ class TestTorchvisionRetinaNet:
 
     @staticmethod
     def losses(example: ModuleType, logits: Tensor, matched_inds: list[list[int]]) -> dict[str, Tensor]:
-        """Losses of two pictures [2, 3 anchors, 2 classes], the second without objects."""
+        """Return the losses of two images [2, 3 anchors, 2 classes], the second without objects."""
         head = example.RankSortHead(in_channels=64, num_anchors=1, num_classes=2)
         anchors = torch.tensor([[0.0, 0.0, 10.0, 10.0], [20.0, 20.0, 30.0, 30.0], [0.0, 0.0, 10.0, 20.0]])
         targets = [
@@ -160,7 +160,7 @@ class TestTransformersDeformableDetr:
 
     @staticmethod
     def outputs(example: ModuleType, labels: list[dict[str, Tensor]]) -> tuple[Tensor, ...]:
-        """Logits and boxes of three layers for two pictures, five queries and two classes, and the loss of them."""
+        """Return logits and boxes of three layers for two images, five queries and two classes, and their loss."""
         generator = torch.Generator().manual_seed(0)
         logits = torch.randn(3, 2, 5, 2, generator=generator).requires_grad_()
         boxes = (0.2 + 0.5 * torch.rand(3, 2, 5, 4, generator=generator)).requires_grad_()
@@ -171,11 +171,11 @@ class TestTransformersDeformableDetr:
         losses, model = example.main(steps=60)
         assert_learns(losses)
         assert_all_receive_gradients(model)
-        batch = example.make_pictures(32)
+        batch = example.make_images(32)
         with torch.no_grad():
             output = model.eval()(batch["pixel_values"])
         best = output.logits.flatten(1).argmax(1)
-        labels = torch.cat([picture["class_labels"] for picture in batch["labels"]])
+        labels = torch.cat([image["class_labels"] for image in batch["labels"]])
         assert (best % 2 == labels).sum() >= 26  # 16 by chance
 
     def test_each_layer_is_ranked_by_itself(self, example: ModuleType) -> None:

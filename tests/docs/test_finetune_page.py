@@ -22,7 +22,7 @@ def test_table_of_recipes_is_that_of_the_code() -> None:
 
 
 def recipes_side_by_side() -> str:
-    """A row a setting in which the recipes differ."""
+    """There is one row per setting in which the recipes differ."""
     sizes = {"few": "< 500", "some": "< 5,000", "many": "more"}
     heads = [f"{'random' if start == 'nothing' else start}, {sizes[size]}" for size, start in RECIPES]
     lines = [["setting", *heads], [":--", *["--:"] * len(heads)]]

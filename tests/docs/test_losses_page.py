@@ -1,4 +1,4 @@
-"""The pages on losses: their code runs, what they say of functions holds, their figures are those of the results."""
+"""The pages on losses: their code runs, and what they say about functions and results is correct."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(block: str) -> None:
 
 
 def defined(path: Path) -> set[str]:
-    """Functions, classes, methods and constants of a file, without importing it."""
+    """Return the functions, classes, methods and constants of a file, without importing it."""
     names = set()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -91,30 +91,26 @@ def update_docs() -> ModuleType:
 
 
 def test_measured_figures_are_those_of_the_result_they_name(update_docs: ModuleType) -> None:
-    """Without a result, that there is a place for them."""
-    _, shown, _ = update_docs.split_page(MEASURED)
     results = {path.name: path for path in update_docs.cpu_results()}
-    if not results:
-        return
-    name = re.match(r"From `(.*?)`", shown)
+    name = re.search(r"^From `(.*?)`", MEASURED, re.MULTILINE)
     assert name and name[1] in results, "run `python benchmarks/update_docs.py`"
+    result = update_docs.read_result(results[name[1]])
     for quantity in update_docs.QUANTITIES:
-        assert markdown_table(update_docs.read_result(results[name[1]]), quantity) in shown
-    assert shown == update_docs.block(update_docs.read_result(results[name[1]]), name[1])
+        assert markdown_table(result, quantity) in MEASURED
+    assert update_docs.fill(MEASURED, {"losses": update_docs.block(result, name[1])}) == MEASURED
 
 
 def test_update_writes_the_tables_between_the_markers(
     update_docs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = tmp_path / "losses-measurements.md"
-    page.write_text(f"before\n{update_docs.BEGIN}\nold\n{update_docs.END}\nafter\n", encoding="utf-8")
-    for name, value in (("ROOT", tmp_path), ("PAGE", page), ("FIGURE", tmp_path / "losses.png")):
-        monkeypatch.setattr(update_docs, name, value)
+    page.write_text("before\n<!-- losses -->\nold\n<!-- /losses -->\nafter\n", encoding="utf-8")
+    monkeypatch.setattr(update_docs, "DOCS", tmp_path)
     update_docs.main([str(write_quick_result(tmp_path))])
-    before, shown, after = update_docs.split_page(page.read_text(encoding="utf-8"))
-    assert (before, after) == ("before\n", "\nafter\n")
-    assert "old" not in shown and shown.count("| :-- |") == 3 and "losses_quick.json" in shown
-    assert (tmp_path / "losses.png").exists()
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("before\n<!-- losses -->\nFrom ") and text.endswith("\n<!-- /losses -->\nafter\n")
+    assert "old" not in text and text.count("| :-- |") == 3 and "losses_quick.json" in text
+    assert (tmp_path / "images" / "losses.png").exists()
 
 
 def write_quick_result(folder: Path) -> Path:
@@ -129,7 +125,7 @@ def write_quick_result(folder: Path) -> Path:
 def test_buffers_on_a_gpu_take_what_the_page_says(
     bucketed: bool, capacity: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Made for one row, and then no kernel is run."""
+    """Allocate them for one row, without running a kernel."""
     from brs_detr.losses.cuda import launch
 
     allocated = []
@@ -146,8 +142,8 @@ def test_buffers_on_a_gpu_take_what_the_page_says(
     options = {"bucketed": bucketed, "interpolated": False, "sorting": True, "max_positives": capacity}
     launch.write_terms(logits, logits, logits.new_zeros(2, 1), logits.new_zeros(2, 1, capacity), delta=0.5, **options)
     said = re.search(
-        r"(\d+) KiB a row \((\d+) in buckets\), and (\d+) bytes for each of them "
-        r"\((\d+), or\s(\d+) in buckets, beyond 8,191\)",
+        r"(\d+) KiB per row \((\d+) bucketed\), and (\d+) bytes for each of them "
+        r"\((\d+), or\s(\d+) bucketed, beyond 8,191\)",
         USE,
     )
     kib, kib_bucketed, few, many, many_bucketed = map(int, said.groups())

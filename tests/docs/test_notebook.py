@@ -17,7 +17,7 @@ def test_it_has_no_outputs() -> None:
 
 
 def test_it_trains_and_finds(tmp_path: Path) -> None:
-    """With its smallest settings, in a process of its own as in a kernel."""
+    """Run it with its smallest settings, in a separate process like a kernel."""
     program = "\n\n".join("".join(cell["source"]) for cell in CODE)
     environment = {**os.environ, "BRS_DETR_QUICK": "1"}
     result = subprocess.run(

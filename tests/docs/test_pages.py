@@ -1,4 +1,4 @@
-"""Every page: links, paths, names, options and Python of README and docs hold."""
+"""Links, paths, names, options and Python code on every page are valid."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_what_is_installed_is_enough_for_the_commands_below(page: str) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, shapes: Path, trained, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: F811
-    """What the demo leaves, a run, an exported model and an image, under the names that the pages use."""
+    """Provide a demo run, a run, an exported model and an image under the names that the pages use."""
     for run in ("demo/run", "work_dirs/traffic"):
         shutil.copytree(trained.work_dir, tmp_path / run)
     shutil.copytree(shapes, tmp_path / "demo" / "data")
@@ -123,7 +123,7 @@ def test_python_runs_as_printed(page: str, number: int, block: str, folder: Path
 
 
 def test_a_head_of_ones_own_runs_as_printed(tmp_path: Path) -> None:
-    """In a process of its own: mmdet must not have been imported before."""
+    """In a separate process, since mmdet must not have been imported before."""
     (block,) = blocks("docs/detectors.md", "python")
     use = """
 from brs_detr.heads import register

@@ -1,4 +1,4 @@
-"""docs/security.md names every place of the installed libraries that could run what a config says."""
+"""docs/security.md names every place in the installed libraries that could run code from a config."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SOURCES = {
 
 
 def acting_calls(tree: ast.AST) -> Iterator[str]:
-    """Names of calls that evaluate, execute, import, unpickle or fetch; `model.eval()` is none."""
+    """Return the names of calls that evaluate, execute, import, unpickle or download; not `model.eval()`."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue

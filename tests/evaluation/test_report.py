@@ -28,7 +28,7 @@ def test_everything_is_on_the_page(run: RunFolder) -> None:
     page = write_report(run.path, console=QUIET)
     text = page.read_text()
     assert page == run.report
-    for title in ("What next", "Training", "Precision by class and size", "What went wrong", "How it was made"):
+    for title in ("What next", "Training", "Precision by class and size", "What went wrong", "Setup"):
         assert f"<h2>{title}</h2>" in text
     record = json.loads(run.record.read_text())
     assert record["data_hash"] in text and record["config_hash"] in text
@@ -59,7 +59,7 @@ def test_what_is_missing_is_said(run: RunFolder, broken, sentence: str) -> None:
     broken(run)
     text = write_report(run.path, console=QUIET).read_text()
     assert sentence in text
-    assert "<h2>How it was made</h2>" in text
+    assert "<h2>Setup</h2>" in text
 
 
 def test_a_calibrated_run_is_shown_as_it_predicts(run: RunFolder) -> None:
@@ -68,8 +68,8 @@ def test_a_calibrated_run_is_shown_as_it_predicts(run: RunFolder) -> None:
     calibrate_file(run.best)
     text = write_report(run.path, console=QUIET).read_text()
     assert "brs-detr calibrate" in raw and "brs-detr calibrate" not in text
-    assert "--threshold" in raw and "--threshold" not in text and "on the right what scores at least 0.500" in text
-    assert "was learnt from 31 images" in text and 'class="notice"' not in text
+    assert "--threshold" in raw and "--threshold" not in text and "score of at least 0.500" in text
+    assert "was fitted to 31 images" in text and 'class="notice"' not in text
     average_precision = "</b><span>AP on val"
     assert raw.split(average_precision)[0][-5:] == text.split(average_precision)[0][-5:]
 

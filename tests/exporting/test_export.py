@@ -282,7 +282,7 @@ def test_a_normalisation_that_is_off_by_one_percent_is_caught(write_once, tmp_pa
 
 
 @pytest.mark.fault(
-    "Files from elsewhere", "an exported file with one wrong weight", "caught by the comparison; no file is left"
+    "Files from elsewhere", "an exported file with one wrong weight", "found by the comparison; no file is left"
 )
 def test_a_wrong_file_is_not_kept(
     checkpoint: Checkpoint, write_once, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -34,7 +34,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @settings(max_examples=120)
 @example(changes=[(1000000, 8, b"\0\0\0\0\0\0\0\1")])
 @given(changes=edits)
-@pytest.mark.fault("Files from elsewhere", "checkpoints with bytes changed at random", "read or refused in words")
+@pytest.mark.fault(
+    "Files from elsewhere", "checkpoints with bytes changed at random", "loaded, or refused with a message"
+)
 def test_edited_checkpoints(kind: str, files: dict[str, Path], changes: list[Edit]) -> None:
     damaged = files[kind].with_name("damaged" + files[kind].suffix)
     damaged.write_bytes(edited(files[kind].read_bytes(), changes))

@@ -43,9 +43,7 @@ values = st.text(max_size=20) | st.sampled_from([repr(value) for value in ODD_VA
 
 @settings(max_examples=400)
 @given(key=keys, value=values, sign=st.sampled_from(["=", "", "==", " = "]))
-@pytest.mark.fault(
-    "Files from elsewhere", "any text as `--set KEY=VALUE`", "a value or a refusal; a refused one changes nothing"
-)
+@pytest.mark.fault("Files from elsewhere", "any text as `--set KEY=VALUE`", "set, or refused without any change")
 def test_overrides(key: str, value: str, sign: str) -> None:
     config = copy.deepcopy(CONFIG)
     answer = answer_of(lambda: apply_overrides(config, [f"{key}{sign}{value}"]), UserError)
@@ -55,7 +53,9 @@ def test_overrides(key: str, value: str, sign: str) -> None:
 
 @settings(max_examples=300)
 @given(changes=edits)
-@pytest.mark.fault("Files from elsewhere", "any text as the config in a checkpoint", "likewise; code in it is not run")
+@pytest.mark.fault(
+    "Files from elsewhere", "any text as the config in a checkpoint", "used, or refused; code in it does not run"
+)
 def test_config_texts(changes: list[Edit]) -> None:
     text = edited(TEXT.encode(), changes).decode(errors="replace")
     answer_of(lambda: parse_config_text(text, "the checkpoint"), UserError)

@@ -57,7 +57,9 @@ def stored(tiny_config: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 
 @pytest.mark.fault(
-    "Files from elsewhere", "an expression in any argument of any registered class", "refused by key; nothing is run"
+    "Files from elsewhere",
+    "an expression in any argument of any registered class",
+    "refused, with the key; nothing runs",
 )
 def test_an_expression_in_every_argument_of_every_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -181,7 +181,7 @@ def test_alrp_ranks_boxes_as_well():
 
 
 @pytest.mark.parametrize("kind", ["BRS", "aLRP"])
-@pytest.mark.fault("Numbers", "no positive in any head", "losses of zero that are attached to every weight")
+@pytest.mark.fault("Numbers", "no positive in any head", "all losses are 0, with a gradient for every weight")
 def test_without_a_positive_all_losses_are_zero(kind):
     assert all(loss == 0 for loss in losses(kind, torch.full((4,), 2)).values())
 
@@ -195,7 +195,7 @@ def test_official_accident_without_a_positive():
 
 
 @pytest.mark.parametrize("kind", ["BRS", "aLRP"])
-@pytest.mark.fault("Numbers", "no proposal at all", "likewise")
+@pytest.mark.fault("Numbers", "no proposals", "all losses are 0, with a gradient for every weight")
 def test_no_prediction_at_all(kind):
     """As when an image leaves no proposal."""
     found = losses(kind, torch.empty(0, dtype=torch.long), torch.empty(0, 2), score_weighted=True)
@@ -206,8 +206,8 @@ def test_no_prediction_at_all(kind):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.fault(
     "Numbers",
-    "logits that are NaN, in a ranking loss or in matching",
-    "the loss is not finite and the step is left out; no assertion on the GPU ends the process",
+    "NaN logits, in a ranking loss or in matching",
+    "the loss is not finite and the step is skipped; no assertion on the GPU ends the process",
 )
 def test_what_is_not_finite_is_in_the_loss_and_stops_nothing(kind, value):
     logits = LOGITS.clone()

@@ -1,4 +1,4 @@
-"""Compile every kernel for an NVIDIA architecture, without one: `python compile_kernels.py 90`. Prints how many."""
+"""Compile every kernel for an NVIDIA architecture, with no GPU: `python compile_kernels.py 90`. Prints their number."""
 
 from __future__ import annotations
 

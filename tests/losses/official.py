@@ -1,4 +1,4 @@
-"""Numbers of the official losses: what they are called, and how a long gradient is shortened."""
+"""Reference numbers of the official losses: their names, and how long gradients are shortened."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ NUM_WAVES = 8
 
 
 def official_name(function: str, case: dict[str, Any]) -> str:
-    """Where negatives are tied with positives, the bucketed numbers to compare with are those of a stable sort."""
+    """If negatives are tied with positives, return the name of the bucketed numbers of a stable sort."""
     return function + "_stable_sort" if case["pos_neg_tie"] and "Bucketed" in function else function
 
 
 def fingerprint(gradient: np.ndarray) -> np.ndarray:
-    """The gradient itself, or, of a long one, every 41st entry and its products with eight waves."""
+    """Return the gradient or, if it is long, every 41st entry and its products with eight waves."""
     if len(gradient) <= LONGEST_GRADIENT:
         return gradient
     waves = np.cos(np.outer(np.arange(NUM_WAVES) ** 2, np.arange(len(gradient))))
@@ -43,7 +43,7 @@ def ours(function: str, logits: Tensor, targets: Tensor, delta: float) -> tuple[
 def ours_with_gradient(
     function: str, logits: np.ndarray, targets: np.ndarray, delta: float, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Losses, and the gradient of their sum, in float64."""
+    """Return the losses and the gradient of their sum, in float64."""
     leaf = torch.tensor(logits, dtype=torch.float64, device=device, requires_grad=True)
     losses = ours(function, leaf, torch.tensor(targets, dtype=torch.float64, device=device), delta)
     torch.stack(losses).sum().backward()
@@ -51,7 +51,7 @@ def ours_with_gradient(
 
 
 def assert_gradients_equal(actual: np.ndarray, official: np.ndarray, num_logits: int, name: str) -> None:
-    """To 1e-9, but the official gradients of 20,000 logits are kept as float32, and eight sums over them vary more."""
+    """Compare to 1e-9; official gradients of 20,000 logits are in float32, and eight sums over them vary more."""
     if num_logits < 20_000:
         np.testing.assert_allclose(actual, official, rtol=0, atol=1e-9, err_msg=name)
     else:

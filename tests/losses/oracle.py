@@ -1,4 +1,4 @@
-"""The losses as their equations state them: one positive after the other, every pair looked at. Slow and obvious."""
+"""The losses exactly as their equations state them: one positive at a time, pair by pair. Slow and obvious."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""aLRP Loss: parity with the official numbers, and what the equations say where those stop."""
+"""aLRP Loss: parity with the official numbers, and with the equations beyond them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def arrays() -> dict[str, np.ndarray]:
 
 
 def oracle(logits: torch.Tensor, targets: torch.Tensor, box_losses: torch.Tensor, delta: float):
-    """Both terms and the gradient of the first, positive by positive from the equations."""
+    """Compute both terms and the gradient of the first, positive by positive from the equations."""
     positives, negatives = logits[targets > 0], logits[targets == 0]
     errors, on_positives, on_negatives = [], torch.zeros_like(positives), torch.zeros_like(negatives)
     localisation = []

@@ -44,7 +44,7 @@ def test_ap_is_the_ranking_part_of_rank_sort(problem: Problem) -> None:
 
 
 def average_precision(logits: Tensor, targets: Tensor) -> Tensor:
-    """The metric itself, by sorting everything."""
+    """Compute the metric by sorting all logits."""
     is_positive = targets[logits.argsort(descending=True)] > 0
     precision = is_positive.cumsum(0) / torch.arange(1, len(logits) + 1, device=logits.device)
     return precision[is_positive].double().mean()

@@ -18,7 +18,7 @@ def in_buckets(row: Row, delta: float) -> BucketedNegatives:
 
 
 def members_by_bucket(row: Row, buckets: BucketedNegatives) -> list[list[int]]:
-    """Places of the negatives in each bucket, in order."""
+    """Return the indices of the negatives in each bucket, in order."""
     inds = torch.arange(len(buckets.inds)) if row.negative_inds is None else row.negative_inds
     return [sorted(inds[buckets.inds == bucket].tolist()) for bucket in range(1, len(buckets.sizes))]
 
@@ -40,7 +40,7 @@ def test_buckets_are_those_of_the_sorted_walk(problem: Problem) -> None:
 
 @pytest.mark.parametrize("count", range(1, 50))
 def test_a_bucket_of_negatives_tied_with_a_positive_stands_exactly_at_it(count: int) -> None:
-    """At delta 0 a mean that is off by rounding would not count at all; three times 0.1, by three, is not 0.1."""
+    """At delta 0 a mean with a rounding error would not count at all; three times 0.1, divided by three, is not 0.1."""
     logits = torch.full((count + 1,), 0.1, dtype=torch.float64)
     targets = torch.zeros(count + 1)
     targets[count // 2] = 1
@@ -64,7 +64,7 @@ def test_members_alone_receive(num_far_below: int) -> None:
     assert members_by_bucket(row, buckets) == [[2, 4], [0]]
     assert buckets.sizes[1:].tolist() == [2, 1]
     assert (buckets.logits[1:] - row.positives[0]).tolist() == [-0.75, 1]
-    received = buckets.collect(torch.ones(1, dtype=torch.float64))
+    received = buckets.share_out(torch.ones(1, dtype=torch.float64))
     assert received[buckets.inds == 2].tolist() == [1] and received[buckets.inds == 1].tolist() == [0.125, 0.125]
     leaf = logits.requires_grad_()
     bucketed_ap_loss(leaf, targets, 1.0).backward()

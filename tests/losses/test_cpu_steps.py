@@ -82,7 +82,7 @@ def test_table_equals_searchsorted(values: list[float], points: list[float], or_
 @pytest.mark.parametrize("or_equal", [False, True])
 @pytest.mark.parametrize("crowd", [0, 900])
 def test_many_points_in_chunks(or_equal: bool, crowd: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A crowd of values in one cell of the table costs more halvings, and no exactness."""
+    """Many values in one cell of the table take more bisection steps, but the result stays exact."""
     monkeypatch.setattr(steps, "CHUNK", 1000)
     random = torch.Generator().manual_seed(0)
     values = torch.randn(1000, generator=random, dtype=torch.float64)

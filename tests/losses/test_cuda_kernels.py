@@ -1,4 +1,4 @@
-"""The Triton kernels: on a CUDA device where there is one, else in Triton's interpreter on the CPU."""
+"""The Triton kernels: on a CUDA device if there is one, else in Triton's interpreter on the CPU."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ each_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
 def terms(module, logits: Tensor, targets: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
-    """Values [T, L] and gradients [T, L, N] by one of the two ways, over tensors full of sevens."""
+    """Compute values [T, L] and gradients [T, L, N] by one implementation, in tensors prefilled with 7."""
     dtype = torch.promote_types(logits.dtype, torch.float32)
     values = torch.full((1 + options["sorting"], len(logits)), 7, dtype=dtype, device=logits.device)
     gradients = torch.full((len(values), *logits.shape), 7, dtype=dtype, device=logits.device)
@@ -77,7 +77,7 @@ OFTEN = {*zip(DTYPES, DELTAS, strict=True), (torch.float32, 0.0)}  # the others 
 def test_equal_pytorch_over_several_blocks(
     kind: Kind, dtype: torch.dtype, delta: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three rows, one of them without a positive; blocks so small that every loop of every kernel turns."""
+    """Three rows, one without positives; blocks are so small that every loop of every kernel iterates."""
     monkeypatch.setattr("brs_detr.losses.cuda.launch.BLOCK", 64)
     monkeypatch.setattr("brs_detr.losses.cuda.launch.PAIR_BLOCK", 16)
     monkeypatch.setattr("brs_detr.losses.cuda.launch.SCAN_BLOCK", 32)
@@ -100,7 +100,7 @@ def test_rows_share_targets_of_another_dtype(kind: Kind) -> None:
 
 @each_kind
 def test_the_same_input_gives_the_same_bits(kind: Kind) -> None:
-    """Sums are of integers: neither the order of the logits nor that of the blocks can be seen in them."""
+    """Sums are of integers: neither the order of the logits nor that of the blocks changes them."""
     random = torch.Generator().manual_seed(0)
     logits = torch.randn(1, 300, generator=random).to(DEVICE)
     targets = (torch.rand(1, 300, generator=random) * 2 - 1).clamp(min=0).to(DEVICE)
@@ -137,7 +137,7 @@ def test_wrong_input_is_asserted_on_the_device(logits: list[float], targets: lis
 
 @pytest.mark.parametrize("capability", [pytest.param(80, marks=pytest.mark.slow), 90])
 def test_kernels_compile_for_nvidia_gpus(capability: int) -> None:
-    """Down to machine code, which takes no GPU."""
+    """Compile to machine code, which needs no GPU."""
     script = [Path(__file__).with_name("compile_kernels.py"), str(capability)]
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     result = subprocess.run([sys.executable, *script], env=environment, capture_output=True, text=True, timeout=600)
@@ -170,7 +170,7 @@ def test_nothing_is_read_back(kind: Kind, problem_on_cuda: tuple[Tensor, Tensor]
 @pytest.mark.cuda
 @pytest.mark.parametrize("bucketed", [False, True])
 def test_a_cuda_graph_captures_forward_and_backward(bucketed: bool, problem_on_cuda: tuple[Tensor, Tensor]) -> None:
-    """Replayed with another number of positives."""
+    """Replay with another number of positives."""
     from brs_detr.losses.operator import ranking_losses
 
     logits, targets = problem_on_cuda

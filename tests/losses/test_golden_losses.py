@@ -50,7 +50,7 @@ def test_equals_official(
 def assert_defined(
     function: str, logits: np.ndarray, targets: np.ndarray, delta: float, losses: np.ndarray, gradient: np.ndarray
 ) -> None:
-    """Where the official code stops, or answers NaN or nothing, ours gives what the equations say."""
+    """Where the official code fails, or returns NaN or nothing, ours follows the equations."""
     assert np.isfinite(gradient).all()
     assert ((losses >= 0) & (losses <= 1)).all()
     assert abs(gradient.sum()) < 1e-9

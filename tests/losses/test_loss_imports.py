@@ -1,4 +1,4 @@
-"""The losses are usable where PyTorch is all there is."""
+"""The losses need only PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every term of every loss, whatever the input."""
+"""Laws that hold for every term of every loss, for any input."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_negative_that_rises_never_lowers_the_loss(name: str, problem: Problem
 
 
 def below_where_tied(logits: Tensor, targets: Tensor) -> Tensor:
-    """The tie rule of buckets at delta 0, said in logits.
+    """The tie rule of buckets at delta 0, expressed in logits.
 
     A negative tied with a positive is in the bucket below it. There it counts as just below the positive, unless all of
     the bucket is tied with it.

@@ -1,4 +1,4 @@
-"""A million logits: equal ones, wide ones, tiny ones, in little memory."""
+"""A million logits, equal, spread out or tiny, in little memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def synthetic(num_logits: int, num_positives: int) -> tuple[Tensor, Tensor]:
 @each_term
 @pytest.mark.parametrize("delta", [0.0, 1e-6, 0.5, 10.0])
 def test_a_million_equal_logits(term, delta: float, device: torch.device) -> None:
-    """All tied: every pair counts H(0), so that the errors and gradients are those of two numbers."""
+    """With all logits tied every pair counts H(0), so that errors and gradients have closed forms."""
     logits, targets = torch.full((MILLION,), -4.595, device=device), torch.zeros(MILLION, device=device)
     targets[::1000] = 0.5
     value, gradient = value_and_gradient(term, logits, targets, delta)
@@ -69,7 +69,7 @@ def test_an_offset_costs_no_digits(term, offset: float) -> None:
 
 @pytest.mark.parametrize("loss", [rank_sort_loss, bucketed_rank_sort_loss])
 def test_a_million_logits_with_50_000_positives_take_less_than_a_gibibyte(loss, device: torch.device) -> None:
-    """A single matrix of positives by positives would take 10."""
+    """A single matrix of positives by positives would take 10 GB."""
     logits, targets = (tensor.to(device) for tensor in synthetic(MILLION, 50_000))
     logits.requires_grad_()
 

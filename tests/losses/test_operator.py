@@ -1,4 +1,4 @@
-"""The operator as PyTorch sees it: schema, shapes without data, `torch.compile`."""
+"""The operator in PyTorch: schema, fake tensors, `torch.compile`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published algorithms, kept for measurements, give the same numbers."""
+"""The published algorithms, kept as baselines, give the same numbers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_equals_ours_at_every_delta(published, ours, output: str, problem: Probl
 def test_equals_ours_on_the_papers_synthetic_data(
     published, ours, delta: float, num_positives: int, device: torch.device
 ) -> None:
-    """S.3.2; 2,000 positives are beyond the number up to which ours compares them pair by pair."""
+    """S.3.2; 2,000 positives are more than ours compares pair by pair."""
     random = torch.Generator().manual_seed(num_positives)
     logits = torch.randn(20_000, generator=random, dtype=torch.float64) + 1
     logits[:num_positives] -= 2

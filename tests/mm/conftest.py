@@ -1,4 +1,4 @@
-"""mmengine, mmdet and `mmcv.ops` can be imported once the platform is prepared."""
+"""Prepare the platform, so that mmengine, mmdet and `mmcv.ops` can be imported."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from brs_detr.mm import installation
 
 @pytest.fixture
 def versions(monkeypatch) -> dict[str, str]:
-    """Pretend that exactly the distributions put into this dictionary are installed."""
+    """Pretend that exactly the distributions in this dictionary are installed."""
     pretended: dict[str, str] = {}
     monkeypatch.setattr(installation, "version_of", pretended.get)
     return pretended
@@ -44,7 +44,7 @@ def test_this_installation_is_sound():
 def test_no_mmcv(versions):
     check = installation.check_mmcv()
     assert (check.status, check.detail) == ("fault", "not installed")
-    assert "[lite]" in check.cure
+    assert "[lite]" in check.hint
 
 
 def test_both_mmcv(versions):
@@ -52,7 +52,7 @@ def test_both_mmcv(versions):
     check = installation.check_mmcv()
     assert check.status == "fault"
     assert "overwrite" in check.detail
-    assert "uninstall -y mmcv mmcv-lite" in check.cure
+    assert "uninstall -y mmcv mmcv-lite" in check.hint
 
 
 @pytest.mark.parametrize("name", ["mmcv", "mmcv-lite"])
@@ -64,7 +64,7 @@ def test_mmcv_version(versions, name, version, status):
     check = installation.check_mmcv()
     assert check.status == status
     assert f"{name} {version}" in check.detail
-    assert (f"uninstall -y {name}`" in check.cure) == (status == "fault")
+    assert (f"uninstall -y {name}`" in check.hint) == (status == "fault")
 
 
 def test_opencv_without_display_library(break_import, versions):
@@ -73,7 +73,7 @@ def test_opencv_without_display_library(break_import, versions):
     check = installation.check_opencv()
     assert check.status == "fault"
     assert "libGL.so.1" in check.detail
-    assert check.cure == "`pip install --force-reinstall --no-deps opencv-python-headless==4.13.0.92`"
+    assert check.hint == "`pip install --force-reinstall --no-deps opencv-python-headless==4.13.0.92`"
 
 
 def test_the_first_fault_is_told_and_not_what_follows_from_it(break_import):
@@ -108,7 +108,7 @@ def test_torchvision_of_another_build(break_import):
     check = installation.check_torchvision()
     assert check.status == "fault"
     assert "another PyTorch" in check.detail
-    assert "torch torchvision" in check.cure
+    assert "torch torchvision" in check.hint
 
 
 def test_no_torch(break_import):
@@ -122,14 +122,14 @@ def test_extension_compiled_for_another_torch(break_import, monkeypatch):
     break_import("mmcv._ext", ImportError("_ext.so: undefined symbol: _ZNK3c10"))
     check = installation.check_extension()
     assert check.status == "fault"
-    assert "Compile mmcv again" in check.cure
+    assert "Compile mmcv again" in check.hint
 
 
 def test_mmdet_refuses_its_neighbours(break_import):
     break_import("mmdet", AssertionError("MMEngine==0.8.0 is used but incompatible"))
     check = installation.check_mmdet()
     assert check.status == "fault"
-    assert "mmengine>=0.10.6" in check.cure
+    assert "mmengine>=0.10.6" in check.hint
 
 
 def test_unusable_gpu_is_a_note_with_a_cure(monkeypatch):
@@ -139,6 +139,6 @@ def test_unusable_gpu_is_a_note_with_a_cure(monkeypatch):
     monkeypatch.setattr(installation.shutil, "which", lambda name: f"/usr/bin/{name}")
     check = installation.check_gpu()
     assert check.status == "note"
-    assert "driver" in check.cure
+    assert "driver" in check.hint
     monkeypatch.setattr(installation.shutil, "which", lambda name: None)
     assert installation.check_gpu().detail.startswith("none")

@@ -122,7 +122,7 @@ def test_checkpoint_written_with_numpy_1_loads():
 
 
 class _Numpy1Pickle:
-    """The pickle module, writing the name that numpy 1 had for its core."""
+    """The pickle module, but with numpy 1's name for numpy's core."""
 
     class Pickler(pickle._Pickler):
         def save_global(self, obj, name=None):

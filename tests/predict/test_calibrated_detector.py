@@ -118,9 +118,7 @@ def test_info_says_what_scores_mean(calibrated: Path, tiny_config: Path, tmp_pat
     ],
     ids=["list", "none", "thresholds", "empty"],
 )
-@pytest.mark.fault(
-    "Files from elsewhere", "a checkpoint whose calibration is damaged", "refused: what it says cannot be"
-)
+@pytest.mark.fault("Files from elsewhere", "a checkpoint with a damaged calibration", "refused, with the reason")
 def test_a_damaged_calibration_is_refused(suffix: str, damaged, calibrated: Path, tmp_path: Path) -> None:
     content = torch.load(calibrated, weights_only=True)
     content["meta"]["calibrations"] = damaged

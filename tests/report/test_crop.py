@@ -13,7 +13,7 @@ GREY = (128, 128, 128)
 
 
 def picture() -> Image.Image:
-    """Green on the left, blue on the right, 200 x 100."""
+    """Make an image of 200 x 100, green on the left, blue on the right."""
     pixels = np.zeros((100, 200, 3), dtype=np.uint8)
     pixels[:, :100, 1] = pixels[:, 100:, 2] = 255
     return Image.fromarray(pixels)

@@ -93,17 +93,17 @@ def test_scores_with_a_meaning(thresholds: float | tuple[float, ...], tmp_path: 
     calibration = Calibration(score_map, "Platt", 31, (9,) * 4, thresholds, "" if thresholds == 0.5 else "best F1")
     analysis = analyse(dataset, predictions, calibration=calibration)
     text = write_run_page(RunReport("x", "runs/x", analysis=analysis), tmp_path / "a.html", tmp_path / "a").read_text()
-    assert "brs-detr calibrate" not in text and "lowest score shown" in text
-    assert "(Platt) was learnt from 31 images" in text
+    assert "brs-detr calibrate" not in text and "threshold in use" in text
+    assert "(Platt) was fitted to 31 images" in text
     assert {"calibration.png", "calibration_by_class.png"} <= {path.name for path in (tmp_path / "a").iterdir()}
     overall = analysis.calibrated.overall
     assert f"{overall['LaECE_0']:.3f}" in text and f"{analysis.raw.overall['LaECE_0']:.3f}" in text
     assert "--threshold" not in text
     if thresholds == 0.5:
-        assert "what scores at least 0.500" in text
+        assert "from a score of 0.500" in text
     else:
         assert "by class</b>" in text
-        assert "at least 0.250 to 0.600, by class (best F1)" in text
+        assert "0.250 to 0.600, by class (best F1)" in text
 
 
 def test_a_few_of_many_classes_are_drawn(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_several_machines_meet_at_the_first() -> None:
 
 
 @pytest.mark.fault(
-    "Reproducing the paper", "the same row is started twice", "the second is refused while the first is at it"
+    "Reproducing the paper", "the same row is started twice", "the second is refused while the first runs"
 )
 def test_a_folder_in_which_somebody_trains_is_left_alone(tmp_path: Path) -> None:
     training = Training(tmp_path / "recipe.py", tmp_path / "run", seed=0)
@@ -52,8 +52,8 @@ def test_a_folder_in_which_somebody_trains_is_left_alone(tmp_path: Path) -> None
 
 @pytest.mark.fault(
     "Reproducing the paper",
-    "`reproduce` is killed, its training is not",
-    "the folder stays claimed until that has ended",
+    "`reproduce` is killed, but its training is not",
+    "the folder stays locked until the training ends",
 )
 def test_a_child_keeps_the_claim_of_a_process_that_was_killed(tmp_path: Path) -> None:
     reader, writer = os.pipe()  # the child lives until this end is closed
@@ -122,8 +122,8 @@ def test_the_slurm_script_gives_the_same_command_on_every_node(tmp_path: Path) -
 @pytest.mark.parametrize(("code", "is_queued"), [(0, False), (2, False), (128 + signal.SIGTERM, True)])
 @pytest.mark.fault(
     "Reproducing the paper",
-    "the time of a Slurm job is up, or another job takes its place",
-    "all is saved five minutes before; the job is queued again and goes on",
+    "a Slurm job reaches its time limit, or is preempted",
+    "it saves five minutes before, is requeued and resumes",
 )
 def test_slurm_queues_what_was_stopped_again(code: int, is_queued: bool, tmp_path: Path) -> None:
     write_slurm_script(tmp_path / "job.sh", "row", ["reproduce", "table5"], Machines(gpus=8), hours=20.0)
@@ -141,7 +141,7 @@ def test_slurm_queues_what_was_stopped_again(code: int, is_queued: bool, tmp_pat
 @pytest.mark.fault(
     "Reproducing the paper",
     "Ctrl-C, SIGTERM or SIGUSR1 to `reproduce`",
-    "is passed on; it waits until the training has saved",
+    "passed on to the training; `reproduce` waits until it has saved",
 )
 def test_a_signal_waits_for_the_processes_to_end(number: signal.Signals, tmp_path: Path) -> None:
     """They may need longer than the quarter of a second that Python's `subprocess.run` leaves them."""

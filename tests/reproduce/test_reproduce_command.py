@@ -55,7 +55,7 @@ def test_a_trial_writes_everything_into_the_ledger(uninterrupted: Path) -> None:
 
 
 @pytest.mark.fault(
-    "Reproducing the paper", "a row is killed", "the same command goes on; the ledger gets the same entry"
+    "Reproducing the paper", "a row is killed", "the same command resumes it; the ledger gets the same entry"
 )
 def test_a_run_that_was_killed_ends_with_the_same_entry(uninterrupted: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "brs_detr.cli", *ROW, "--out", str(tmp_path)]
@@ -123,7 +123,7 @@ def test_two_processes_that_were_killed_go_on(tmp_path: Path) -> None:
     assert entry_of(halves) == entry_of(whole)
 
 
-@pytest.mark.fault("Reproducing the paper", "the recipe has changed in between", "refused")
+@pytest.mark.fault("Reproducing the paper", "the recipe has changed since the run started", "refused")
 def test_a_run_of_another_recipe_is_not_continued(uninterrupted: Path, tmp_path: Path) -> None:
     shutil.copytree(uninterrupted / "smoke", tmp_path / "smoke")
     recipe = tmp_path / "smoke" / "brs-r50" / "seed0" / "recipe.py"

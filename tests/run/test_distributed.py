@@ -24,7 +24,7 @@ def test_single_process_is_left_alone(monkeypatch) -> None:
 @pytest.mark.fault(
     "Several processes",
     "the end of a run on several processes",
-    "the group is ended before Python is; no process aborts or hangs",
+    "the process group ends before Python does; no process aborts or hangs",
 )
 def test_leaving_ends_the_threads_of_the_group_even_where_a_cycle_holds_it(tmp_path: Path) -> None:
     """A process of its own: what is left of a group is seen by its threads, which only Linux lists."""
@@ -65,7 +65,7 @@ def test_two_processes_train_on_the_cpu(tiny_config: Path, shapes: Path, tmp_pat
 @pytest.mark.fault(
     "Several processes",
     "gradients are accumulated over several batches",
-    "they are sent to the other processes once a step, not once a batch",
+    "they are sent to the other processes once per step, not once per batch",
 )
 def test_accumulated_gradients_are_sent_once(tmp_path: Path) -> None:
     from mmengine.model import MMDistributedDataParallel

@@ -68,8 +68,8 @@ def contents(folder: Path) -> dict[Path, tuple[int, bytes | None]]:
 
 @pytest.mark.fault(
     "Interruptions",
-    "a second training in the folder of one that runs, with `--resume` or without",
-    "refused with the host and the process of the first; nothing is written",
+    "a second training in the folder of a running one, with or without `--resume`",
+    "refused, with host and process of the first; nothing is written",
 )
 def test_a_second_training_is_refused(run: RunFolder, tiny_config: Path, shapes: Path) -> None:
     with training(run.path) as first:
@@ -96,7 +96,9 @@ def test_the_lock_goes_with_its_holder(run: RunFolder, tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(
-    "Interruptions", "the lock of a training that was killed", "is known to be nobody's, and told; the next one goes on"
+    "Interruptions",
+    "the lock of a training that was killed",
+    "recognised as stale and reported; the next training continues",
 )
 def test_the_lock_of_a_killed_training(run: RunFolder) -> None:
     with training(run.path) as first:
@@ -113,8 +115,8 @@ def test_the_lock_of_a_killed_training(run: RunFolder) -> None:
 @pytest.mark.parametrize("is_shared", [True, False])
 @pytest.mark.fault(
     "Several processes",
-    "the lock of a training on another machine, which has crashed",
-    "goes with the machine on file systems that share locks; elsewhere the file to remove is named",
+    "the lock of a training on another machine that has crashed",
+    "released with the machine on file systems that share locks; elsewhere the message names the file to remove",
 )
 def test_the_lock_of_another_machine(is_shared: bool, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     leave_behind(run, ELSEWHERE)
@@ -135,8 +137,8 @@ def test_the_lock_of_another_machine(is_shared: bool, run: RunFolder, monkeypatc
 @pytest.mark.parametrize(("restarts", "goes_on"), [(2, True), (1, False)])
 @pytest.mark.fault(
     "Several processes",
-    "Slurm queues a killed training again, on another node",
-    "it goes on: Slurm has ended what was there",
+    "Slurm requeues a killed training on another node",
+    "it resumes, because Slurm has ended the previous one",
 )
 def test_a_job_that_was_queued_again(
     restarts: int, goes_on: bool, run: RunFolder, monkeypatch: pytest.MonkeyPatch

@@ -102,8 +102,8 @@ IMAGES = {
 @pytest.mark.parametrize("name", IMAGES)
 @pytest.mark.fault(
     "Files from elsewhere",
-    "uploads that are no images, too large, or damaged",
-    "an answer 4xx with a message; the server goes on",
+    "uploads that are not images, too large, or damaged",
+    "a 4xx response with a message; the server keeps running",
 )
 def test_bodies(name: str, server: Served) -> None:
     content, status = IMAGES[name]

@@ -80,7 +80,7 @@ def test_only_a_better_ap_is_kept(runner: SimpleNamespace) -> None:
     assert files == ["checkpoints/best.pth", "predictions.json"]
 
 
-@pytest.mark.fault("Checkpoints", "a run that goes on finds less than before", "`best.pth` stays")
+@pytest.mark.fault("Checkpoints", "a resumed run has a lower AP than before", "`best.pth` is kept")
 def test_resumed_run_does_not_replace_a_better_one(runner: SimpleNamespace) -> None:
     KeepLastAndBest().after_val_epoch(runner, {"coco/AP": 0.5})
     runner.iter, runner.epoch = 10, 2
@@ -95,7 +95,7 @@ def test_evaluation_without_the_metric(runner: SimpleNamespace) -> None:
     assert not RunFolder(Path(runner.work_dir)).best.exists()
 
 
-@pytest.mark.fault("Checkpoints", "the disk is full while `best.pth` is written", "the older one stays")
+@pytest.mark.fault("Checkpoints", "the disk is full while `best.pth` is written", "the older one is kept")
 def test_failing_write_keeps_the_old_file(runner: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     keeper = KeepLastAndBest()
     keeper.after_val_epoch(runner, {"coco/AP": 0.5})
@@ -147,7 +147,7 @@ def flip_a_bit(path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 10, 1000, 4000])
-@pytest.mark.fault("Checkpoints", "a checkpoint that was cut short", "is known by its checksums")
+@pytest.mark.fault("Checkpoints", "a truncated checkpoint", "recognised by its checksums")
 def test_a_file_that_was_cut_is_not_whole(run: RunFolder, size: int) -> None:
     assert is_whole(run.last)
     run.last.write_bytes(run.last.read_bytes()[:size])
@@ -157,10 +157,12 @@ def test_a_file_that_was_cut_is_not_whole(run: RunFolder, size: int) -> None:
 @pytest.mark.fault(
     "Checkpoints",
     "one wrong bit in `last.pth`",
-    "said; `--resume` goes on from `previous.pth`, and keeps the damaged file aside",
+    "reported; `--resume` continues from `previous.pth` and keeps the damaged file under another name",
 )
 @pytest.mark.fault(
-    "Checkpoints", "`last.pth` and `previous.pth` damaged", "a refusal that names `best.pth` to start from"
+    "Checkpoints",
+    "both `last.pth` and `previous.pth` are damaged",
+    "refused; the message suggests to start from `best.pth`",
 )
 def test_one_wrong_bit_sends_back_to_the_checkpoint_before(run: RunFolder) -> None:
     assert checkpoint_to_resume(run, QUIET) == run.last
@@ -178,8 +180,8 @@ def test_one_wrong_bit_sends_back_to_the_checkpoint_before(run: RunFolder) -> No
 
 @pytest.mark.fault(
     "Checkpoints",
-    "a run that goes on from `previous.pth`",
-    "ends with the same weights as the run whose checkpoint was whole",
+    "a run resumed from `previous.pth`",
+    "ends with the same weights as an undamaged run",
 )
 def test_a_training_goes_on_from_the_checkpoint_before(tiny_config, shapes, tmp_path) -> None:
     """Three epochs, the last file damaged, and on to three: the same weights as at first."""
@@ -199,7 +201,7 @@ def test_a_training_goes_on_from_the_checkpoint_before(tiny_config, shapes, tmp_
 @pytest.mark.fault(
     "Checkpoints",
     "the disk is full while a checkpoint is written",
-    "a clear stop; what was saved before stays whole, also on file systems without hard links",
+    "training stops with a message; earlier checkpoints stay intact, also on file systems without hard links",
 )
 def test_a_full_disk_keeps_what_was_saved(tiny_config, shapes, tmp_path, monkeypatch, links) -> None:
     original = Runner.save_checkpoint

@@ -21,8 +21,8 @@ from brs_detr.run.run_folder import RunFolder
 @pytest.mark.parametrize("meeting", ["static", "c10d"])
 @pytest.mark.fault(
     "Several processes",
-    "a process of one of two machines is lost",
-    "torchrun starts all again, `--resume auto` goes on; the run ends with the weights of an undisturbed one",
+    "a process on one of two machines dies",
+    "torchrun restarts all processes, `--resume auto` resumes; the run ends with the weights of an undisturbed one",
 )
 def test_two_machines_begin_anew_and_go_on(meeting: str, tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
     """Both are this one. In one run a process is killed; both runs end with the same weights."""

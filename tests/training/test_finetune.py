@@ -164,7 +164,7 @@ def test_resumed_run_equals_one_that_was_never_interrupted(
     assert all(torch.equal(value, second["ema_state_dict"][name]) for name, value in first["ema_state_dict"].items())
 
 
-@pytest.mark.fault("Interruptions", "interrupted while an early stop is being counted", "the count goes on")
+@pytest.mark.fault("Interruptions", "interrupted while early stopping counts epochs", "the count continues")
 def test_early_stop(other_classes: Path, tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An AP that falls for two evaluations ends the run; a resumed run goes on counting."""
     aps = iter([0.0, 0.0, 0.3, 0.2, 0.2, 0.2, 0.4])  # the evaluation after epoch 4 begins anew

@@ -34,7 +34,9 @@ def wrapper(**options) -> tuple[nn.Linear, GuardedOptimWrapper]:
 
 @pytest.mark.parametrize("kind", ["loss", "gradient"])
 @pytest.mark.fault(
-    "Numbers", "a loss or a gradient is NaN or infinite", "weights and moments stay; running statistics are taken back"
+    "Numbers",
+    "a loss or a gradient is NaN or infinite",
+    "weights and moments are unchanged; running statistics are restored",
 )
 def test_a_step_that_is_not_finite_changes_nothing(kind):
     layer, optimizer = wrapper()
@@ -54,7 +56,7 @@ def test_a_step_that_is_not_finite_changes_nothing(kind):
     assert (optimizer.num_skipped, optimizer.skipped_in_a_row) == (1, 0)
 
 
-@pytest.mark.fault("Numbers", "one of several accumulated losses is not finite", "the whole step is left out")
+@pytest.mark.fault("Numbers", "one of several accumulated losses is not finite", "the whole step is skipped")
 def test_one_bad_loss_spoils_all_that_is_accumulated():
     layer, optimizer = wrapper(accumulative_counts=2)
     optimizer.initialize_count_status(layer, 0, 100)
@@ -101,7 +103,9 @@ def spoil(monkeypatch):
     return install
 
 
-@pytest.mark.fault("Numbers", "single steps go wrong", "left out, told with their images, counted in `run.json`")
+@pytest.mark.fault(
+    "Numbers", "single steps are not finite", "skipped, reported with their images, counted in `run.json`"
+)
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_a_training_goes_on_after_a_bad_step(accumulation, spoil, tiny_config, shapes, tmp_path):
     """The moving mean takes nothing of it in, neither weights nor statistics of BatchNorm."""
@@ -126,8 +130,8 @@ def test_a_training_goes_on_after_a_bad_step(accumulation, spoil, tiny_config, s
 
 @pytest.mark.fault(
     "Numbers",
-    "ten steps in a row go wrong",
-    "a stop; batch, weights and seeds are kept, and `brs-detr replay` names the layer",
+    "ten steps in a row are not finite",
+    "training stops; batch, weights and seeds are saved, and `brs-detr replay` names the layer",
 )
 def test_a_training_that_goes_on_and_on_wrong_is_stopped_and_can_be_replayed(spoil, tiny_config, shapes, tmp_path):
     spoil(lambda step: step >= 1)

@@ -86,8 +86,8 @@ def kill_runs(config: Path, data: Path, folder: Path, num_processes: int, num_ru
 @pytest.mark.parametrize("num_processes", [1, 2])
 @pytest.mark.fault(
     "Interruptions",
-    "SIGKILL at a random time, twice, on one process and on two",
-    "the run goes on and ends equal, bit for bit: weights, moments, moving mean, log, predictions",
+    "SIGKILL at two random times, with one process and with two",
+    "the resumed run ends equal, bit for bit: weights, moments, moving mean, log, predictions",
 )
 def test_killed_twice(num_processes: int, config: Path, shapes: Path, tmp_path: Path) -> None:
     assert kill_runs(config, shapes, tmp_path, num_processes, 1) > 0

@@ -48,7 +48,9 @@ def test_losses_and_metrics_share_a_table(backend: MetricsCsv) -> None:
 
 
 @pytest.mark.fault(
-    "Interruptions", "killed while a line of `metrics.csv` is written", "the torn line is dropped, no row is repeated"
+    "Interruptions",
+    "killed while a line of `metrics.csv` is written",
+    "the incomplete line is dropped; no row is repeated",
 )
 def test_a_resumed_run_repeats_no_row_and_drops_a_torn_one(backend: MetricsCsv, tmp_path: Path) -> None:
     for step in (10, 20, 30):

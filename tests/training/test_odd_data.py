@@ -76,15 +76,19 @@ def assert_finite(run: TrainedRun, num_steps: int) -> None:
 @pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.fault(
     "Images and annotations",
-    "an image of one pixel, with a box or without",
-    "trained on, each in a batch of its own and among others",
+    "an image of one pixel, with and without a box",
+    "used for training, alone in a batch and among others",
 )
 @pytest.mark.fault(
-    "Images and annotations", "an image that is one line of pixels", "likewise; it is never resized to nothing"
+    "Images and annotations",
+    "an image of a single row or column of pixels",
+    "used for training; never resized to nothing",
 )
-@pytest.mark.fault("Images and annotations", "a thousand boxes in an image", "likewise")
+@pytest.mark.fault("Images and annotations", "a thousand boxes in an image", "used for training")
 @pytest.mark.fault(
-    "Images and annotations", "a single box; the same box twenty times; a box of a hundredth of a pixel", "likewise"
+    "Images and annotations",
+    "a single box; the same box twenty times; a box of a hundredth of a pixel",
+    "used for training",
 )
 def test_odd_images(
     config_name: str, batch_size: int, odd_images: Path, tmp_path: Path, request: pytest.FixtureRequest
@@ -98,8 +102,8 @@ def test_odd_images(
 @pytest.mark.parametrize("mosaic", [False, True])
 @pytest.mark.fault(
     "Images and annotations",
-    "the same images through the augmentation of `finetune`, with mosaic and without",
-    "likewise",
+    "all these images with the augmentation of `finetune`, with and without mosaic",
+    "used for training",
 )
 def test_odd_images_in_fine_tuning(mosaic: bool, odd_images: Path, tiny_config: Path, tmp_path: Path) -> None:
     settings = {"epochs": 1, "mosaic": mosaic, "patience": 0}
@@ -165,8 +169,8 @@ def run_on(config: Path, data: Path, folder: Path, *overrides: str) -> tuple[Tra
 @pytest.mark.parametrize("num_workers", [0, 1])
 @pytest.mark.fault(
     "Images and annotations",
-    "an image that cannot be read while a training is at it",
-    "named once, counted in `run.json`; another one takes its place",
+    "an image becomes unreadable during training",
+    "reported once, counted in `run.json`; another image takes its place",
 )
 def test_another_image_takes_its_place(num_workers: int, lose, tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
     lose("train/000002.jpg")
@@ -178,8 +182,8 @@ def test_another_image_takes_its_place(num_workers: int, lose, tiny_config: Path
 
 @pytest.mark.fault(
     "Images and annotations",
-    "more than one in a hundred cannot be read",
-    "the training stops and names them; `train_cfg.max_unreadable` is the limit",
+    "more than 1 % of the images are unreadable",
+    "training stops and names them; `train_cfg.max_unreadable` sets the limit",
 )
 def test_many_stop_the_training(lose, tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
     lose("train/000002.jpg", "train/000003.jpg")
@@ -189,7 +193,9 @@ def test_many_stop_the_training(lose, tiny_config: Path, shapes: Path, tmp_path:
     assert said.count("Another image takes its place") == 2
 
 
-@pytest.mark.fault("Images and annotations", "the folder of the images is gone", "a clear stop after ten tries")
+@pytest.mark.fault(
+    "Images and annotations", "the image folder is gone", "training stops after ten attempts, with a message"
+)
 def test_a_folder_that_is_gone_ends_it_at_once(lose, tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
     lose(*(f"train/{path.name}" for path in (shapes / "train").iterdir()))
     with pytest.raises(UserError, match="10 images, one drawn after the other, cannot be read"):
@@ -198,8 +204,8 @@ def test_a_folder_that_is_gone_ends_it_at_once(lose, tiny_config: Path, shapes: 
 
 @pytest.mark.fault(
     "Interruptions",
-    "Linux kills a process that loads images, for want of memory",
-    "a clear stop that says what to do; `--resume` goes on",
+    "Linux kills a data loader process for lack of memory",
+    "training stops and says what to do; `--resume` continues",
 )
 def test_a_process_that_is_killed_while_it_loads(
     tiny_config: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

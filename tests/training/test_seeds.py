@@ -22,8 +22,8 @@ def weights(run: TrainedRun) -> dict[str, torch.Tensor]:
 
 @pytest.mark.fault(
     "Interruptions",
-    "another number of processes that load images",
-    "the same images, augmented in the same way, bit for bit",
+    "another number of data loader processes",
+    "the same images with the same augmentation, bit for bit",
 )
 def test_any_number_of_workers_reads_the_same(tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
     runs = [

@@ -42,8 +42,8 @@ def weights(path: Path) -> torch.Tensor:
 @pytest.mark.parametrize("num_processes", [2, 3])
 @pytest.mark.fault(
     "Several processes",
-    "an evaluation that two or three processes cannot share evenly",
-    "no image is counted twice; AP and predictions equal those of one process, to the last digit",
+    "an evaluation whose images do not divide evenly among processes",
+    "no image counts twice; AP and predictions equal those of one process, to the last digit",
 )
 def test_an_evaluation_gives_the_same_on_any_number(num_processes: int, folder: Path) -> None:
     """Four images, which three processes cannot share evenly."""
@@ -72,8 +72,8 @@ def test_a_checkpoint_is_evaluated_the_same_by_any_number(num_processes: int, fo
 
 @pytest.mark.fault(
     "Several processes",
-    "a process that meets no object for an epoch; an epoch in which none does",
-    "nobody waits for ever; the weights are those of one process with the whole batch",
+    "a process, or all, without objects for a whole epoch",
+    "nothing hangs; the weights are those of one process with the whole batch",
 )
 def test_a_process_without_objects_trains_as_one_with_the_whole_batch(folder: Path) -> None:
     """In the first epoch neither process meets an object, in the second one does; all rank together."""

@@ -79,7 +79,7 @@ def test_resume_goes_on_where_the_run_stopped(
     assert len(losses(run)) == 9
 
 
-@pytest.mark.fault("Checkpoints", "a second training into the folder of a run", "refused; no file is touched")
+@pytest.mark.fault("Checkpoints", "a second training with the folder of a run", "refused; no file is changed")
 def test_existing_run_is_not_touched(trained: TrainedRun, tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
     work_dir = copy_of(trained, tmp_path)
     before = {path: path.stat().st_mtime_ns for path in work_dir.rglob("*")}
@@ -88,7 +88,7 @@ def test_existing_run_is_not_touched(trained: TrainedRun, tiny_config: Path, sha
     assert {path: path.stat().st_mtime_ns for path in work_dir.rglob("*")} == before
 
 
-@pytest.mark.fault("Checkpoints", "`--resume` where nothing is", "refused, and nothing is written")
+@pytest.mark.fault("Checkpoints", "`--resume` without a run", "refused; nothing is written")
 def test_nothing_to_resume(tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nothing to resume: no last\.pth"):
         train(tiny_config, shapes, tmp_path / "new", resume=True, console=QUIET)
@@ -148,8 +148,8 @@ def save_data(folder: Path, sizes: list[tuple[int, int]], boxes: list[tuple[int,
 @pytest.mark.parametrize("config_name", ["tiny_config", "tiny_plain_config"])
 @pytest.mark.fault(
     "Images and annotations",
-    "images without an object, or with crowds alone",
-    "are trained on; nothing waits, nothing is NaN",
+    "images without objects, or with crowds only",
+    "used for training; nothing hangs, nothing is NaN",
 )
 def test_images_without_objects_are_kept_and_trained_on(
     config_name: str, tmp_path: Path, request: pytest.FixtureRequest

@@ -67,8 +67,8 @@ def stop_after(steps: int, patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.fault(
     "Interruptions",
-    "killed between two batches whose gradients are accumulated",
-    "the checkpoint is of the last whole step; no gradient is lost or counted twice",
+    "killed between two batches of an accumulated step",
+    "the checkpoint is of the last complete step; no gradient is lost or counted twice",
 )
 def test_checkpoints_within_an_epoch_are_made_where_no_gradient_waits(
     tiny_config: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -85,8 +85,8 @@ def test_checkpoints_within_an_epoch_are_made_where_no_gradient_waits(
 
 @pytest.mark.fault(
     "Several processes",
-    "going on with fewer or more GPUs",
-    "from the same share of the epoch, with the images that are left of it",
+    "resumed with fewer or more GPUs",
+    "from the same fraction of the epoch, with the remaining images",
 )
 def test_a_run_goes_on_with_another_batch_from_the_same_share_of_its_epoch(
     tiny_config: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -113,7 +113,7 @@ def test_a_run_goes_on_with_another_batch_from_the_same_share_of_its_epoch(
 @pytest.mark.fault(
     "Interruptions",
     "killed while ranking losses remember earlier batches",
-    "what they remember is in the checkpoint, of each process",
+    "the checkpoint holds the memory of each process",
 )
 def test_what_ranking_losses_remember_is_resumed(
     tiny_config: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -141,8 +141,8 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(("step", "number"), [(1, signal.SIGINT), (2, signal.SIGUSR1), (3, signal.SIGTERM)])
 @pytest.mark.fault(
     "Interruptions",
-    "Ctrl-C, SIGTERM or SIGUSR1 in training",
-    "the step is ended and saved, exit code 128 + number; the run goes on as if nothing had been",
+    "Ctrl-C, SIGTERM or SIGUSR1 during training",
+    "the step is finished and saved, exit code 128 + number; the resumed run equals an undisturbed one",
 )
 def test_the_step_is_ended_and_nothing_is_lost(
     step: int,
@@ -180,7 +180,7 @@ def test_the_step_is_ended_and_nothing_is_lost(
 
 
 @pytest.mark.fault(
-    "Interruptions", "SIGTERM in an evaluation", "it begins anew when the run goes on; nothing is counted twice"
+    "Interruptions", "SIGTERM during an evaluation", "it starts again when the run resumes; nothing counts twice"
 )
 def test_an_evaluation_begins_anew(
     trained: TrainedRun, tiny_config: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -202,7 +202,7 @@ def test_an_evaluation_begins_anew(
     assert len(run.metrics.read_text().splitlines()) == 1 + 2 * (3 + 1)
 
 
-@pytest.mark.fault("Interruptions", "a second Ctrl-C", "ends at once; a SIGTERM sent twice does not")
+@pytest.mark.fault("Interruptions", "a second Ctrl-C", "ends the program at once; a second SIGTERM does not")
 def test_the_second_interrupt_is_obeyed_at_once() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), StopSignals(QUIET) as signals:

@@ -1,1 +1,1 @@
-"""The ranking losses in plain PyTorch, one row after the other, in float64. Made for a CPU, and run on any device."""
+"""The ranking losses in plain PyTorch, row by row, in float64. Tuned for the CPU; they run on any device."""

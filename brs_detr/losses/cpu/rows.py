@@ -8,24 +8,24 @@ import torch
 from torch import Tensor
 
 from brs_detr.losses.checks import check_positives, check_values
-from brs_detr.losses.cpu.ranking import BucketedNegatives, Negatives, SingleNegatives, rank_positives
+from brs_detr.losses.cpu.ranking import BucketedNegatives, Negatives, rank_positives
 from brs_detr.losses.cpu.sorting import count_above, sort_positives
 from brs_detr.losses.cpu.steps import Ramps
 
 
 class Row(NamedTuple):
-    """Positives in order, and the negatives that matter, of one row of logits; float64, detached.
+    """Sorted positives and relevant negatives of one row of logits; float64, detached.
 
-    Where there is a ramp, logits are measured from the positive in the middle, so that no offset costs digits of it. A
-    step compares and does not subtract.
+    With ``delta > 0`` logits are relative to the middle positive, so that a common offset costs no precision. With
+    ``delta = 0`` they are only compared.
 
     Args:
-        positive_inds: int64 [P], of the positives in ascending order of their logits (stable).
+        positive_inds: int64 [P], indices of the positives in ascending order of their logits (stable).
         positives: [P], their logits, ascending.
         quality: [P], their IoU in (0, 1].
-        negative_inds: int64 [M], of the negatives that are not below ``positives[0] - delta``; None where
-            ``negatives`` are a whole row.
-        negatives: [M], their logits; in a whole row, minus infinity where there is no negative.
+        negative_inds: int64 [M], indices of the negatives not below ``positives[0] - delta``; None if ``negatives`` is
+            a whole row.
+        negatives: [M], their logits; in a whole row, minus infinity at all other examples.
     """
 
     positive_inds: Tensor
@@ -69,12 +69,12 @@ def write_terms(
 
 
 def split_row(logits: Tensor, targets: Tensor, delta: float) -> Row | None:
-    """Part logits and targets [N] into positives and the negatives within their reach; None without a positive.
+    """Split logits and targets [N] into positives and the negatives in their reach; None without a positive.
 
-    A negative further below than delta is a false positive to none of them. Late in training that is nearly every one,
-    and the few others are gathered; where most are in reach, that would cost more than it saves.
+    A negative more than delta below the lowest positive is a false positive of none. Late in training nearly all are,
+    and the few others are gathered. While most are in reach, gathering would cost more than it saves.
     """
-    labelled_inds = targets.nonzero().squeeze(1)  # of positives and of what is ignored
+    labelled_inds = targets.nonzero().squeeze(1)  # of positive and ignored examples
     if not len(labelled_inds):
         return None
     positive_inds, quality = labelled_inds, targets.index_select(0, labelled_inds)
@@ -107,14 +107,13 @@ def split_row(logits: Tensor, targets: Tensor, delta: float) -> Row | None:
 def _errors_and_gradients(
     row: Row, delta: float, bucketed: bool, interpolated: bool, sorting: bool
 ) -> tuple[list[Tensor], list[Tensor], Tensor]:
-    """Errors [P] of each term, the gradient of their sum by the positives [P], and of the mean ranking error [M]."""
+    """Return the errors [P] of each term, their gradients by the positives [P], and those by the negatives [M]."""
     ramps = Ramps(row.positives, delta)
     sort = sort_positives(row.positives, row.quality, ramps, delta) if sorting else None
-    negatives: Negatives = (
-        BucketedNegatives(row.negatives, row.positives, ramps, delta)
-        if bucketed
-        else SingleNegatives(row.negatives, ramps)
-    )
+    if bucketed:
+        negatives: Negatives = BucketedNegatives(row.negatives, row.positives, ramps, delta)
+    else:
+        negatives = Negatives(row.negatives, ramps)
     num_above = count_above(row.positives, ramps, delta) if sort is None else sort.num_above
     error, on_negatives = rank_positives(negatives, num_above, delta, interpolated=interpolated)
     if sort is None:

@@ -1,6 +1,6 @@
 """The sorting error of the RS losses: positives against positives.
 
-Few positives are compared pair by pair, in tiles that are never all held at once; many in O(P log P) time.
+Few positives are compared pair by pair, one tile of the matrix at a time; many in O(P log P) time.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from torch import Tensor
 from brs_detr.losses.cpu.ranking import quotient_or_zero
 from brs_detr.losses.cpu.steps import Ramps, StepMatrix
 
-MOST_IN_TILES = 1536  # from here on running sums are cheaper than all pairs
-SMALLEST_DELTA = 1e-200  # with which a float32 logit can still be divided
-TILE_ENTRIES = 1 << 18  # pairs held at a time: 2 MiB, so that a tile stays in cache
+MOST_IN_TILES = 1536  # with more positives, running sums are cheaper than all pairs
+SMALLEST_DELTA = 1e-200  # a float32 logit can still be divided by it
+TILE_ENTRIES = 1 << 18  # 2 MiB, so that a tile stays in cache
 
 
 class Sorting(NamedTuple):
-    """What sorting the P positives gives, each float64 [P].
+    """Result of `sort_positives`, each float64 [P].
 
     Args:
         num_above: ``sum_j H(s_j - s_i)``, i included.
         error: sorting error.
-        gradient: of the sum of the errors.
+        gradient: gradient of the sum of the errors.
     """
 
     num_above: Tensor
@@ -35,9 +35,7 @@ class Sorting(NamedTuple):
 
 
 def sort_positives(positives: Tensor, quality: Tensor, ramps: Ramps, delta: float) -> Sorting:
-    """How much worse a positive and those above it are localised than they would be in the order of their IoU.
-
-    See `brs_detr.losses.rank_sort_loss` for the equations. Memory is O(P).
+    """Compute the sorting errors (equations in `brs_detr.losses.rank_sort_loss`) in O(P) memory.
 
     Args:
         positives: float64 [P], logits, ascending, P >= 1.
@@ -58,11 +56,11 @@ def count_above(positives: Tensor, ramps: Ramps, delta: float) -> Tensor:
 
 
 def _step_tiles(positives: Tensor, delta: float) -> Iterator[tuple[slice, int, Tensor]]:
-    """Cut the matrix ``H(positives[j] - positives[i])`` into groups of rows i, without the zeros on their left.
+    """Yield the matrix ``H(positives[j] - positives[i])`` in groups of rows i, without the zeros on their left.
 
     Yields:
-        T rows, the first column F, and a tensor [2, T, P - F]: the entries, and scratch memory of their size. Columns
-        before F are 0 in these rows. The tensor is used again for the next tile.
+        Slice of T rows, first column F, and a tensor [2, T, P - F] with the entries and scratch memory of their size.
+        Columns before F are 0 in these rows. The next tile overwrites the tensor.
     """
     num_positives, start = len(positives), 0
     scaled = positives / (2 * max(delta, SMALLEST_DELTA))
@@ -102,8 +100,8 @@ def _sort_by_passes(positives: Tensor, quality: Tensor, ramps: Ramps, delta: flo
     weights = torch.stack([torch.ones_like(defect), defect])
     num_worse, defect_worse = sum_over_above_and_worse(positives, quality, weights, ramps, delta)
     error, shares = _errors(num_above, num_worse, defect_above, defect_worse)
-    shares.clamp_(max=2)  # they are, but for rounding: error <= num_worse / num_above, and num_above >= 1 / 2
-    # Seen from above, in the mirror, those that hand out are above and worse than those that receive.
+    shares.clamp_(max=2)  # only rounding exceeds it: error <= num_worse / num_above, and num_above >= 1 / 2
+    # With all signs flipped, the positives that give a share are above and worse than those that receive it.
     mirrored = -positives.flip(0)
     (received,) = sum_over_above_and_worse(
         mirrored, -quality.flip(0), shares.flip(0)[None], Ramps(mirrored, delta), delta
@@ -112,7 +110,7 @@ def _sort_by_passes(positives: Tensor, quality: Tensor, ramps: Ramps, delta: flo
 
 
 def _errors(num_above: Tensor, num_worse: Tensor, defect_above: Tensor, defect_worse: Tensor) -> tuple[Tensor, Tensor]:
-    """Errors, and shares for those above and worse, from the number and the defect [T] of all above and of those."""
+    """Return errors [T], and the share of each worse positive above, from counts and summed defects [T]."""
     target = (defect_above - defect_worse).div_(num_above - num_worse)
     error = (defect_above / num_above).sub_(target).clamp_(min=0)
     return error, quotient_or_zero(error, num_worse)
@@ -122,10 +120,10 @@ def sum_over_above_and_worse(logits: Tensor, quality: Tensor, weights: Tensor, r
     """Return ``sum_j weights[k, j] H(logits[j] - logits[i]) [quality[j] < quality[i]]`` as a tensor [K, P].
 
     In the order of the logits, those with a full step over i are one range and those on its ramp another. A wavelet
-    matrix over the ranks of the qualities (Information Systems 47, 2015) tells how much weight of lower rank lies in a
-    range: one pass a bit, each a stable partition and running sums. O(P log P) time, O(P) memory.
+    matrix over the ranks of the qualities (Information Systems 47, 2015) gives the weight of lower rank in a range, in
+    one pass per bit: a stable partition and running sums. O(P log P) time, O(P) memory.
 
-    Sums are made of integers in fixed point, so that the small difference of two large running sums is exact.
+    Sums are integers in fixed point, so that the small difference of two large running sums is exact.
 
     Args:
         logits: float64 [P], ascending.
@@ -142,7 +140,7 @@ def sum_over_above_and_worse(logits: Tensor, quality: Tensor, weights: Tensor, r
         + [_largest_scale(2 * num_logits * travelled[-1].item())] * num_weights
     )
     columns = (torch.cat([weights, weights * travelled]).T * scale).round_().long()  # [P, 2K]
-    # At delta 0 ties make the range on the ramp begin after its end. What it then takes off is 0.
+    # At delta 0, ties make the range on the ramp start after its end; it then contributes 0.
     starts = torch.stack(
         [torch.searchsorted(logits, logits - delta, right=True), torch.searchsorted(logits, logits + delta)]
     )
@@ -153,7 +151,7 @@ def sum_over_above_and_worse(logits: Tensor, quality: Tensor, weights: Tensor, r
 
 
 def _largest_scale(largest_sum: float) -> float:
-    """The power of two by which the largest sum fits an int64."""
+    """Return the power of two that scales the largest sum to an int64."""
     return 2.0 ** (61 - math.ceil(math.log2(largest_sum + 1)))
 
 
@@ -163,11 +161,11 @@ def _sums_of_lower_rank(ranks: Tensor, columns: Tensor, starts: Tensor) -> tuple
     Args:
         ranks: int64 [P], from 0.
         columns: int64 [P, C].
-        starts: int64 [2, P], where the two ranges of each i begin: the first ends where the second begins, and the
-            second at P.
+        starts: int64 [2, P], starts of the two ranges of each i; the first ends where the second starts, the second at
+            P.
 
     Returns:
-        float64 [P, C] over each range. Both are exact up to the last rounding.
+        float64 [P, C] over each range, exact up to the last rounding.
     """
     num_logits, num_columns = columns.shape
     own_ranks = ranks
@@ -190,7 +188,7 @@ def _sums_of_lower_rank(ranks: Tensor, columns: Tensor, starts: Tensor) -> tuple
 
 
 def _running_sums(values: Tensor) -> Tensor:
-    """Sums of everything before each index, [P + 1, ...]."""
+    """Return the sums of all values before each index, [P + 1, ...]."""
     sums = values.new_zeros(len(values) + 1, *values.shape[1:])
     torch.cumsum(values, 0, out=sums[1:])
     return sums

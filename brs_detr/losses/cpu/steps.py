@@ -5,22 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-SMALLEST_RAMP = 1e-300  # stands in for a ramp of length zero, so that a quotient is 0 or clamped to 1, never NaN
-FEW_POINTS = 2048  # not worth a table
-CHUNK = 1 << 16  # points searched at a time: their intermediate results stay in cache
+SMALLEST_RAMP = 1e-300  # replaces a ramp of length zero: a quotient is then 0 or clamped to 1, never NaN
+FEW_POINTS = 2048  # so few are not worth a table
+CHUNK = 1 << 16  # points searched at a time, so that intermediate results stay in cache
 CELLS_PER_VALUE = 8
-FEWEST_CELLS, MOST_CELLS = 1 << 10, 1 << 18  # the table, too, stays in cache
+FEWEST_CELLS, MOST_CELLS = 1 << 10, 1 << 18  # the table stays in cache, too
 SMALLEST_RANGE, LARGEST_RANGE = 1e-200, 1e308
 
 
 def step(difference: Tensor, delta: float) -> Tensor:
-    """How much an example counts as ranked above another, by their difference in logits.
+    """Return how far one example counts as ranked above another, given the difference of their logits.
 
     ``H(x) = clamp(x / (2 delta) + 1/2, 0, 1)`` for ``delta > 0`` and ``[x >= 0]`` for ``delta = 0``
     (BRS, ECCV 2024, Eq. 1 and 2; at zero the official code counts 1 where Eq. 1 says 0).
 
     Args:
-        difference: logit of the one minus logit of the other, any shape.
+        difference: logit of the first minus logit of the second, any shape.
         delta: half the length of the ramp, >= 0.
 
     Returns:
@@ -32,15 +32,15 @@ def step(difference: Tensor, delta: float) -> Tensor:
 
 
 class Ramps:
-    """The steps ``H(x - centres[i])`` as functions of x, cut where one of them begins or ends.
+    """The steps ``H(x - centres[i])`` as functions of x, in segments between the points where one begins or ends.
 
     Each is a ramp from 0 to 1 between ``centre - delta`` and ``centre + delta``. Between two successive ends of ramps
-    every weighted sum of them is a straight line. All lengths are in units of ``2 delta`` and at most 1, which keeps
-    running sums over the 2 P segments free of large terms that cancel.
+    every weighted sum of them is a straight line. All lengths are in units of ``2 delta`` and at most 1, so that no
+    large terms cancel in running sums over the 2 P segments.
 
     A ramp shorter than the spacing of floating-point numbers cannot rise between its ends. A jump at its upper end
-    makes up for what it misses; at ``delta = 0`` that is all there is, and the jump is the step itself.
-    (Logits above 1e15 or so meet that at any delta; a tie between them then counts 1, not 1/2.)
+    makes up for the missing rise; at ``delta = 0`` the jump is the whole step. (For logits above about 1e15 this
+    happens at any delta; ties between them then count 1, not 1/2.)
 
     Args:
         centres: float64 [P], ascending, P >= 1.
@@ -50,8 +50,8 @@ class Ramps:
         ends: float64 [2P], all ends of ramps, ascending.
         lengths: float64 [2P + 1], of the segments between the ends and outside; 0 outside, where nothing rises.
         travelled: float64 [2P + 1], sum of the lengths before each segment.
-        before: int64 [2P], the segment below the beginning of each ramp and, after these, below the end of each.
-        jumps: float64 [P], what each ramp still lacks at its end.
+        before: int64 [2P], the segments below the beginnings of the ramps, followed by those below their ends.
+        jumps: float64 [P], the rise that each ramp still lacks at its end.
     """
 
     def __init__(self, centres: Tensor, delta: float) -> None:
@@ -71,12 +71,12 @@ class Ramps:
         self.jumps: Tensor = 1 - (above - below)
 
     def locate(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Find the segment of each point, int32 [N], and its offset into that segment, float64 [N], in ramps, <= 1."""
+        """Return the segment of each point, int32 [N], and its offset in it, float64 [N], in ramps, <= 1."""
         segments = count_below(self.ends, points, or_equal=True)
         return segments, (points - self._starts.index_select(0, segments)).div_(self._ramp).clamp_(0, 1)
 
     def weigh(self, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum the ramps with weights [P]: height and slope, float64 [2P + 1], at the beginning of each segment."""
+        """Return height and slope, float64 [2P + 1], of the weighted sum of ramps at the start of each segment."""
         slopes = torch.zeros_like(self.lengths)
         slopes[1:].scatter_(0, self.before, torch.cat([weights, -weights]))
         rises = slopes.cumsum_(0) * self.lengths
@@ -88,7 +88,7 @@ class Ramps:
 class StepMatrix:
     """The matrix ``H(points[j] - centres[i])`` of shape [N, P], kept in O(N + P) memory.
 
-    Both products are running sums over the ends of the ramps, plus one look-up a point: O((N + P) log P) time.
+    Both products are running sums over the ends of the ramps plus one look-up per point: O((N + P) log P) time.
 
     Args:
         points: float64 [N], any order.
@@ -102,7 +102,7 @@ class StepMatrix:
     def sum_over_points(self, weights: Tensor | None = None) -> Tensor:
         """Return ``sum_j weights[j] H(points[j] - centres[i])`` for weights [N] >= 0, or 1, as a tensor [P].
 
-        It is the mean over the ramp of the centre of the weight found above.
+        This is the total weight above a centre, averaged over the centre's ramp.
         """
         ramps = self._ramps
         found = self._per_segment(weights)
@@ -126,9 +126,12 @@ class StepMatrix:
 
 
 def count_below(values: Tensor, points: Tensor, *, or_equal: bool = False) -> Tensor:
-    """How many values, float64 [P], ascending, finite, P >= 1, are below each point, float64 [N]; int32 [N].
+    """Count the values below each point, int32 [N]; with ``or_equal`` also those equal to it.
 
-    With ``or_equal`` a value equal to the point counts too. Points are finite or minus infinity, in any order.
+    Args:
+        values: float64 [P], P >= 1, ascending, finite.
+        points: float64 [N], finite or minus infinity, any order.
+        or_equal: count values equal to the point, too.
     """
     if len(points) <= FEW_POINTS or points.device.type != "cpu":
         return torch.searchsorted(values, points, right=or_equal, out_int32=True)
@@ -138,11 +141,11 @@ def count_below(values: Tensor, points: Tensor, *, or_equal: bool = False) -> Te
 
 
 class SearchTable:
-    """Sorted values that are searched often: `torch.searchsorted` without the branches that a CPU mispredicts.
+    """`torch.searchsorted` without mispredicted branches, in a tenth of its time on a CPU.
 
-    A table over equal cells of their range gives the count up to the few values of the same cell; those are searched by
-    halving, for all points at once. Points and values go through the same rounded steps to their cell, which never
-    change their order, so that the result is exact. It takes a tenth of the time of `torch.searchsorted`.
+    A table over equal cells of the values' range gives the count before each cell; the few values in the cell are
+    bisected, for all points at once. Values and points are mapped to cells by the same monotonic function, rounding
+    included, so that the result is exact.
     """
 
     def __init__(self, values: Tensor) -> None:

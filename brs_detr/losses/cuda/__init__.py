@@ -1,1 +1,1 @@
-"""The ranking losses as Triton kernels: all rows at once, without waiting for the device."""
+"""The ranking losses as Triton kernels: all rows at once, without synchronising."""

@@ -1,13 +1,13 @@
-"""Triton kernels of the ranking losses: what `brs_detr.losses.cuda.launch` launches, in the order of this file.
+"""Triton kernels of the ranking losses, in the order in which `brs_detr.losses.cuda.launch` launches them.
 
-Every kernel runs on a grid of (blocks, rows). The number of positives P of a row is known on the device alone: buffers
-for positives have a capacity of K, and a block that begins after the P-th returns at once.
+Every kernel runs on a grid of (blocks, rows). The number of positives P of a row is known only on the device: buffers
+for positives have a capacity of K, and a block that starts beyond P returns at once.
 
-Sums over negatives are made by atomic additions of integers, counts and offsets in fixed point, so that neither their
-order nor their number of blocks changes the result. What is of the size of P is float64, pairs of positives are in the
-dtype ``COMPUTE`` of the logits, at least float32: a pair is seen by its difference alone.
+Sums over negatives (counts, and offsets in fixed point) are atomic additions of integers, so neither the order nor the
+number of blocks changes the result. Tensors of size P are float64. Pairs of positives are compared in ``COMPUTE``, the
+dtype of the logits but at least float32, since only their difference counts.
 
-``DELTA`` is a compile-time constant, since a run has one and Triton would pass a number as float32.
+``DELTA`` is a compile-time constant: a run has only one, and Triton would pass it as float32.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-MOST_COPIES: tl.constexpr = tl.constexpr(32)  # of the sums over negatives, to spread atomic additions over
+MOST_COPIES: tl.constexpr = tl.constexpr(32)  # of the sums over negatives, to spread out the atomic additions
 
 
 @triton.jit
@@ -23,7 +23,7 @@ def collect_positives(
     logits, targets, counters, found_logits, found_quality, found_inds, num_logits, targets_stride, capacity,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """List the positives of each row in any order: logits, quality and indices."""
+    """Collect logits, quality and indices of the positives of each row, in any order."""
     row = tl.program_id(1).to(tl.int64)
     columns = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     target = tl.load(targets + row * targets_stride + columns, mask=columns < num_logits, other=0).to(tl.float64)
@@ -34,7 +34,7 @@ def collect_positives(
         slot = tl.atomic_add(counters + 2 * row, count.to(tl.int64)) + order - 1
         keeps = is_positive & (slot < capacity)
         logit = tl.load(logits + row * num_logits + columns, mask=keeps, other=0).to(tl.float64)
-        logit = tl.where(logit == logit, logit, 0.0)  # NaN has no rank; it is reported later
+        logit = tl.where(logit == logit, logit, 0.0)  # count_negatives reports NaN
         tl.store(found_logits + row * capacity + slot, logit, mask=keeps)
         tl.store(found_quality + row * capacity + slot, tl.minimum(target, 1.0), mask=keeps)
         tl.store(found_inds + row * capacity + slot, columns, mask=keeps)
@@ -44,7 +44,7 @@ def collect_positives(
 def order_positives(
     counters, found_logits, found_quality, found_inds, positives, quality, inds, capacity, BLOCK: tl.constexpr
 ):
-    """Sort the positives by logit, then by index: each counts those before it."""
+    """Sort the positives by logit, then by index. Each counts those before it."""
     row = tl.program_id(1).to(tl.int64)
     num_positives = _num_positives(counters, row, capacity)
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -72,7 +72,7 @@ def relate_positives(
     counters, positives, quality, ends, owners, end_inds, num_above, sorting_errors, sorting_shares, capacity,
     DELTA: tl.constexpr, SORTING: tl.constexpr, COMPUTE: tl.constexpr, NUM_STEPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """For each positive: how many are above it, its sorting error, and the ends of its ramp among all ends.
+    """Compute how many are above each positive, its sorting error, and where its ramp's ends are among all ends.
 
     ``ends`` [2K] are float64, ascending; ``owners`` [2K] are ``2 i`` where the ramp of positive i begins and
     ``2 i + 1`` where it ends; ``end_inds`` [2, K] are the inverse.
@@ -130,7 +130,7 @@ def write_sorting_gradient(
     counters, positives, quality, inds, sorting_errors, sorting_shares, gradient, num_logits, capacity,
     DELTA: tl.constexpr, COMPUTE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Write what each positive receives of those below it that are better, less its own error."""
+    """Write the sorting gradient of each positive: shares of the errors of better ones below, minus its own error."""
     row = tl.program_id(1).to(tl.int64)
     num_positives = _num_positives(counters, row, capacity)
     start_j = tl.program_id(0) * BLOCK
@@ -161,10 +161,10 @@ def count_negatives(
     logits, targets, counters, marks, sums, num_logits, targets_stride, capacity, slots,
     DELTA: tl.constexpr, BUCKETED: tl.constexpr, BITS: tl.constexpr, NUM_STEPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """First pass over the negatives: count them by segment and add up their ways into it.
+    """Make a first pass over the negatives: count them by segment and sum their offsets in it.
 
     ``marks`` are the 2 P ends of ramps or, for buckets, the P positives; ``sums`` [2, slots] are the counts and the
-    ways, in as many copies as fit.
+    summed offsets, in as many copies as fit.
     """
     row = tl.program_id(1).to(tl.int64)
     num_positives = _num_positives(counters, row, capacity)
@@ -177,18 +177,16 @@ def count_negatives(
     if num_invalid > 0:
         tl.atomic_add(counters + 2 * row + 1, num_invalid.to(tl.int64))
     if num_positives > 0:
-        segment, way = _way_into_segment(
-            marks, logit, num_positives, row, capacity, num_logits, DELTA, BUCKETED, NUM_STEPS
-        )
-        counts = is_here & (target == 0) & (way >= 0)
+        segment, offset = _locate(marks, logit, num_positives, row, capacity, num_logits, DELTA, BUCKETED, NUM_STEPS)
+        counts = is_here & (target == 0) & (offset >= 0)
         if BUCKETED:
-            way = tl.ceil(way * (1 << BITS))  # a bucket stands at a positive only if all its members do
+            offset = tl.ceil(offset * (1 << BITS))  # a bucket stands at a positive only if all its members do
         else:
-            way = way * (1 << BITS)
+            offset = offset * (1 << BITS)
         copy = tl.program_id(0) % _num_copies(num_positives, slots)
         sums += row * 2 * slots + copy * (2 * num_positives + 1)
         tl.atomic_add(sums + segment, 1, mask=counts)
-        tl.atomic_add(sums + slots + segment, way.to(tl.int64), mask=counts & (way > 0))
+        tl.atomic_add(sums + slots + segment, offset.to(tl.int64), mask=counts & (offset > 0))
 
 
 @triton.jit
@@ -196,23 +194,23 @@ def count_buckets(
     counters, positives, ends, bucket_sums, sums, sizes, means, num_logits, capacity, slots,
     DELTA: tl.constexpr, BITS: tl.constexpr, NUM_STEPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Take the mean of each bucket, and put it among the ends of ramps as `count_negatives` does negatives."""
+    """Compute the mean of each bucket and count it by segment, as `count_negatives` does for single negatives."""
     row = tl.program_id(1).to(tl.int64)
     num_positives = _num_positives(counters, row, capacity)
     k = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     if (num_positives > 0) & (tl.program_id(0) * BLOCK <= num_positives):
         is_mine = k <= num_positives
         num_copies = _num_copies(num_positives, slots)
-        size, way = _sum_copies(bucket_sums + row * 2 * slots, k, num_positives, num_copies, slots, is_mine)
+        size, offset = _sum_copies(bucket_sums + row * 2 * slots, k, num_positives, num_copies, slots, is_mine)
         anchor, unit = _bucket_frame(positives + row * capacity, k, num_positives, num_logits, DELTA)
-        mean = anchor + unit * (way.to(tl.float64) / (1 << BITS) / tl.maximum(size, 1))
+        mean = anchor + unit * (offset.to(tl.float64) / (1 << BITS) / tl.maximum(size, 1))
         tl.store(sizes + row * (capacity + 1) + k, size, mask=is_mine)
         tl.store(means + row * (capacity + 1) + k, mean, mask=is_mine)
-        segment, way = _way_into_segment(ends, mean, num_positives, row, capacity, num_logits, DELTA, False, NUM_STEPS)
-        counts = is_mine & (way >= 0) & (size > 0)
+        segment, offset = _locate(ends, mean, num_positives, row, capacity, num_logits, DELTA, False, NUM_STEPS)
+        counts = is_mine & (offset >= 0) & (size > 0)
         sums += row * 2 * slots
         tl.atomic_add(sums + segment, size, mask=counts)
-        tl.atomic_add(sums + slots + segment, (size * way * (1 << BITS)).to(tl.int64), mask=counts)
+        tl.atomic_add(sums + slots + segment, (size * offset * (1 << BITS)).to(tl.int64), mask=counts)
 
 
 @triton.jit
@@ -222,11 +220,11 @@ def rank_positives(
     DELTA: tl.constexpr, RAMP: tl.constexpr, INTERPOLATED: tl.constexpr, SORTING: tl.constexpr, BUCKETED: tl.constexpr,
     BITS: tl.constexpr, NUM_STEPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Ranking errors from the sums by segment, and what a negative receives as a straight line over each segment.
+    """Compute ranking errors from the sums by segment, and the gradient of a negative as a line over each segment.
 
-    One block a row walks the segments: down, to add up what is above each end, and up, to add up ramps. See
-    `brs_detr.losses.cpu.steps.StepMatrix` for the mathematics. The lines, height and slope, overwrite ``areas`` and
-    ``num_found``; for buckets ``means`` become what each of them receives.
+    One block per row walks the segments: downwards to sum what is above each end, upwards to sum the ramps. See
+    `brs_detr.losses.cpu.steps.StepMatrix` for the mathematics. Height and slope of the lines overwrite ``areas`` and
+    ``num_found``; the gradients of buckets overwrite ``means``.
     """
     row = tl.program_id(1).to(tl.int64)
     num_positives = _num_positives(counters, row, capacity)
@@ -243,12 +241,12 @@ def rank_positives(
     shares += row * capacity
     jumps += row * capacity
     gradient += row * num_logits
-    offsets = tl.arange(0, BLOCK)
+    lanes = tl.arange(0, BLOCK)
     zero = tl.sum(tl.zeros([BLOCK], tl.float64), 0)
 
     distance = zero
     for start in range(0, num_ends, BLOCK):
-        k = start + offsets
+        k = start + lanes
         length = _length(ends, k, num_ends, RAMP)
         tl.store(travelled + k, distance + tl.cumsum(length, 0) - length, mask=k < num_ends)
         distance += tl.sum(length, 0)
@@ -256,11 +254,11 @@ def rank_positives(
     num_copies = 1 if BUCKETED else _num_copies(num_positives, slots)
     above, area = zero, zero
     for step in range(0, tl.cdiv(num_ends, BLOCK)):
-        k = (tl.cdiv(num_ends, BLOCK) - 1 - step) * BLOCK + offsets
-        found, ways = _sum_copies(sums, k + 1, num_positives, num_copies, slots, k < num_ends)
+        k = (tl.cdiv(num_ends, BLOCK) - 1 - step) * BLOCK + lanes
+        found, offset_sum = _sum_copies(sums, k + 1, num_positives, num_copies, slots, k < num_ends)
         found = found.to(tl.float64)
         at_or_above = above + tl.cumsum(found, 0, reverse=True)
-        part = ways.to(tl.float64) / (1 << BITS) + _length(ends, k, num_ends, RAMP) * (at_or_above - found)
+        part = offset_sum.to(tl.float64) / (1 << BITS) + _length(ends, k, num_ends, RAMP) * (at_or_above - found)
         tl.store(num_found + k, at_or_above, mask=k < num_ends)
         tl.store(areas + k, area + tl.cumsum(part, 0, reverse=True), mask=k < num_ends)
         above += tl.sum(found, 0)
@@ -269,7 +267,7 @@ def rank_positives(
 
     ranking_loss, sorting_loss, best = zero, zero, zero + float("inf")
     for start in range(0, num_positives, BLOCK):
-        i = start + offsets
+        i = start + lanes
         is_mine = i < num_positives
         lower = tl.load(end_inds + i, mask=is_mine, other=0)
         upper = tl.load(end_inds + capacity + i, mask=is_mine, other=0)
@@ -300,7 +298,7 @@ def rank_positives(
     tl.store(areas, zero)
     tl.store(num_found, zero)
     for start in range(0, num_ends, BLOCK):
-        k = start + offsets
+        k = start + lanes
         owner = tl.load(owners + k, mask=k < num_ends, other=0)
         is_end = owner % 2
         share = tl.load(shares + owner // 2, mask=k < num_ends, other=0)
@@ -317,12 +315,10 @@ def rank_positives(
         tl.debug_barrier()
         ends -= row * 2 * capacity
         for start in range(0, num_positives + 1, BLOCK):
-            k = start + offsets
+            k = start + lanes
             mean = tl.load(means + row * (capacity + 1) + k, mask=k <= num_positives, other=0)
-            segment, way = _way_into_segment(
-                ends, mean, num_positives, row, capacity, num_logits, DELTA, False, NUM_STEPS
-            )
-            received = tl.load(areas + segment) + tl.load(num_found + segment) * tl.maximum(way, 0.0)
+            segment, offset = _locate(ends, mean, num_positives, row, capacity, num_logits, DELTA, False, NUM_STEPS)
+            received = tl.load(areas + segment) + tl.load(num_found + segment) * tl.maximum(offset, 0.0)
             tl.store(means + row * (capacity + 1) + k, received, mask=k <= num_positives)
 
 
@@ -332,9 +328,9 @@ def write_ranking_gradient(
     num_logits, targets_stride, capacity, num_rows,
     DELTA: tl.constexpr, BUCKETED: tl.constexpr, NUM_STEPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Second pass over the negatives: look up what each receives. Positives have been written before.
+    """Make a second pass over the negatives: look up the gradient of each. Those of positives are already written.
 
-    The first block also says whether all input was valid.
+    The first block also reports whether all input was valid.
     """
     row = tl.program_id(1).to(tl.int64)
     num_positives = _num_positives(counters, row, capacity)
@@ -344,16 +340,14 @@ def write_ranking_gradient(
     received = tl.zeros([BLOCK], tl.float64)
     if num_positives > 0:
         logit = tl.load(logits + row * num_logits + columns, mask=is_here, other=0).to(tl.float64)
-        segment, way = _way_into_segment(
-            marks, logit, num_positives, row, capacity, num_logits, DELTA, BUCKETED, NUM_STEPS
-        )
-        receives = is_here & (target == 0) & (way >= 0)
+        segment, offset = _locate(marks, logit, num_positives, row, capacity, num_logits, DELTA, BUCKETED, NUM_STEPS)
+        receives = is_here & (target == 0) & (offset >= 0)
         if BUCKETED:
             received = tl.load(heights + row * (capacity + 1) + segment, mask=receives, other=0)
         else:
             line = row * (2 * capacity + 1) + segment
             height = tl.load(heights + line, mask=receives, other=0)
-            received = height + tl.load(slopes + line, mask=receives, other=0) * way
+            received = height + tl.load(slopes + line, mask=receives, other=0) * offset
         received = tl.where(receives, tl.maximum(received, 0.0) / num_positives, 0)
     tl.store(gradient + row * num_logits + columns, received, mask=is_here & ((target > 0) == 0))
     if (tl.program_id(0) == 0) & (row == 0):
@@ -390,7 +384,7 @@ def _minimum(a, b):
 
 @triton.jit
 def _count_below(values, count, points, SHIFT: tl.constexpr, OR_EQUAL: tl.constexpr, NUM_STEPS: tl.constexpr):
-    """How many of the sorted ``values + SHIFT`` are below each point, or at most equal to it."""
+    """Count the sorted ``values + SHIFT`` that are below each point, with ``OR_EQUAL`` also those equal to it."""
     below = tl.zeros(points.shape, tl.int32)
     for step in tl.static_range(NUM_STEPS):
         index = below + (1 << (NUM_STEPS - 1 - step))
@@ -403,36 +397,36 @@ def _count_below(values, count, points, SHIFT: tl.constexpr, OR_EQUAL: tl.conste
 
 
 @triton.jit
-def _way_into_segment(
+def _locate(
     marks, logit, num_positives, row, capacity, num_logits,
     DELTA: tl.constexpr, BUCKETED: tl.constexpr, NUM_STEPS: tl.constexpr,
 ):  # fmt: skip
-    """Segment of each logit and its way into it, in [0, 1]; -1 where it is below all that matters."""
+    """Return the segment of each logit and its offset in it, in [0, 1]; the offset is -1 below every ramp."""
     if BUCKETED:
         marks += row * capacity
         segment = _count_below(marks, num_positives, logit, 0.0, False, NUM_STEPS)
         anchor, unit = _bucket_frame(marks, segment, num_positives, num_logits, DELTA)
-        way = tl.minimum((logit - anchor) / unit, 1.0)
-        way = tl.where(logit >= tl.load(marks) - DELTA, way, -1.0)
+        offset = tl.minimum((logit - anchor) / unit, 1.0)
+        offset = tl.where(logit >= tl.load(marks) - DELTA, offset, -1.0)
     else:
         marks += row * 2 * capacity
         segment = _count_below(marks, 2 * num_positives, logit, 0.0, True, NUM_STEPS)
         begin = tl.load(marks + tl.maximum(segment - 1, 0))
         if DELTA > 0:
             steepness: tl.constexpr = 0.5 / DELTA if DELTA > 1e-300 else 5e299
-            way = tl.minimum((logit - begin) * steepness, 1.0)
+            offset = tl.minimum((logit - begin) * steepness, 1.0)
         else:
-            way = (logit > begin).to(tl.float64)
-        way = tl.where(segment > 0, tl.maximum(way, 0.0), -1.0)
-    return segment, way
+            offset = (logit > begin).to(tl.float64)
+        offset = tl.where(segment > 0, tl.maximum(offset, 0.0), -1.0)
+    return segment, offset
 
 
 @triton.jit
 def _bucket_frame(positives, bucket, num_positives, num_logits, DELTA: tl.constexpr):
-    """Where a bucket's ways are measured from, and the (signed) length of a whole one.
+    """Return the logit that a bucket's offsets start from, and the signed length of offset 1.
 
-    From the positive above, downwards to the one below; from the highest, upwards and no further than where a single
-    member lifts the mean of all above every ramp.
+    Offsets go from the positive above down to the one below. In the highest bucket they go up from the highest
+    positive, no further than where one member lifts the mean above every ramp.
     """
     anchor = tl.load(positives + tl.minimum(bucket, num_positives - 1))
     below = tl.load(positives + tl.maximum(tl.minimum(bucket, num_positives - 1) - 1, 0))
@@ -444,7 +438,7 @@ def _bucket_frame(positives, bucket, num_positives, num_logits, DELTA: tl.conste
 
 @triton.jit
 def _length(ends, k, num_ends, RAMP: tl.constexpr):
-    """Length of the segment that begins at each end, in ramps and at most 1; the last one has none."""
+    """Return the length of the segment that starts at each end, in ramps and at most 1; 0 for the last."""
     begin = tl.load(ends + k, mask=k < num_ends, other=0)
     end = tl.load(ends + k + 1, mask=k + 1 < num_ends, other=0)
     return tl.where(k + 1 < num_ends, tl.minimum((end - begin) / RAMP, 1.0), 0.0)
@@ -457,12 +451,12 @@ def _num_copies(num_positives, slots):
 
 @triton.jit
 def _sum_copies(sums, segment, num_positives, num_copies, slots, mask):
-    """Count and ways [BLOCK] of segments, over all copies."""
+    """Sum the counts and offsets [BLOCK] of segments over all copies."""
     num_segments = 2 * num_positives + 1
     count = tl.zeros(segment.shape, tl.int64)
-    ways = count
+    offset_sum = count
     for copy in range(0, num_copies):
         index = copy * num_segments + segment
         count += tl.load(sums + index, mask=mask, other=0)
-        ways += tl.load(sums + slots + index, mask=mask, other=0)
-    return count, ways
+        offset_sum += tl.load(sums + slots + index, mask=mask, other=0)
+    return count, offset_sum

@@ -1,4 +1,4 @@
-"""Values and gradients of all rows on a GPU: up to eight kernels, nothing read back, no shape made of the data."""
+"""Values and gradients of all rows on a GPU: up to eight kernels, no synchronisation, no data-dependent shapes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor
 from brs_detr.losses.checks import LOGITS_MESSAGE, POSITIVES_MESSAGE, TARGETS_MESSAGE
 from brs_detr.losses.cuda import kernels
 
-BLOCK = 1024  # logits a block
-PAIR_BLOCK = 64  # positives a side of a tile of pairs
-SCAN_BLOCK = 2048  # ends of ramps that one block takes at a time, at most
+BLOCK = 1024  # logits per block
+PAIR_BLOCK = 64  # positives per side of a tile of pairs
+SCAN_BLOCK = 2048  # most ends of ramps that one block takes at a time
 SLOTS = 1 << 14  # for copies of the sums over negatives
-SMALLEST_RAMP = 1e-300  # stands in for a ramp of length zero, by which lengths are divided
+SMALLEST_RAMP = 1e-300  # replaces a ramp of length zero, by which lengths are divided
 
 
 def write_terms(
@@ -34,9 +34,9 @@ def write_terms(
 ) -> None:
     """Fill values [T, L] and gradients [T, L, N] of logits and targets [L, N], N >= 1, any float dtype.
 
-    Values and gradients are contiguous, float64 for float64 logits and else float32. Targets may be the same in all
-    rows (stride 0). The options are those of `brs_detr.losses.operator.ranking_losses`. Wrong input, or more than
-    ``max_positives`` positives in a row, ends in a device-side assertion, without waiting.
+    Values and gradients are contiguous, float64 for float64 logits and otherwise float32. All rows may share their
+    targets (stride 0). The options are those of `brs_detr.losses.operator.ranking_losses`. Invalid input, or more than
+    ``max_positives`` positives in a row, raises a device-side assertion.
     """
     logits = logits.contiguous()
     if targets.stride(1) != 1 or targets.stride(0) != 0:
@@ -107,6 +107,6 @@ def write_terms(
 
 
 def _buffers(make: Callable[..., Tensor], dtype: torch.dtype, num_rows: int, sizes: list[int]) -> tuple[Tensor, ...]:
-    """Buffers of so many numbers a row, out of one piece of memory."""
+    """Allocate one buffer for each size, in numbers per row, in one piece of memory."""
     buffers: tuple[Tensor, ...] = make(num_rows * sum(sizes), dtype=dtype).split([num_rows * size for size in sizes])
     return buffers

@@ -1,4 +1,4 @@
-"""Backbones beyond mmdet's own, everything that timm has; and the weights of Swin under mmdet's names."""
+"""timm's models as backbones, and Swin weights under mmdet's names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PATCH_MERGING = re.compile(r"^layers\.(\d+)\.downsample\.")
 
 
 def register() -> None:
-    """Make `TimmBackbone` known to mmdet's configs; calling it again changes nothing."""
+    """Register `TimmBackbone` with mmdet. Further calls change nothing."""
     from brs_detr.mm.platform import prepare
 
     prepare()
@@ -25,13 +25,13 @@ def register() -> None:
 
 
 def swin_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a Swin under mmdet's names, which begin with `backbone.`; nothing for weights of another kind.
+    """Return the weights of a Swin under mmdet's names, which start with `backbone.`; empty for other models.
 
-    In timm's the merging of patches opens a stage, in the others it closes one. mmdet's has the four patches that it
-    merges in another order: the tensors concerned are re-ordered.
+    Patches are merged at the start of a stage in timm and at the end of one elsewhere. mmdet merges the four patches in
+    another order, so that the tensors of this step are reordered.
 
     Args:
-        state_dict: names such as `layers.0.blocks.0.attn.qkv.weight`.
+        state_dict: weights with names such as `layers.0.blocks.0.attn.qkv.weight`.
     """
     from mmdet.models.backbones.swin import swin_converter
 

@@ -1,4 +1,4 @@
-"""Any timm model that gives feature maps, as a backbone."""
+"""Any timm model with feature maps as a backbone."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from brs_detr.errors import UserError, did_you_mean
 class TimmBackbone(BaseModule):
     """A timm model built with ``features_only=True``.
 
-    The channels of its maps are in ``out_channels``: give them to the neck as ``in_channels``.
+    ``out_channels`` are the channels of its maps: the neck's ``in_channels``.
 
     Args:
         model_name: a name from ``timm.list_models()``, with or without a weights tag.
-        out_indices: which of the model's stages to use, finest first; (1, 2, 3) are strides 8, 16, 32 of models with
-            four stages, (2, 3, 4) of those with five (most ResNets).
-        pretrained: load timm's weights.
-        weights_file: load weights from this file of timm's format instead of fetching them.
-        norm_eval: keep BatchNorm statistics fixed in training; for batches of a few images with pretrained weights.
-        options: passed on to ``timm.create_model``, such as ``drop_path_rate`` or ``img_size``.
+        out_indices: stages to use, finest first. Strides 8, 16, 32 are (1, 2, 3) in models with four stages and
+            (2, 3, 4) in those with five (most ResNets).
+        pretrained: download and load timm's weights.
+        weights_file: load weights in timm's format from this file instead.
+        norm_eval: keep BatchNorm statistics fixed in training; for small batches with pretrained weights.
+        options: further arguments of ``timm.create_model``, such as ``drop_path_rate`` or ``img_size``.
 
     Raises:
-        UserError: timm has no such model, it gives no feature maps, or not that many stages.
+        UserError: timm has no such model, or the model has no feature maps or too few stages.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class TimmBackbone(BaseModule):
         self.norm_eval = norm_eval
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Maps ``[B, C, h, w]``, finest first, of images ``[B, 3, H, W]``."""
+        """Return the maps ``[B, C, h, w]``, finest first, of images ``[B, 3, H, W]``."""
         maps = self.model(images)
         return tuple(m.permute(0, 3, 1, 2).contiguous() for m in maps) if self.is_channels_last else tuple(maps)
 
     def train(self, mode: bool = True) -> nn.Module:
-        """Set the mode; BatchNorm stays in evaluation with ``norm_eval``."""
+        """Set the mode; with ``norm_eval`` BatchNorm stays in evaluation mode."""
         super().train(mode)
         if mode and self.norm_eval:
             for module in self.modules():

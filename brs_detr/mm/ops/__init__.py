@@ -1,7 +1,7 @@
 """The operators of mmcv's compiled extension, on torchvision, PyTorch and (on CUDA) deformops.
 
-mmcv-lite has no compiled code, and mmdet cannot be imported without it. `install` supplies the module
-``mmcv._ext`` when no compiled one is present; mmcv's Python layer above it stays as it is.
+mmcv-lite has no compiled code, and mmdet cannot be imported without it. `install` supplies the module ``mmcv._ext`` if
+there is no compiled one; mmcv's Python layer above it is unchanged.
 
 >>> from brs_detr.mm.ops import install
 >>> install()

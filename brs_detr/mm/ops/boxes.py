@@ -1,4 +1,4 @@
-"""Overlap of boxes, and what is built on it: greedy, grouping and soft non-maximum suppression."""
+"""Overlap of boxes, and the variants of non-maximum suppression that use it: greedy, grouping and soft."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ NAIVE, LINEAR, GAUSSIAN = 0, 1, 2
 
 
 def overlaps(boxes1_xyxy: Tensor, boxes2_xyxy: Tensor, mode: int = IOU, offset: int = 0) -> Tensor:
-    """Intersection over union (`IOU`), or over the area of the first box (`IOF`), with broadcasting.
+    """Return intersection over union (`IOU`), or over the area of the first box (`IOF`), with broadcasting.
 
     Args:
         boxes1_xyxy: ``[..., 4]`` boxes in pixels.
         boxes2_xyxy: ``[..., 4]`` boxes, broadcastable to the first.
         mode: `IOU` or `IOF`.
-        offset: added to every width and height; 1 where ``x2, y2`` name the last pixel inside the box.
+        offset: added to every width and height; 1 if ``x2, y2`` are the last pixel inside the box.
 
     Returns:
         ``[...]`` in [0, 1]; 0 where the divisor is 0.
@@ -50,11 +50,11 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     Args:
         boxes: ``[N, 4]`` x1, y1, x2, y2 in pixels.
         scores: ``[N]``.
-        iou_threshold: in [0, 1]; an IoU equal to it is kept.
-        offset: 0, or 1 where ``x2, y2`` name the last pixel inside the box.
+        iou_threshold: in [0, 1]; a box with exactly this IoU is kept.
+        offset: 0, or 1 if ``x2, y2`` are the last pixel inside the box.
 
     Returns:
-        ``[K]`` indices of the kept boxes by falling score.
+        ``[K]`` indices of the kept boxes by descending score.
     """
     boxes = widened(boxes)
     if offset:  # one more pixel to the right and below gives the same widths, heights and intersections
@@ -71,7 +71,7 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
         iou_threshold: a box joins a group when its IoU with the kept box is at least this.
 
     Returns:
-        One list of indices for each kept box: the kept box first, then the others by falling score.
+        One list of indices per kept box: the kept box first, then the others by descending score.
     """
     order = dets[:, 4].argsort(descending=True, stable=True)
     boxes = widened(dets[:, :4])
@@ -94,7 +94,7 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Repeatedly take the best box and lower the scores of what overlaps it (Bodla et al., 2017).
+    """Take the best box repeatedly, lowering the scores of those that overlap it (Bodla et al., 2017).
 
     Args:
         boxes: ``[N, 4]`` x1, y1, x2, y2 in pixels, on the CPU.
@@ -102,14 +102,15 @@ def softnms(
         dets: ``[N, 5]``, filled in place: the K kept boxes and their lowered scores in the first K rows.
         iou_threshold: overlap from which `NAIVE` zeroes a score and `LINEAR` multiplies it by ``1 - IoU``.
         sigma: width of `GAUSSIAN`, which multiplies by ``exp(-IoU^2 / sigma)`` at any overlap.
-        min_score: a lowered score below this drops the box.
+        min_score: boxes with a lower score are dropped.
         method: `NAIVE`, `LINEAR` or `GAUSSIAN`.
-        offset: 0, or 1 where ``x2, y2`` name the last pixel inside the box.
+        offset: 0, or 1 if ``x2, y2`` are the last pixel inside the box.
 
     Returns:
         ``[K]`` indices of the kept boxes in the order they were taken.
     """
-    open_boxes, open_scores = widened(boxes).numpy(), widened(scores).numpy().copy()  # a third of the time of tensors
+    # numpy takes a third of the time of tensors.
+    open_boxes, open_scores = widened(boxes).numpy(), widened(scores).numpy().copy()
     open_inds = np.arange(len(open_scores))
     kept_inds: list[int] = []
     kept_scores: list[float] = []
@@ -133,7 +134,7 @@ def softnms(
 
 
 def _iou(box: NDArray[np.floating], boxes: NDArray[np.floating], offset: int) -> NDArray[np.floating]:
-    """IoU of one box with ``[N, 4]`` boxes, 0 where both areas are 0."""
+    """Return the IoU of one box with ``[N, 4]`` boxes, 0 where both areas are 0."""
     sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]) + offset
     intersection = np.clip(sides, 0, None).prod(1)
     union = (box[2:] - box[:2] + offset).prod() + (boxes[:, 2:] - boxes[:, :2] + offset).prod(1) - intersection

@@ -1,7 +1,7 @@
 """Deformable convolution, v1 (Dai et al., 2017) and modulated v2 (Zhu et al., 2019), by torchvision.
 
-Argument names are mmcv's. Its scratch buffers (``columns``, ``ones``) and ``im2col_step`` serve mmcv's kernels and are
-not used here. ``sizes`` are the numbers that mmcv passes by keyword: kernel, stride, padding, dilation and groups.
+Argument names are mmcv's. The scratch buffers of its kernels (``columns``, ``ones``) and ``im2col_step`` are unused.
+``sizes`` are the numbers that mmcv passes by keyword: kernel, stride, padding, dilation and groups.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def deform_conv_backward_parameters(
     **sizes: int,
 ) -> None:
     """Add ``scale`` times the gradient of the weight to ``grad_weight``."""
-    weight = torch.zeros_like(grad_weight)  # its own gradient does not depend on it
+    weight = torch.zeros_like(grad_weight)  # the gradient does not depend on its values
     by_weight = _gradients(grad_output, input, weight, offset, None, None, sizes, _PLAIN)[1]
     grad_weight.add_(by_weight, alpha=scale)
 
@@ -77,7 +77,7 @@ def modulated_deform_conv_forward(
     with_bias: bool,
     **sizes: int,
 ) -> None:
-    """Convolve samples taken at shifted positions, each times its own factor.
+    """Convolve samples taken at shifted positions, each multiplied by its own factor.
 
     Args:
         input: ``[B, C, H, W]``.
@@ -147,7 +147,7 @@ def _gradients(
     sizes: dict[str, int],
     names: tuple[str, ...],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """By input, weight, offset, mask and bias."""
+    """Return the gradients by input, weight, offset, mask and bias."""
     mask_or_any = input.new_zeros(len(input), 1) if mask is None else mask
     bias_or_any = input.new_zeros(len(weight)) if bias is None else bias
     tensors = map(widened, (grad_output, input, weight, offset, mask_or_any, bias_or_any))
@@ -160,10 +160,10 @@ def _gradients(
 
 
 def _sampling_positions(offset: Tensor, kernel_size: torch.Size, geometry: tuple[int, ...]) -> Tensor:
-    """Where each tap reads, (y, x) in pixels, in the shape of ``offset``.
+    """Return the position that each tap samples, (y, x) in pixels, in the shape of ``offset``.
 
-    Exactly one pixel outside the map, where every untrained layer with padding reads, the derivative by the offset
-    jumps. mmcv takes 0 there, the value further out; torchvision the value further in.
+    The derivative by the offset jumps exactly one pixel outside the map, where every untrained layer with padding
+    samples. There mmcv takes the outer value, 0, and torchvision the inner one.
     """
     axes = zip(offset.shape[-2:], kernel_size, geometry[0:2], geometry[2:4], geometry[4:6], strict=True)
     rows, columns = (

@@ -1,6 +1,6 @@
 """Multi-scale deformable attention (Zhu et al., 2021, equation 3): deformops on CUDA, else PyTorch's grid_sample.
 
-Where sums have to be made in a fixed order on a GPU, neither will do, and pixels are read by their index.
+Deterministic mode on a GPU needs a fixed order of sums, which neither has; pixels are then read by index.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ Operator = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 @cache
 def find_operator() -> tuple[Operator | None, str]:
-    """deformops' attention operator, if its Triton kernels can run here, or None; and the reason why.
+    """Return deformops' attention operator, or None if its Triton kernels cannot run here, and the reason.
 
-    Only its operator is used: its ``integrations.mmcv`` would replace mmcv's extension loader for the whole process.
+    Its ``integrations.mmcv`` is not used: it would replace mmcv's extension loader for the whole process.
     """
     if not torch.cuda.is_available():
         return None, "no CUDA device"
@@ -39,7 +39,7 @@ def find_operator() -> tuple[Operator | None, str]:
 def multi_scale_deformable_attention(
     value: Tensor, spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor
 ) -> Tensor:
-    """Weighted sum of bilinear samples from every level, for each query and head; differentiable.
+    """Return the weighted sum of bilinear samples from every level, for each query and head; differentiable.
 
     Args:
         value: ``[B, S, heads, C]`` features of all levels, flattened and concatenated.
@@ -71,7 +71,7 @@ def attention_by_grid_sample(
 def attention_over_levels(
     value: Tensor, sizes: Sequence[tuple[int, int]], sampling_locations: Tensor, attention_weights: Tensor
 ) -> Tensor:
-    """`attention_by_grid_sample` with the (h, w) of the levels as numbers, as a graph of any image size needs them."""
+    """`attention_by_grid_sample` with the levels' (h, w) as numbers, as needed in graphs of dynamic image size."""
     sample = _sample_in_order if is_order_fixed(value) else partial(grid_sample, align_corners=False)
     values = widened(value)
     grids = 2 * sampling_locations.to(values.dtype) - 1
@@ -91,14 +91,14 @@ def attention_over_levels(
 
 
 def _sample_in_order(feature: Tensor, grid: Tensor) -> Tensor:
-    """`grid_sample` whose gradient is summed in a fixed order, by the indices of the four pixels around each point.
+    """`grid_sample` with a gradient summed in a fixed order: the four pixels around each point are read by index.
 
     Args:
         feature: ``[B, C, h, w]``.
         grid: ``[B, Q, points, 2]`` (x, y), -1 and 1 at the outer corners.
 
     Returns:
-        ``[B, C, Q, points]``; zeros are read outside.
+        ``[B, C, Q, points]``; pixels outside are 0.
     """
     height, width = feature.shape[-2:]
     pixels = feature.flatten(2).transpose(1, 2).flatten(0, 1)  # [B * h * w, C]

@@ -1,4 +1,4 @@
-"""`mmcv._ext`, supplied by the import system when mmcv has no compiled extension; and which code runs each operator."""
+"""A replacement for `mmcv._ext` where mmcv has no compiled extension, and what implements each operator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 
 EXTENSION = "mmcv._ext"
 
-# The modules of this package, and what mmcv's Python layer asks of its extension by these names.
+# Modules of this package, and the functions of mmcv's extension that each supplies.
 SUPPLIED = {
     "boxes": ("nms", "softnms", "nms_match", "bbox_overlaps"),
     "roi_align": ("roi_align_forward", "roi_align_backward"),
@@ -50,7 +50,7 @@ _ATTENTION = "multi_scale_deformable_attention"
 
 
 class Implementation(NamedTuple):
-    """One operator, what runs it, and the reason for the choice."""
+    """One operator, what implements it, and why."""
 
     op: str
     provider: str
@@ -58,14 +58,14 @@ class Implementation(NamedTuple):
 
 
 def install() -> None:
-    """Supply `mmcv._ext` from now on, unless mmcv has a compiled one.
+    """Supply `mmcv._ext` from now on, unless mmcv has a compiled one. Call before `mmcv.ops` is first imported.
 
-    The finder is the last that Python asks, so a compiled extension on the path always wins. Must run before
-    `mmcv.ops` is first imported. Imports neither mmcv nor PyTorch; a second call does nothing.
+    Python asks this finder last, so a compiled extension on the path always wins. Imports neither mmcv nor PyTorch; a
+    second call does nothing.
     """
     if not any(isinstance(finder, _ExtensionFinder) for finder in sys.meta_path):
         sys.meta_path.append(_ExtensionFinder())
-    if not hasattr(pkgutil, "find_loader"):  # mmcv and mmengine look for the extension with it; Python 3.14 lacks it
+    if not hasattr(pkgutil, "find_loader"):  # mmcv and mmengine call it; Python 3.14 removed it
         vars(pkgutil)["find_loader"] = _find_loader
 
 
@@ -80,7 +80,7 @@ def is_compiled() -> bool:
 
 
 def implementations() -> list[Implementation]:
-    """List every operator that brs_detr can supply and what runs it in this process.
+    """List every operator that brs_detr can supply and what implements it in this process.
 
     Raises:
         ModuleNotFoundError: mmcv is not installed.
@@ -98,14 +98,14 @@ def implementations() -> list[Implementation]:
 
 
 def get_compiler_version() -> str:
-    """Name what stands in for compiled code, for mmdet's environment report."""
+    """Return what replaces compiled code, for mmdet's environment report."""
     import torchvision
 
     return f"none: brs_detr.mm.ops on torchvision {torchvision.__version__}"
 
 
 def get_compiling_cuda_version() -> str:
-    """CUDA version of the PyTorch build, or ``not available``."""
+    """Return the CUDA version of the PyTorch build, or ``not available``."""
     import torch
 
     return str(torch.version.cuda or "not available")
@@ -117,14 +117,14 @@ def _find_loader(module: str) -> Loader | None:
 
 
 class _ExtensionLoader(Loader):
-    """Fills the module with the supplied ops; every other name becomes a function that raises when called."""
+    """Fills the module with the supplied ops; any other name is a function that raises when called."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        for home, names in SUPPLIED.items():
-            supplier = importlib.import_module(f"brs_detr.mm.ops.{home}")
+        for supplier_name, names in SUPPLIED.items():
+            supplier = importlib.import_module(f"brs_detr.mm.ops.{supplier_name}")
             vars(module).update({name: getattr(supplier, name) for name in names})
         vars(module)["__getattr__"] = _unsupported
 
@@ -137,7 +137,7 @@ class _ExtensionFinder(MetaPathFinder):
 
 
 def _unsupported(name: str) -> Callable[..., NoReturn]:
-    """A stand-in for the op `name`: mmcv looks every op up at import, so only the call may fail."""
+    """Return a function that raises for the op `name`. mmcv looks up every op at import, so only the call may fail."""
     if name.startswith("__"):
         raise AttributeError(f"module {EXTENSION!r} has no attribute {name!r}")
 

@@ -1,6 +1,6 @@
 """Focal loss (Lin et al., 2017) and its gradient, from logits and from softmax scores.
 
-The sigmoid form works on ``logsigmoid(x)`` and ``logsigmoid(-x)``: ``log(1 - p)`` would lose every digit at large x.
+The sigmoid form uses ``logsigmoid(x)`` and ``logsigmoid(-x)``: ``log(1 - p)`` would lose all precision at large x.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def sigmoid_focal_loss_forward(
     Args:
         input: ``[N, C]`` logits.
         target: ``[N]`` class in [0, C); any other number makes the row negative for all classes.
-        weight: ``[C]`` factor on the rows of each target class (negative rows: 1), or empty.
+        weight: ``[C]`` factor for the rows of each target class (1 for negative rows), or empty.
         output: ``[N, C]``, filled in place.
         gamma: focusing exponent, >= 0.
         alpha: weight of positives; negatives have ``1 - alpha``.
@@ -49,11 +49,11 @@ def softmax_focal_loss_forward(
 
     Args:
         softmax: ``[N, C]`` scores.
-        target: ``[N]`` class in [0, C); rows with any other number cost nothing.
+        target: ``[N]`` class in [0, C); the loss of rows with any other number is 0.
         weight: ``[C]`` factor for each target class, or empty.
         output: ``[N]``, filled in place.
         gamma: focusing exponent, >= 0.
-        alpha: factor on everything.
+        alpha: factor for all rows.
     """
     p, is_valid = _target_score(softmax, target)
     loss = -alpha * (1 - p) ** gamma * p.log()
@@ -65,7 +65,7 @@ def softmax_focal_loss_backward(
 ) -> None:
     """Fill ``grad_input``, ``[N, C]``, with the derivative of each row's loss by the row's logits.
 
-    ``buff``, ``[N]``, receives ``p_t`` times the derivative by ``p_t``, which the softmax's derivative multiplies.
+    ``buff``, ``[N]``, is filled with ``p_t`` times the derivative by ``p_t``, a factor of the result.
     """
     p, is_valid = _target_score(softmax, target)
     q = (1 - p).clamp(min=torch.finfo(p.dtype).tiny)
@@ -87,7 +87,7 @@ def _row_weight(weight: Tensor, target: Tensor) -> Tensor:
 
 
 def _target_score(softmax: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Score of the target class, above 0 so that its logarithm is finite, and where there is a target class."""
+    """Return the score of the target class, above 0 to keep its logarithm finite, and whether there is one."""
     num_classes = softmax.shape[1]
     score = widened(softmax).gather(1, target.clamp(0, num_classes - 1)[:, None])[:, 0]
     return score.clamp(min=torch.finfo(score.dtype).tiny), (target >= 0) & (target < num_classes)

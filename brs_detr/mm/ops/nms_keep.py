@@ -1,4 +1,4 @@
-"""Non-maximum suppression of a whole batch with a result of fixed shape, for graphs that are exported."""
+"""Non-maximum suppression of a whole batch with a result of fixed shape, for exported graphs."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import torchvision
 from torch import Tensor
 
 NmsKeep = Callable[[Tensor, Tensor, Tensor, int, float], Tensor]
-"""`nms_keep`, or the same as one operator."""
+"""Type of `nms_keep` and `nms_keep_op`."""
 
 
 def nms_keep(boxes: Tensor, scores: Tensor, labels: Tensor, num_labels: int, iou_threshold: float) -> Tensor:
-    """Which boxes remain when, in each image, every box drops those of its label that overlap it and score less.
+    """Return which boxes to keep, suppressing separately in each image and label.
 
     Args:
         boxes: ``[B, N, 4]`` x1, y1, x2, y2 in pixels.
-        scores: ``[B, N]``; what scores below 0 drops nothing and does not remain.
+        scores: ``[B, N]``; a box with a score below 0 is dropped and suppresses no other.
         labels: ``[B, N]``, from 0.
-        num_labels: one more than the highest label there can be.
-        iou_threshold: in [0, 1]; an IoU equal to it is kept.
+        num_labels: number of labels.
+        iou_threshold: in [0, 1]; a box with exactly this IoU is kept.
 
     Returns:
         bool ``[B, N]``.
     """
-    wide = boxes.double()  # so that moving the groups apart costs no digit of a coordinate
+    wide = boxes.double()  # moving the groups apart then loses no precision
     image = torch.arange(boxes.shape[0], device=boxes.device)[:, None]
     apart = wide.amax() - wide.amin() + 1
     moved = wide + ((image * num_labels + labels) * apart)[..., None]
@@ -36,7 +36,7 @@ def nms_keep(boxes: Tensor, scores: Tensor, labels: Tensor, num_labels: int, iou
 
 @torch.library.custom_op("brs_detr::nms_keep", mutates_args=())
 def nms_keep_op(boxes: Tensor, scores: Tensor, labels: Tensor, num_labels: int, iou_threshold: float) -> Tensor:
-    """`nms_keep` as one node of a graph, to be translated as a whole."""
+    """`nms_keep` as one node of a graph, which an exporter translates as a whole."""
     return nms_keep(boxes, scores, labels, num_labels, iou_threshold)
 
 

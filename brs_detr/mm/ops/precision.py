@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 def widened(tensor: Tensor) -> Tensor:
-    """Half precision as float32; float32 and float64 as they are.
+    """Return half precision as float32, and float32 and float64 unchanged.
 
-    torchvision has no half-precision CPU kernels and no bfloat16 ones at all, and box coordinates above 2048 lose
-    whole pixels in half precision.
+    torchvision has no half-precision CPU kernels and no bfloat16 kernels at all, and in half precision box coordinates
+    above 2048 are wrong by whole pixels.
     """
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def is_order_fixed(tensor: Tensor) -> bool:
-    """Whether sums have to be made in a fixed order and its device would not: `torch.use_deterministic_algorithms`."""
+    """Whether `torch.use_deterministic_algorithms` is set and the device of the tensor would sum in any order."""
     return tensor.is_cuda and torch.are_deterministic_algorithms_enabled()

@@ -13,7 +13,7 @@ from torch import Tensor
 from brs_detr.mm.ops.precision import is_order_fixed, widened
 
 MAX, AVERAGE = 0, 1
-OUTSIDE = -2.0  # a coordinate from which nothing is read: samples further out than -1 count as 0
+OUTSIDE = -2.0  # a coordinate that reads 0, as all beyond -1 do
 
 
 def roi_align_forward(
@@ -37,12 +37,12 @@ def roi_align_forward(
         output: ``[R, C, aligned_height, aligned_width]``, filled in place.
         argmax_y: like ``output``, filled with the row of the largest sample (`MAX` only; empty otherwise).
         argmax_x: like ``output``, filled with its column.
-        aligned_height: bins in a column.
-        aligned_width: bins in a row.
-        spatial_scale: feature pixels in an image pixel.
-        sampling_ratio: samples of a bin along each axis; 0 takes about one a feature pixel.
+        aligned_height: bins along y.
+        aligned_width: bins along x.
+        spatial_scale: feature pixels per image pixel.
+        sampling_ratio: samples per bin along each axis; 0 = about one per feature pixel.
         pool_mode: `MAX` or `AVERAGE`.
-        aligned: shift by half a pixel, and let RoIs be smaller than one feature pixel.
+        aligned: shift by half a pixel, and allow RoIs smaller than one feature pixel.
     """
     bins = (aligned_height, aligned_width)
     features, boxes = widened(input), rois.to(widened(input).dtype)
@@ -68,7 +68,7 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Fill ``grad_input``, ``[B, C, H, W]``; the other arguments as in `roi_align_forward`."""
+    """Fill ``grad_input``, ``[B, C, H, W]``; the other arguments are those of `roi_align_forward`."""
     grad = widened(grad_output)
     if pool_mode == AVERAGE:
         bins = (aligned_height, aligned_width)
@@ -88,7 +88,7 @@ def roi_align_backward(
 
 
 def _gradient_in_order(grad: Tensor, rois: Tensor, like: Tensor, bins: tuple[int, int], *how: Any) -> Tensor:
-    """The gradient with sums in a fixed order: of torchvision's own code in PyTorch, which it takes in that mode."""
+    """Return the gradient, summed in a fixed order by the PyTorch code that torchvision uses in deterministic mode."""
     with torch.enable_grad():
         features = torch.zeros_like(like, dtype=grad.dtype, requires_grad=True)
         pooled = torchvision.ops.roi_align(features, rois.to(grad.dtype), bins, *how)
@@ -99,7 +99,7 @@ def _gradient_in_order(grad: Tensor, rois: Tensor, like: Tensor, bins: tuple[int
 def _sample_positions(
     roi: Tensor, bins: tuple[int, int], spatial_scale: float, sampling_ratio: int, aligned: bool
 ) -> tuple[Tensor, Tensor]:
-    """Rows ``[bins_y, samples_y]`` and columns ``[bins_x, samples_x]`` at which one RoI is read."""
+    """Return the rows ``[bins_y, samples_y]`` and columns ``[bins_x, samples_x]`` of one RoI's samples."""
     positions = []
     for low, high, num_bins in ((2, 4, bins[0]), (1, 3, bins[1])):
         start = roi[low] * spatial_scale - (0.5 if aligned else 0.0)
@@ -113,7 +113,7 @@ def _sample_positions(
 
 
 def _max_of_samples(feature: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Largest sample of every bin, its row and its column, each ``[C, bins_y, bins_x]``."""
+    """Return the largest sample of every bin, its row and its column, each ``[C, bins_y, bins_x]``."""
     y, x = rows[:, None, :, None], columns[None, :, None, :]  # [bins_y, bins_x, samples_y, samples_x] together
     y, x = (y + torch.zeros_like(x)).flatten(2), (x + torch.zeros_like(y)).flatten(2)
     if y.shape[-1] == 0:  # an empty RoI has no samples
@@ -132,7 +132,7 @@ def _max_of_samples(feature: Tensor, rows: Tensor, columns: Tensor) -> tuple[Ten
 
 
 def _corners(y: Tensor, x: Tensor, size: tuple[int, int] | torch.Size) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Row, column and bilinear weight of the four pixels around each point; weight 0 beyond one pixel outside."""
+    """Yield row, column and bilinear weight of the four pixels around each point; weight 0 beyond one pixel outside."""
     height, width = size
     is_inside = (y >= -1) & (y <= height) & (x >= -1) & (x <= width)
     y, x = y.clamp(0, height - 1), x.clamp(0, width - 1)

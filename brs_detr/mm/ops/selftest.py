@@ -1,7 +1,7 @@
-"""Seconds-long checks of every operator through `mmcv.ops`, whoever supplies it. `brs-detr doctor` runs them.
+"""Quick checks of every operator through `mmcv.ops`, whatever implements it. `brs-detr doctor` runs them.
 
-Each check knows its answer without a second implementation: a linear ramp is its own average, a deformable convolution
-that shifts nothing is a convolution, the focal loss at logit 0 is a multiple of ln 2.
+Each check has a known result: a linear ramp is its own average, a deformable convolution with zero offsets is a
+convolution, the focal loss at logit 0 is a multiple of ln 2.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from brs_detr.mm.ops.extension import is_compiled
 
 
 class SelfTest(NamedTuple):
-    """Outcome of one check; ``error`` is None when it passed."""
+    """Result of one check; ``error`` is None if it passed."""
 
     op: str
     device: str
@@ -37,7 +37,7 @@ def _run(op: str, check: Callable[[torch.device], None], device: torch.device) -
     try:
         check(device)
         error = None
-    except Exception as exception:  # whatever is wrong with an installation is the result, not an accident
+    except Exception as exception:  # a broken installation may raise anything
         error = f"{type(exception).__name__}: {exception}".splitlines()[0]
     return SelfTest(op, device.type, time.perf_counter() - start, error)
 
@@ -140,7 +140,7 @@ def _check_attention(device: torch.device) -> None:
     weights = torch.full((1, 1, 2, 2, 4), 1 / 8, device=device)
     starts = torch.tensor([0, 16], device=device)
     output = MultiScaleDeformableAttnFunction.apply(value, shapes, starts, locations, weights, 64)
-    _expect("x of the sampled places", output, torch.full((1, 1, 16), 0.4))
+    _expect("x of the sampled points", output, torch.full((1, 1, 16), 0.4))
     _expect("sum of the gradient", _gradient(output, value).sum(), 16)
 
 
@@ -157,18 +157,18 @@ _CHECKS: dict[str, Callable[[torch.device], None]] = {
     "multi_scale_deformable_attention": _check_attention,
 }
 
-# mmdet and mmcv use PyTorch forms of these on the CPU.
+# mmdet and mmcv run these in PyTorch on the CPU.
 _COMPILED_FOR_GPU_ONLY = {"sigmoid_focal_loss", "softmax_focal_loss", "multi_scale_deformable_attention"}
 
 
 def _three_boxes(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Two boxes of IoU 9/11 and one apart, and their scores."""
+    """Return two boxes with an IoU of 9/11, one apart, and their scores."""
     boxes = [[0.0, 0.0, 10.0, 10.0], [0.0, 1.0, 10.0, 11.0], [50.0, 50.0, 60.0, 60.0]]
     return torch.tensor(boxes, device=device), torch.tensor([0.8, 0.9, 0.7], device=device)
 
 
 def _convolution(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """A ``[1, 2, 5, 5]`` image, the weight of a 3 x 3 convolution and the offsets that shift nothing."""
+    """Return a ``[1, 2, 5, 5]`` image, the weight of a 3 x 3 convolution, and zero offsets."""
     image = torch.arange(50.0).sin().reshape(1, 2, 5, 5).to(device).requires_grad_()
     weight = torch.arange(54.0).cos().reshape(3, 2, 3, 3).to(device)
     return image, weight, torch.zeros(1, 18, 5, 5, device=device)

@@ -308,8 +308,8 @@ def found(folder: Path) -> list[Finding]:
 @pytest.mark.parametrize("link", [False, True])
 @pytest.mark.fault(
     "Images and annotations",
-    "19 ways by which a data set leads to files outside of its folder: `..`, absolute paths, links",
-    "named with where they lead; `convert` and `check --fix` copy none of them unless that is allowed",
+    "19 ways in which a dataset refers to files outside its folder: `..`, absolute paths, links",
+    "each is named with its target; `convert` and `check --fix` copy none of them unless allowed",
 )
 def test_it_is_a_warning_and_nothing_is_copied_unless_allowed(tmp_path: Path, name: str, link: bool) -> None:
     form, lead_out, words = OUTSIDE[name]

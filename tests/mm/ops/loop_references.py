@@ -61,7 +61,7 @@ def soft_nms(
 
 
 def pixel(feature: Tensor, row: int, column: int) -> Tensor:
-    """A pixel of a ``[C, H, W]`` feature map; zeros outside."""
+    """Return a pixel of a ``[C, H, W]`` feature map; zeros outside."""
     is_inside = 0 <= row < feature.shape[1] and 0 <= column < feature.shape[2]
     return feature[:, row, column] if is_inside else feature.new_zeros(feature.shape[0])
 
@@ -128,7 +128,7 @@ def deform_conv(
     mask: Tensor | None = None,
     bias: Tensor | None = None,
 ) -> Tensor:
-    """For one image ``[C, H, W]``; ``offset`` ``[2 * deform_groups * k * k, H_out, W_out]``."""
+    """Convolve one image ``[C, H, W]``; ``offset`` is ``[2 * deform_groups * k * k, H_out, W_out]``."""
     num_out, num_in, k, _ = weight.shape
     per_deform_group = image.shape[0] // deform_groups
     height, width = offset.shape[1:]

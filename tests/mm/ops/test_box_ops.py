@@ -12,7 +12,7 @@ from brs_detr.errors import UserError
 def clustered_boxes(
     seed: int, count: int = 40, dtype: torch.dtype = torch.float64
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Boxes around a few places, so that many overlap, with distinct scores."""
+    """Make boxes around a few points, so that many overlap, with distinct scores."""
     generator = torch.Generator().manual_seed(seed)
     corners = torch.randint(0, 4, (count, 2), generator=generator) * 20 + torch.rand(count, 2, generator=generator) * 8
     sizes = 10 + 10 * torch.rand(count, 2, generator=generator)

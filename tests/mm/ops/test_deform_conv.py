@@ -19,7 +19,7 @@ V1, V2 = ("input", "offset", "weight"), ("input", "offset", "mask", "weight", "b
 
 
 def example(geometry: str, batch_size: int = 2) -> dict[str, Tensor]:
-    """4-channel images and everything else that a modulated 2 x 2 convolution takes."""
+    """Make 4-channel images and all other inputs of a modulated 2 x 2 convolution."""
     stride, padding, dilation, groups, deform_groups = GEOMETRIES[geometry]
     height, width = ((size + 2 * padding - dilation - 1) // stride + 1 for size in (6, 5))
     generator = torch.Generator().manual_seed(0)
@@ -84,7 +84,7 @@ def test_without_shifts_it_is_a_convolution():
 
 
 def test_offset_gradient_on_the_rim_is_mmcv_s():
-    """Exactly at -1 the offset gradient is 0, as further out; a hair further in it is the slope of the first pixel."""
+    """Exactly at -1 the offset gradient is 0, as further out; just inside it is the slope of the first pixel."""
     image, weight = torch.full((1, 1, 3, 3), 2.0).double(), torch.ones(1, 1, 1, 1).double()
     offset = torch.zeros(1, 2, 3, 3).double().requires_grad_()
 
@@ -118,7 +118,7 @@ def test_dtypes(names, dtype):
 
 
 def test_no_images():
-    """mmcv's layer refuses an empty batch before it reaches the op; the op itself does not mind one."""
+    """mmcv's layer refuses an empty batch before it reaches the op; the op itself accepts one."""
     tensors = {name: tensor.detach() for name, tensor in example("plain", batch_size=0).items()}
     output = torch.zeros(0, 6, 5, 4, dtype=torch.float64)
     scratch = torch.zeros(0)

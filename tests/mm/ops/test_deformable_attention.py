@@ -17,7 +17,7 @@ Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def example(num_queries: int = 3, num_channels: int = 4, device: torch.device | str = "cpu") -> Inputs:
-    """Two images, two heads, three points a level, some of them outside the map."""
+    """Make two images, two heads and three points per level, some of them outside the map."""
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> Tensor:
@@ -108,7 +108,7 @@ def test_no_queries():
 
 
 def test_only_cuda_tensors_go_to_deformops(monkeypatch):
-    """On the CPU its eager form is several times slower than grid_sample."""
+    """On the CPU its eager mode is several times slower than grid_sample."""
 
     def refuse(*args: object) -> Tensor:
         raise AssertionError("called for a CPU tensor")
@@ -169,7 +169,7 @@ def test_module_runs_on_this_device(device):
 
 
 def test_sums_in_a_fixed_order_are_the_same(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
-    """Pixels that are read by their index, as on a GPU that has to be deterministic; samples outside read zeros."""
+    """Pixels are read by index, as in deterministic mode on a GPU; samples outside read zeros."""
 
     def gradients() -> tuple[Tensor, ...]:
         value, shapes, locations, weights = example(num_queries=50, device=device)

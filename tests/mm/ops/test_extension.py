@@ -22,7 +22,7 @@ def __getattr__(name):
 
 
 def run_python(code: str, *arguments: str) -> str:
-    """Output of a fresh interpreter."""
+    """Return the output of a new interpreter."""
     command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 

@@ -16,7 +16,7 @@ def example(num_rows: int = 6, num_classes: int = 4) -> tuple[torch.Tensor, torc
 
 
 def definition(kind: str, logits, targets, gamma, alpha, weight) -> torch.Tensor:
-    """``-alpha_t (1 - p_t)^gamma log p_t``, by autograd."""
+    """Compute ``-alpha_t (1 - p_t)^gamma log p_t``, differentiable by autograd."""
     rows = weight[targets] if weight is not None else torch.ones(len(targets), dtype=torch.float64)
     if kind == "softmax":
         p = logits.softmax(1)[range(len(targets)), targets]

@@ -95,7 +95,7 @@ def test_nms_match():
     ],
 )
 def test_batched_nms_at_once_and_by_class(config):
-    """Theirs reads a recorded file; these 500 boxes of 8 classes are made here."""
+    """Theirs reads a recorded file; here there are 500 random boxes of 8 classes."""
     generator = torch.Generator().manual_seed(0)
     corners = torch.rand(500, 2, generator=generator) * 100
     boxes = torch.cat([corners, corners + 5 + torch.rand(500, 2, generator=generator) * 60], 1)

@@ -8,7 +8,7 @@ from torch.autograd import gradcheck
 
 
 def example(device: torch.device | str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
-    """Two 3-channel maps and RoIs inside, across the border, outside, of zero area and larger than the map."""
+    """Make two 3-channel maps, and RoIs inside, across the border, outside, of zero area and larger than the map."""
     features = torch.randn(2, 3, 9, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     rois = [
         [0, 2.0, 3.0, 11.0, 13.5],

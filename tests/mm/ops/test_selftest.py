@@ -17,7 +17,7 @@ def test_every_op_passes(device):
 
 @pytest.fixture
 def new_memory_is_nan():
-    """It may hold the right answer, of the test before."""
+    """Uninitialised memory may hold the right result of the previous test."""
     torch.use_deterministic_algorithms(True, warn_only=True)
     yield
     torch.use_deterministic_algorithms(False)
@@ -51,4 +51,4 @@ def test_wrong_attention_fails_its_own_check(monkeypatch):
     monkeypatch.setattr(deformable_attention, "multi_scale_deformable_attention", lambda value, *rest: value)
     (broken,) = (test for test in run_self_tests("cpu") if test.error)
     assert broken.op == "multi_scale_deformable_attention"
-    assert broken.error.startswith("ValueError: x of the sampled places: expected")
+    assert broken.error.startswith("ValueError: x of the sampled points: expected")
