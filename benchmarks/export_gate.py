@@ -58,7 +58,8 @@ def judge(seed: int, files: Path) -> list[dict[str, Any]]:
     from brs_detr.checkpoints.checkpoint import read_checkpoint
     from brs_detr.errors import UserError
     from brs_detr.exporting.comparison_images import synthetic_images
-    from brs_detr.exporting.export import ExportOptions, Subject, artefact_name, staged_session, write
+    from brs_detr.exporting.export import Subject, staged_session, write
+    from brs_detr.exporting.formats import ExportOptions, artefact_name
     from brs_detr.exporting.parity import require_parity
 
     logging.disable(logging.INFO)

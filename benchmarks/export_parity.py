@@ -22,7 +22,8 @@ import torch
 from brs_detr.checkpoints.checkpoint import read_checkpoint
 from brs_detr.errors import UserError
 from brs_detr.exporting.comparison_images import DataSet, synthetic_images
-from brs_detr.exporting.export import ExportOptions, artefact_name, export_checkpoint
+from brs_detr.exporting.export import export_checkpoint
+from brs_detr.exporting.formats import ExportOptions, artefact_name
 from brs_detr.files import write_whole
 from brs_detr.run.console import make_console
 from measuring.results import describe_environment, random_checkpoint

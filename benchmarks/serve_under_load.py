@@ -50,7 +50,7 @@ class Server:
         assert self.process.stdout is not None
         address, limits = self.process.stdout.readline(), self.process.stdout.readline()
         self.port = int(re.search(r"http://127\.0\.0\.1:(\d+)", address)[1])  # type: ignore[index]
-        found = re.search(r"([\d.]+) million pixels an image, .* ([\d.]+) GB", limits)
+        found = re.search(r"([\d.]+) million pixels per image, .* ([\d.]+) GB", limits)
         assert found, limits
         self.max_pixels, self.max_gigabytes = float(found[1]) * 1e6, float(found[2])
         self.samples: list[tuple[float, float]] = []

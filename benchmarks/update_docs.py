@@ -89,7 +89,7 @@ def soak_table(soak: Mapping[str, Any]) -> str:
         ("skipped steps", str(soak["skipped_steps"])),
         ("unreadable images", str(soak["unreadable_images"])),
         (
-            "weights, moments, moving mean, best weights, predictions, log",
+            "weights, moments, moving average, best weights, predictions, log",
             f"differ: {', '.join(soak['differing'])}" if soak["differing"] else "equal in both, bit for bit",
         ),
         (

@@ -4,8 +4,8 @@
 >>> model = Detector("work_dirs/my_run")
 >>> detections = model("street.jpg")
 
-Every name is imported on first use: ``import brs_detr.losses`` needs PyTorch alone, and a `Detector` of an ONNX file
-needs none. docs/api.md describes all names.
+Names are imported on first use, so ``import brs_detr.losses`` needs only PyTorch, and a `Detector` of an ONNX file not
+even that. docs/api.md describes all names.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 __all__ = ["Detections", "Detector", "__version__", "calibrate", "check", "evaluate", "export", "finetune", "train"]
 
-_HOMES = {
+_MODULES = {
     "Detector": "brs_detr.predict.detector",
     "Detections": "brs_detr.runtime.detections",
     "train": "brs_detr.training.train",
@@ -39,17 +39,18 @@ _HOMES = {
 
 
 def check(data: str | Path, *, resized_to: tuple[int, int] = (1333, 800)) -> DataReport:
-    """Find what is wrong with a data set: annotations, images, boxes, classes and splits. Every image is decoded.
+    """Find what is wrong with a dataset: annotations, images, boxes, classes and splits. Every image is decoded.
 
     Args:
-        data: data set in COCO, Pascal VOC or YOLO format.
-        resized_to: (long side, short side) in pixels that training resizes images to; decides which boxes are tiny.
+        data: dataset in COCO, Pascal VOC or YOLO format.
+        resized_to: (long side, short side) in pixels that images are resized to for training. Boxes that become too
+            small at this size are reported.
 
     Returns:
         The findings of each split, and statistics of its images, boxes and classes.
 
     Raises:
-        UserError: there is no such data set.
+        UserError: there is no such dataset.
     """
     from brs_detr.data.checks.check import check_source
     from brs_detr.data.formats.source import open_source
@@ -58,9 +59,9 @@ def check(data: str | Path, *, resized_to: tuple[int, int] = (1333, 800)) -> Dat
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+    value = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
     return value
 
 

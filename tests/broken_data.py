@@ -1,4 +1,4 @@
-"""Ways to break the good data set, and what must be said of each."""
+"""Ways to break the good dataset, and what must be said of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from brs_detr.data.kinds import Severity
 
 
 class Broken(NamedTuple):
-    """How to break a good data set, and what must be said of it."""
+    """How to break a good dataset, and what must be said of it."""
 
     break_it: Callable[[Path], object]
     severity: Severity
@@ -418,7 +418,7 @@ REST: dict[str, Broken] = {
 
 
 def make_broken(folder: Path, name: str) -> Broken:
-    """Write a good data set and break it."""
+    """Write a good dataset and break it."""
     broken = {**ERRORS, **REST}[name]
     WRITERS[broken.form](folder)
     broken.break_it(folder)

@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Spare what has been made so far the search for garbage, which mmengine starts with every data set."""
+    """Exclude all existing objects from garbage collection, which mmengine starts with every dataset."""
     gc.freeze()
 
 

@@ -1,4 +1,4 @@
-"""A data set without any fault, in every format, to be broken by a test."""
+"""A dataset without any fault, in every format, to be broken by a test."""
 
 from __future__ import annotations
 

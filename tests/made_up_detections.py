@@ -1,4 +1,4 @@
-"""Data sets and detections for tests: made by hand, or at random."""
+"""Datasets and detections for tests: made by hand, or at random."""
 
 from __future__ import annotations
 

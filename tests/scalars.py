@@ -1,4 +1,4 @@
-"""What mmengine recorded during a run."""
+"""The records of mmengine for a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class History(NamedTuple):
 
 
 def read_scalars(path: Path) -> History:
-    """Of a `scalars.json`; where two records tell of the same step, the later one holds."""
+    """Read a `scalars.json`. Of two records of the same step, the later one counts."""
     train: dict[int, dict[str, Any]] = {}
     val: dict[int, dict[str, Any]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():

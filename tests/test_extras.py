@@ -15,7 +15,7 @@ PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
 def note_source(monkeypatch: pytest.MonkeyPatch, source: dict | None) -> None:
-    """Pretend that pip noted where it installed the package from."""
+    """Pretend that pip recorded the source of the package."""
     distribution = SimpleNamespace(read_text=lambda name: source and json.dumps(source))
     monkeypatch.setattr(importlib.metadata, "distribution", lambda name: distribution)
 

@@ -1,4 +1,4 @@
-"""`from brs_detr import ...`: every name is there, is documented, and is imported when it is first used."""
+"""`from brs_detr import ...`: every name exists, is documented, and is imported on first use."""
 
 from __future__ import annotations
 

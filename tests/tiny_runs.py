@@ -1,4 +1,4 @@
-"""A data set of 64-pixel pictures, a detector small enough for tests, and one finished run of it."""
+"""A dataset of 64-pixel images, a tiny detector, and a finished run."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ model = dict(
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """6 training and 4 held-out pictures; one of them has no object, one has a crowd."""
+    """6 training and 4 validation images; one of them has no object, one has a crowd."""
     folder = tmp_path_factory.mktemp("data") / "shapes"
     make_shapes(folder, 6, 4, (64, 64), seed=3)
     return folder
@@ -78,7 +78,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Config file of a BRS-DETR small enough for tests."""
+    """Config file of a tiny BRS-DETR."""
     base = configs_dir() / "brs_detr" / "brs-co-deformable-detr_r18_1xb4-12e_coco.py"
     path = tmp_path_factory.mktemp("config") / "tiny.py"
     path.write_text(TINY_CONFIG.format(base=base.as_posix()))
@@ -114,7 +114,7 @@ def calibrate_file(path: Path, head: str = "query", thresholds: Thresholds = 0.5
 
 
 def uncalibrate_file(path: Path) -> None:
-    """Let a checkpoint be as those before there were calibrations."""
+    """Remove the calibration of a checkpoint, as in files of earlier versions."""
     content = torch.load(path, weights_only=True)
     content["meta"].pop("calibrations", None)
     torch.save(content, path)
@@ -122,9 +122,9 @@ def uncalibrate_file(path: Path) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
-    """Models this small are several times slower on several threads, more so beside other work.
+    """Use one thread: tiny models are several times slower on several, more so on a busy machine.
 
-    `make test-isa` runs them on several all the same.
+    `make test-isa` uses several nevertheless.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(int(os.environ.get("BRS_DETR_TEST_THREADS", "1")))
@@ -133,7 +133,7 @@ def one_thread() -> Iterator[None]:
 
 
 def with_other_category_ids(shapes: Path, folder: Path) -> Path:
-    """A copy of a data set whose validation categories have other ids, in the opposite order."""
+    """A copy of a dataset whose validation categories have other ids, in the opposite order."""
     data = Path(shutil.copytree(shapes, folder))
     file = data / "annotations" / "val.json"
     content = json.loads(file.read_text())

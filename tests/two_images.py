@@ -1,4 +1,4 @@
-"""A data set of two images and two classes, and detections on it."""
+"""A dataset of two images and two classes, and detections on it."""
 
 from __future__ import annotations
 

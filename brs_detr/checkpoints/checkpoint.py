@@ -1,4 +1,4 @@
-"""Checkpoints, and the models that are built from them. Nothing that is stored in a file is run."""
+"""Read checkpoints and build their models, without running code that is stored in the files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from brs_detr.analysis.curves import FALLBACK_THRESHOLD
 from brs_detr.checkpoints.plain_file import CALIBRATIONS, checked_class_names, load_plain
 from brs_detr.checkpoints.stored_config import read_stored_config
 from brs_detr.data.loading.registry import register
-from brs_detr.errors import UserError
+from brs_detr.errors import UserError, first_line
 from brs_detr.run.run_folder import checkpoint_file
 from brs_detr.runtime.calibration import Calibration, Thresholds
 
@@ -27,24 +27,25 @@ if TYPE_CHECKING:
     from mmengine.model import BaseModel
 
 ONLY_HEAD = "detector"
+"""Name of the head of a model with a single head."""
 
 _FACTORIES = {torch.empty, torch.full, torch.ones, torch.rand, torch.randn, torch.zeros}
-_SPARE = 2**24  # numbers that a model may make besides its weights
+_SPARE = 2**24  # number of values that a model may create besides its weights
 _CUT, _NUM_KEPT = "score_thr", "nms_pre"
-_NEAR = 0.02  # of a score to the cut
+_NEAR = 0.02  # distance from the cut within which a threshold is suspicious
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What `train` leaves: all that is needed to predict, and where it came from.
+    """Everything that is needed to predict, and where it came from.
 
     Args:
         path: the file.
-        config: of the model, of how images are prepared for it, and of where its data are.
-        class_names: by label.
+        config: config of the model, its test pipeline, and the location of its dataset.
+        class_names: class names by label.
         state_dict: weights by name.
-        meta: everything else in the file.
-        left_out_cut: lowest score that the file wanted to keep of heads with ranking losses, 0 for every score.
+        meta: all other metadata in the file.
+        left_out_cut: highest score cut that was removed from heads with ranking losses, 0 without any.
     """
 
     path: Path
@@ -56,30 +57,31 @@ class Checkpoint:
 
     @property
     def pipeline(self) -> list[dict[str, Any]]:
-        """How an image is prepared for the model: the step that reads it, then the rest.
+        """The test pipeline; its first step reads the image.
 
         Raises:
-            UserError: the file does not say it.
+            UserError: the file has none.
         """
         steps = self.config.test_dataloader.dataset.get("pipeline")
         if not steps:
-            raise UserError(f"{self.path} does not say how images are prepared.", "Train again.")
+            raise UserError(f"{self.path} has no test pipeline.", "Train again.")
         return list(steps)
 
     @property
     def head(self) -> str:
-        """The head that the config names: `query`, `roi` or `atss`, or `detector` for a model with one head."""
+        """The head that the config names: `query`, `roi` or `atss`; `detector` for a model with a single head."""
         return head_of(self.config)
 
     def calibration(self, head: str | None = None) -> Calibration | None:
-        """Return what the scores of a head mean, if it was measured. The default is the head that the config names."""
+        """Return the calibration of a head, by default the one that the config names; None without calibration."""
         stored = self.meta.get(CALIBRATIONS, {}).get(head or self.head)
         return None if stored is None else Calibration.from_json(stored, len(self.class_names))
 
     def thresholds(self, head: str | None = None, *, raw_scores: bool = False) -> Thresholds:
         """Return the lowest scores to keep.
 
-        For probabilities those of the calibration, for raw scores the one with the best F1 in validation.
+        For probabilities, these are the thresholds of the calibration; for raw scores, the threshold with the best F1
+        on the validation split.
         """
         calibration = None if raw_scores else self.calibration(head)
         if calibration is not None:
@@ -88,31 +90,31 @@ class Checkpoint:
 
 
 def head_of(config: Config) -> str:
-    """The head that the model of a config predicts with; `detector` where it has one only."""
+    """Return the head that the model of a config predicts with; `detector` for a model with a single head."""
     model = config.model
     return str(model.get("eval_head", "query")) if "query_head" in model else ONLY_HEAD
 
 
 def read_checkpoint(path: str | Path, trust_file: bool = False, *, with_values: bool = True) -> Checkpoint:
-    """Read a checkpoint file of tensors and plain values.
+    """Read a checkpoint.
 
     Args:
-        path: folder of a run for its best checkpoint, any checkpoint that mmengine saved, or a `.safetensors` file
-            that `brs-detr export` wrote.
-        trust_file: run the code that a pickle asks for.
-        with_values: read the weights of a pickle. Otherwise they have shape and dtype only.
+        path: folder of a run, which means its best checkpoint; a checkpoint of mmengine; or a `.safetensors` file of
+            `brs-detr convert-checkpoint`.
+        trust_file: run code that a pickle or a config asks for.
+        with_values: read the weights of a pickle; otherwise they have only shape and dtype.
 
     Raises:
-        UserError: the file is missing, is no checkpoint, asks for code to be run, or has no config or class names.
+        UserError: the file is missing, is not a checkpoint, asks for code to be run, or has no config or class names.
     """
     path = checkpoint_file(path)
     content = load_plain(path, trust_file, with_values=with_values)
-    meta = content.get("meta") if isinstance(content, dict) else None
-    if not isinstance(meta, dict) or "state_dict" not in content:
+    if not (isinstance(content, dict) and isinstance(content.get("meta"), dict) and "state_dict" in content):
         raise UserError(f"{path} is not a checkpoint of this package.", "Give best.pth or last.pth of a training run.")
-    class_names, state_dict = checked_class_names(meta, path), content["state_dict"]
+    meta, state_dict = content["meta"], content["state_dict"]
+    class_names = checked_class_names(meta, path)
     if not isinstance(state_dict, dict) or not all(isinstance(value, Tensor) for value in state_dict.values()):
-        raise UserError(f"{path} is not a checkpoint of this package: its weights are no tensors.", "Train again.")
+        raise UserError(f"{path} is not a checkpoint of this package: its weights are not tensors.", "Train again.")
     config = read_stored_config(meta["cfg"], str(path), trust_file)
     return Checkpoint(path, config, class_names, state_dict, meta, leave_out_cuts(config.model))
 
@@ -124,10 +126,10 @@ def build_model(
 
     Args:
         checkpoint: from `read_checkpoint`.
-        device: `cpu`, `cuda`, `cuda:1`, ...; the default is the GPU if there is one.
-        head: to predict with, `query`, `roi` or `atss`; the default is the one that the config names.
-        raw_scores: leave scores as they were trained. Otherwise they are probabilities if the checkpoint has a
-            calibration of the head.
+        device: `cpu`, `cuda`, `cuda:1`, ...; default: the GPU if there is one.
+        head: `query`, `roi` or `atss`; default: the head that the config names.
+        raw_scores: predict raw scores. Otherwise, they are probabilities if the checkpoint has a calibration of the
+            head.
 
     Returns:
         The model in evaluation mode, with `dataset_meta` set.
@@ -138,7 +140,7 @@ def build_model(
     """
     from brs_detr.heads.calibrated import calibrate_model
 
-    place = find_device(device)
+    model_device = find_device(device)
     model = build_stored_model(checkpoint.config.model, checkpoint.state_dict, str(checkpoint.path))
     model.dataset_meta = {"classes": checkpoint.class_names}  # type: ignore[assignment]
     if head is not None:
@@ -146,17 +148,17 @@ def build_model(
     calibration = None if raw_scores else checkpoint.calibration(head)
     if calibration is not None:
         calibrate_model(model, calibration.score_map)
-    return model.to(place).eval()
+    return model.to(model_device).eval()
 
 
 def choose_head(model: nn.Module, head: str) -> None:
-    """Let a model predict with another of its heads.
+    """Choose the head that a model predicts with.
 
     Raises:
         UserError: it has no such head.
     """
     if not hasattr(model, "eval_head"):
-        raise UserError(f"{type(model).__name__} has one head only.", "Leave out --head.")
+        raise UserError(f"{type(model).__name__} has only one head.", "Leave out --head.")
     try:
         model.eval_head = head  # type: ignore[assignment]
     except ValueError as error:
@@ -164,7 +166,7 @@ def choose_head(model: nn.Module, head: str) -> None:
 
 
 def find_device(name: str | None) -> torch.device:
-    """Return the device of this name. The default is the GPU if there is one.
+    """Return the device with a name; the default is the GPU if there is one.
 
     Raises:
         UserError: there is no such device.
@@ -180,15 +182,15 @@ def find_device(name: str | None) -> torch.device:
 
 
 def build_stored_model(config: Mapping[str, Any], state_dict: Mapping[str, Tensor], source: str) -> nn.Module:
-    """Build a model with its weights, in training mode. It takes no more memory than the file accounts for.
+    """Build a model in training mode and load its weights, refusing a model that is larger than the file.
 
     Args:
-        config: of the model, from `brs_detr.checkpoints.stored_config.read_stored_config`.
-        state_dict: its weights.
-        source: the file, for messages.
+        config: config of the model, from `brs_detr.checkpoints.stored_config.read_stored_config`.
+        state_dict: weights of the model.
+        source: name of the file, for messages.
 
     Raises:
-        UserError: no model can be built from the config, or its weights differ from those of the file.
+        UserError: no model can be built from the config, or its weights differ from those in the file.
     """
     from mmengine.registry import MODELS, init_default_scope
 
@@ -197,20 +199,21 @@ def build_stored_model(config: Mapping[str, Any], state_dict: Mapping[str, Tenso
     stored = sum(min(one.numel(), one.untyped_storage().nbytes() // one.element_size()) for one in state_dict.values())
     try:
         with _AtMost(2 * stored + _SPARE):
-            model: nn.Module = MODELS.build(copy.deepcopy(config))  # mmdet's layers write into theirs
+            model: nn.Module = MODELS.build(copy.deepcopy(config))  # mmdet's layers modify their configs
         model.load_state_dict(state_dict)
     except UserError:
         raise
     except RuntimeError as error:
         raise UserError(f"The weights in {source} do not fit its config: {error}", "Ask its author.") from None
-    except Exception as error:  # of whatever class got what it cannot use
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"No model can be built from the config in {source}: {reason}", "Ask its author.") from None
+    except Exception as error:  # depends on the class
+        raise UserError(
+            f"No model can be built from the config in {source}: {first_line(error)}", "Ask its author."
+        ) from None
     return model
 
 
 class _AtMost(TorchFunctionMode):
-    """Refuses to make more than so many numbers, before they take memory."""
+    """Limits the number of values in new tensors, before they take memory."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -230,11 +233,11 @@ class _AtMost(TorchFunctionMode):
 
 
 def random_model(config: Config, seed: int = 0) -> BaseModel:
-    """Build the model of a config with random weights. Nothing is downloaded, and the random state stays as it was.
+    """Build the model of a config with random weights, without a download and without changing the random state.
 
     Args:
-        config: from `brs_detr.config.config.load_config`; loses the backbone's pretrained weights.
-        seed: of the weights.
+        config: from `brs_detr.config.config.load_config`; the backbone's pretrained weights are removed from it.
+        seed: seed of the weights.
     """
     from mmengine.registry import MODELS, init_default_scope
 
@@ -252,27 +255,27 @@ def random_model(config: Config, seed: int = 0) -> BaseModel:
 
 
 def leave_out_cuts(model: MutableMapping[str, Any]) -> float:
-    """Let heads with ranking losses keep their best scores, however low: after a ranking loss a level has no meaning.
+    """Remove score cuts from heads with ranking losses, whose scores have an order but no absolute meaning.
 
     Args:
-        model: config of a detector, changed in place.
+        model: config of a detector; changed in place.
 
     Returns:
-        The highest of the cuts that were left out, 0 without any.
+        The highest cut that was removed, 0 without any.
     """
     highest = 0.0
     for head, settings in _heads(model):
         cut = _number(settings, _CUT, 0.0)
         if str(head.get("type", "")).startswith("Ranking") and cut > 0:
             settings[_CUT] = 0.0
-            if settings is not model.get("test_cfg"):  # without a cut, a second stage has a score for every pair
+            if settings is not model.get("test_cfg"):  # else a second stage would keep every box and class
                 settings.setdefault(_NUM_KEPT, max(1000, 10 * int(_number(settings, "max_per_img", 100))))
             highest = max(highest, cut)
     return highest
 
 
 def warn_of_cut(model: Mapping[str, Any], best_threshold: float) -> str | None:
-    """Return a warning if the score with the best F1 is at the lowest score that is kept: better ones may be below.
+    """Return a warning if the best threshold is so near to the score cut that a better one may lie below it.
 
     Args:
         model: config of a detector.
@@ -282,13 +285,13 @@ def warn_of_cut(model: Mapping[str, Any], best_threshold: float) -> str | None:
     if not 0 < cut <= best_threshold <= cut + _NEAR:
         return None
     return (
-        f"The best F1 is at a score of {best_threshold:.3f}, the lowest that is kept ({_CUT}={cut:g}): what lies below "
-        f"would raise the AP. Set {_CUT} to 0 in the model's test_cfg."
+        f"The best F1 is at a score of {best_threshold:.3f}, near the lowest that is kept ({_CUT}={cut:g}): lower "
+        f"scores would raise the AP. Set {_CUT} to 0 in the model's test_cfg."
     )
 
 
 def _heads(model: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], MutableMapping[str, Any]]]:
-    """Heads that give detections, each with its part of ``test_cfg``. Anything else in its place is skipped."""
+    """Yield the heads that give detections, each with its part of ``test_cfg``; malformed entries are skipped."""
 
     def part(node: Any, key: str) -> Any:
         return node.get(key) if isinstance(node, Mapping) else None
@@ -299,9 +302,9 @@ def _heads(model: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mutabl
         (model.get("atss_head"), part(settings, "atss")),
         (box_head[-1] if isinstance(box_head, (list, tuple)) and box_head else box_head, part(settings, "rcnn")),
     )
-    for head, own in heads:
-        if isinstance(head, Mapping) and isinstance(own, MutableMapping):
-            yield head, own
+    for head, test_cfg in heads:
+        if isinstance(head, Mapping) and isinstance(test_cfg, MutableMapping):
+            yield head, test_cfg
 
 
 def _number(settings: Mapping[str, Any], key: str, default: float) -> float:

@@ -1,4 +1,4 @@
-"""The released weights of `checkpoints/index.toml`: find them, fetch them, and check them."""
+"""The released weights in `checkpoints/index.toml`: find, download and check them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ else:
     import tomli as tomllib
 
 _GOOGLE_DRIVE = "https://drive.usercontent.google.com/download?id={}&export=download&confirm=t"
-_RECORD = "sha256.json"  # of what was fetched, where no checksum is published
+_RECORD = "sha256.json"  # checksums of downloaded files
 MIRROR_VARIABLE = "BRS_DETR_MIRROR"
 
 
@@ -30,16 +30,16 @@ class IndexEntry:
     """Released weights.
 
     Args:
-        name: in the index.
-        what: description in a line.
-        google_drive_id: of the file.
-        file_name: here and on a mirror.
-        sha256: published checksum, empty without one.
+        name: name in the index.
+        what: description in one line.
+        google_drive_id: id of the file on Google Drive.
+        file_name: name of the file here and on a mirror.
+        sha256: published checksum; empty without one.
         config: name of the config that the weights belong to.
         paper_ap: published box AP on COCO val2017, in percent.
-        source: where AP and file are published.
-        licence: of the weights.
-        num_bytes: size of the file, 0 if unknown.
+        source: publication of the AP and the file.
+        licence: licence of the weights.
+        num_bytes: size of the file; 0 if unknown.
     """
 
     name: str
@@ -61,12 +61,12 @@ class IndexEntry:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file of the index on this machine.
+    """A downloaded file of the index.
 
     Args:
-        path: of the file.
-        sha256: its checksum.
-        is_known: whether it was compared with a published one, or with that of an earlier download.
+        path: path of the file.
+        sha256: checksum of the file.
+        is_known: whether the checksum was compared with a published one, or with that of an earlier download.
     """
 
     path: Path
@@ -75,23 +75,23 @@ class Fetched:
 
 
 def index_file() -> Path:
-    """Return the path of `index.toml`: inside the package if installed, beside it in a checkout."""
+    """Return the path of `index.toml`: in the package if it is installed, beside it in a clone."""
     package = Path(brs_detr.__file__).parent
     shipped = package / "checkpoints" / "index.toml"
     return shipped if shipped.is_file() else package.parent / "checkpoints" / "index.toml"
 
 
 def read_index() -> dict[str, IndexEntry]:
-    """Read all entries, by name."""
+    """Read all entries by name."""
     content = tomllib.loads(index_file().read_text(encoding="utf-8"))
     return {name: IndexEntry(name=name, **entry) for name, entry in content.items()}
 
 
 def find_entry(name: str) -> IndexEntry:
-    """Return the entry of a name.
+    """Return the entry with a name.
 
     Raises:
-        UserError: there is none. The hint names the nearest one.
+        UserError: there is none. The hint suggests the closest name.
     """
     index = read_index()
     if name not in index:
@@ -100,7 +100,7 @@ def find_entry(name: str) -> IndexEntry:
 
 
 def cache_folder() -> Path:
-    """Return the folder where files of the index are kept."""
+    """Return the default folder for downloads."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "brs-detr" / "checkpoints"
 
@@ -115,20 +115,20 @@ def fetch(
     insecure: bool = False,
     console: Console,
 ) -> Fetched:
-    """Fetch released weights unless they are here already, and compare their checksum.
+    """Download released weights if needed, and compare their checksum.
 
     Args:
-        name: in the index.
-        folder: where to keep the file, `cache_folder()` by default.
-        mirror: address of a folder with the file, instead of the published one. The default is the environment
-            variable `BRS_DETR_MIRROR`.
-        force: fetch it again.
-        most_bytes: limit for a file whose size the index does not give.
-        insecure: take a file from an http address although no checksum is known.
-        console: where to show progress.
+        name: name in the index.
+        folder: folder for the file; default: `cache_folder()`.
+        mirror: address of a folder that has the file; default: the environment variable `BRS_DETR_MIRROR`, or the
+            published address.
+        force: download the file again.
+        most_bytes: limit for a file of unknown size.
+        insecure: allow http without a known checksum.
+        console: shows progress.
 
     Raises:
-        UserError: there is no such entry, the file cannot be fetched, or its checksum differs.
+        UserError: there is no such entry, the file cannot be downloaded, or its checksum differs.
     """
     entry, folder = find_entry(name), folder or cache_folder()
     path, mirror = folder / entry.file_name, mirror or os.environ.get(MIRROR_VARIABLE)
@@ -140,8 +140,8 @@ def fetch(
     found = sha256_of(path)
     if expected and found != expected:
         raise UserError(
-            f"{path} is not the file that it should be: its SHA-256 is {found}, and was to be {expected}.",
-            f"Fetch it again: brs-detr download {name} --force. If it was replaced by its authors, and you trust that, "
+            f"{path} is not the expected file: its SHA-256 is {found}, not {expected}.",
+            f"Download it again: brs-detr download {name} --force. If its authors replaced it and you trust them, "
             f"delete its line in {folder / _RECORD} first.",
         )
     recorded = _recorded(folder)
@@ -158,4 +158,4 @@ def _recorded(folder: Path) -> dict[str, str]:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {str(name): str(value) for name, value in content.items()}
     except (ValueError, AttributeError) as error:
-        raise UserError(f"{path} is damaged: {error}", "Delete it; checksums are recorded anew.") from None
+        raise UserError(f"{path} is damaged: {error}", "Delete it; checksums are then recorded again.") from None

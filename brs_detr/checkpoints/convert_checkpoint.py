@@ -1,7 +1,4 @@
-"""Convert released weights to a checkpoint of this package, with an account of every tensor.
-
-read -> recognise -> rename -> account -> write
-"""
+"""Convert released weights to a checkpoint of this package, accounting for every tensor."""
 
 from __future__ import annotations
 
@@ -26,10 +23,10 @@ from brs_detr.mm.backbones import swin_names
 if TYPE_CHECKING:
     from mmengine import Config
 
-# Tensors that may be missing or unused, and why.
-_COMPUTED = (r"relative_position_index$", r"attn_mask$", r"num_batches_tracked$")  # by the model itself, or never used
-_CLASSIFIER = r"^(backbone\.)?(fc|head|norm)\."  # of a backbone that was trained to classify
-_OUTPUT_NORMS = r"^backbone\.norm\d\."  # of the maps that mmdet's Swin gives, which a classifier does not have
+# Tensors that may be missing or unused.
+_COMPUTED = (r"relative_position_index$", r"attn_mask$", r"num_batches_tracked$")  # computed by the model, or unused
+_CLASSIFIER = r"^(backbone\.)?(fc|head|norm)\."  # classification head of a pretrained backbone
+_OUTPUT_NORMS = r"^backbone\.norm\d\."  # norms of the output maps in mmdet's Swin, which a classifier does not have
 
 _DETECTOR = re.compile(r"transformer\.decoder\.layers\.\d+\.attentions\.1\.")
 _OURS = re.compile(r"query_head\.(transformer\.)?decoder\.layers\.\d+\.cross_attn\.")
@@ -38,11 +35,11 @@ _ATSS = "bbox_head.0.atss_{}.weight"
 
 @dataclass(frozen=True)
 class Recognised:
-    """What weights belong to.
+    """The config that weights belong to.
 
     Args:
-        config: name of the config that they fit.
-        num_classes: of the detector; None for a backbone alone.
+        config: name of the config.
+        num_classes: number of classes of the detector; None for a backbone.
     """
 
     config: str
@@ -55,10 +52,10 @@ class Conversion:
 
     Args:
         recognised: what the weights belong to.
-        class_names: by label; none for a backbone alone.
+        class_names: class names by label; empty for a backbone.
         state_dict: weights under this package's names.
-        account: of all tensors, listed exceptions included.
-        config: of the detector.
+        account: account of all tensors.
+        config: config of the detector.
     """
 
     recognised: Recognised
@@ -69,10 +66,10 @@ class Conversion:
 
 
 def recognise(state_dict: Mapping[str, Tensor]) -> Recognised:
-    """Find the config that official weights belong to by their names and shapes.
+    """Find the config that official weights belong to, by names and shapes.
 
     Args:
-        state_dict: of the official Co-DETR or BRS-DETR (mmdet 2.25), or of a ResNet or Swin backbone.
+        state_dict: weights of the official Co-DETR or BRS-DETR (mmdet 2.25), or of a ResNet or Swin backbone.
 
     Raises:
         UserError: they belong to something else.
@@ -85,8 +82,8 @@ def recognise(state_dict: Mapping[str, Tensor]) -> Recognised:
     )
     if backbone is None:
         raise UserError(
-            "These are no weights of Co-DETR or BRS-DETR, nor of a ResNet-50, Swin-T or Swin-L.",
-            "Name the config that they belong to with --config, or look at them with `brs-detr info`.",
+            "These weights belong neither to Co-DETR or BRS-DETR, nor to a ResNet-50, Swin-T or Swin-L.",
+            "Name their config with --config, or inspect them with `brs-detr info`.",
         )
     config = f"co-deformable-detr_{backbone}_8xb2-12e_coco"
     if not is_detector:
@@ -96,13 +93,13 @@ def recognise(state_dict: Mapping[str, Tensor]) -> Recognised:
 
 
 def count_classes(state_dict: Mapping[str, Tensor]) -> int | None:
-    """Return the number of classes of official weights, None for a backbone alone."""
+    """Return the number of classes of official weights; None for a backbone."""
     logits = state_dict.get(_ATSS.format("cls"))
     return None if logits is None else len(logits)
 
 
 def _backbone_name(names: Mapping[str, Tensor]) -> str | None:
-    """The name of a backbone in our configs."""
+    """Return the name of a backbone in our configs; None for another backbone."""
     if "layer3.5.conv3.weight" in names and "layer3.6.conv3.weight" not in names:
         return "r50"
     if "patch_embed.proj.weight" not in names:
@@ -118,17 +115,17 @@ def convert_weights(
     config: str | Path | None = None,
     source: str = "the weights",
 ) -> Conversion:
-    """Rename weights, and account for every one of them.
+    """Rename weights, and account for every tensor.
 
     Args:
-        state_dict: see `recognise`. Values stay as they are, only some of Swin are reordered.
-        class_names: by label; by default COCO's for 80 classes. A backbone needs none.
-        config: that they belong to, if it cannot be recognised.
-        source: of the weights, for messages.
+        state_dict: see `recognise`. Values are unchanged; some of Swin's are reordered.
+        class_names: class names by label; default for 80 classes: COCO's. A backbone needs none.
+        config: config that the weights belong to; default: it is recognised.
+        source: origin of the weights, for messages.
 
     Raises:
-        UserError: the weights belong to something else, class names are missing or too many or too few, or a tensor
-            remains unexplained.
+        UserError: the weights belong to something else, the number of class names is wrong, or a tensor is missing or
+            unexpected.
     """
     recognised = recognise(state_dict) if config is None else Recognised(str(config), count_classes(state_dict))
     resolved = load_config(recognised.config)
@@ -151,17 +148,17 @@ def convert_weights(
 
 
 def _build(config: Config) -> nn.Module:
-    """The model for its names and shapes. Its weights take memory only where the backbone cannot do without."""
+    """Build a model for its names and shapes, on the meta device if the backbone allows it."""
     from mmengine.registry import MODELS, init_default_scope
 
     init_default_scope(config.get("default_scope", "mmdet"))
     config.model.backbone.init_cfg = None
     with torch.random.fork_rng(devices=[]), torch.device("cpu" if "Swin" in config.model.backbone.type else "meta"):
-        return MODELS.build(copy.deepcopy(config.model))  # mmdet's layers write into theirs
+        return MODELS.build(copy.deepcopy(config.model))  # mmdet's layers modify their configs
 
 
 def coco_classes() -> tuple[str, ...]:
-    """Return the names of COCO's 80 classes, by label."""
+    """Return the names of COCO's 80 classes by label."""
     from mmdet.datasets import CocoDataset
 
     return tuple(CocoDataset.METAINFO["classes"])
@@ -171,11 +168,11 @@ def _class_names(given: tuple[str, ...], num_classes: int, source: str) -> tuple
     names = given or (coco_classes() if num_classes == 80 else ())
     if not names:
         raise UserError(
-            f"{source} has {num_classes} classes and does not say what they are called.",
+            f"{source} has {num_classes} classes and does not name them.",
             "Name them in the order of their labels: --class-names cat,dog,...",
         )
     if len(names) != num_classes:
-        raise UserError(f"{source} has {num_classes} classes, and {len(names)} names are given for them.")
+        raise UserError(f"{source} has {num_classes} classes, but {len(names)} names were given.")
     return names
 
 
@@ -184,16 +181,16 @@ def _require_all(account: LoadAccount, recognised: Recognised, source: str) -> N
     missing = _unexplained(account.missing, (*_COMPUTED, _OUTPUT_NORMS) if is_backbone else (), account)
     unused = _unexplained(account.unused, (*_COMPUTED, _CLASSIFIER) if is_backbone else _COMPUTED, account)
     faults = [
-        *(f"{name} is {tuple(there)} there, {tuple(here)} here" for name, (there, here) in account.other_shape.items()),
+        *(f"{name} is {tuple(old)}, expected {tuple(new)}" for name, (old, new) in account.other_shape.items()),
         *(f"{name} is missing" for name in missing),
-        *(f"{name} belongs to nothing" for name in unused),
+        *(f"{name} is unexpected" for name in unused),
     ]
     if faults:
         shown = "\n".join(f"  {fault}" for fault in faults[:10])
         more = f"\n  and {len(faults) - 10} more" if len(faults) > 10 else ""
         raise UserError(
             f"{source} does not fit {recognised.config}:\n{shown}{more}",
-            "Name the config that it belongs to with --config.",
+            "Name its config with --config.",
         )
 
 
@@ -218,15 +215,15 @@ def convert_checkpoint(
     """Convert a file of weights.
 
     Args:
-        source: the file.
+        source: file to read.
         out: `.safetensors` file to write: a checkpoint of a detector, or the weights of a backbone.
         class_names, config: see `convert_weights`.
-        overwrite: replace the file.
+        overwrite: replace an existing file.
         dry_run: write nothing.
-        trust_file: run the code that the file asks for.
+        trust_file: run code that the file asks for.
 
     Raises:
-        UserError: see `convert_weights`; or the file cannot be read or written. Then nothing is written.
+        UserError: see `convert_weights`; or a file cannot be read or written. Then nothing is written.
     """
     require_writable(out, overwrite or dry_run)
     weights = read_weights(str(source), trust_file)
@@ -239,8 +236,8 @@ def convert_checkpoint(
 
 
 def require_writable(out: Path, overwrite: bool) -> None:
-    """Refuse a file that does not end in `.safetensors`, or that exists."""
+    """Refuse a path that does not end in `.safetensors`, or that exists."""
     if out.suffix != ".safetensors":
-        raise UserError(f"{out} does not end in .safetensors.", "That is the format that is written.")
+        raise UserError(f"{out} does not end in .safetensors.", "No other format is written.")
     if out.exists() and not overwrite:
-        raise UserError(f"{out} is there already.", "Add --overwrite to replace it, or choose another name.")
+        raise UserError(f"{out} already exists.", "Add --overwrite to replace it, or choose another name.")

@@ -1,4 +1,4 @@
-"""Fetch files over http: weights, which are large and resumed after a cut, and whatever a user wants detections on."""
+"""Download files over http, with safe redirects, size limits, checksums, and resumption of interrupted downloads."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ from brs_detr.run.console import counter
 from brs_detr.run.locks import hold
 
 PAUSES = (1.0, 3.0, 10.0, 30.0)
-"""Seconds before each further try."""
+"""Seconds before each retry."""
 MOST_BYTES = 10 * 10**9
 """Limit for a file of unknown size. No known weights have half of that."""
 TIMEOUT = 30.0
+"""Seconds to wait for a response."""
 
-_LEAST_DIGITS = 32  # of a checksum that cannot be met on purpose; names of PyTorch's files hold 8
+_MIN_DIGITS = 32  # of a checksum that cannot be forged; names of PyTorch's files contain 8
 _BLOCK = 1 << 18
-_WORTH_ANOTHER_TRY = (408, 425, 429, 500, 502, 503, 504)
+_TEMPORARY = (408, 425, 429, 500, 502, 503, 504)
 _RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
 _NUMBER = re.compile(r"\d{1,19}", re.ASCII)
 
 
 class Cut(Exception):
-    """The transfer ended early or was refused for now. The reason is its text."""
+    """The transfer ended early or was refused temporarily, for the reason in the message."""
 
 
 class TooLarge(Exception):
@@ -49,10 +50,10 @@ def open_address(
     """Send a request, follow a few redirects to allowed addresses, and return the response.
 
     Args:
-        url: https, or http if the file is vouched for or comes from this machine.
-        is_vouched_for: whether a checksum will tell another file, or the user takes any.
-        headers: of the request.
-        timeout: seconds to wait for each answer.
+        url: https address; http is allowed if the file is vouched for or comes from this machine.
+        is_vouched_for: whether a checksum will detect another file, or the user accepts any.
+        headers: headers of the request.
+        timeout: seconds to wait for each response.
 
     Raises:
         UserError: the address, or one that it redirects to, is refused.
@@ -64,22 +65,22 @@ def open_address(
         request = urllib.request.Request(url, headers=headers)
         return urllib.request.build_opener(SafeRedirects(is_vouched_for)).open(request, timeout=timeout)
     except (http.client.InvalidURL, ValueError) as error:
-        raise UserError(f"{url} is no http address: {error}.", "Check it.") from None
+        raise UserError(f"{url} is not an http address: {error}.", "Check it.") from None
 
 
 def _require_allowed(url: str, is_vouched_for: bool) -> None:
-    """Refuse what is no http, and http that anybody on the way could answer."""
+    """Refuse addresses that are not http, and http if anybody on the way could replace the file."""
     try:
         parts = urlsplit(url)
         host = parts.hostname
     except ValueError:
         host = None
     if not host or parts.scheme not in ("http", "https"):
-        raise UserError(f"{url} is no http address.", "Check it.")
+        raise UserError(f"{url} is not an http address.", "Check it.")
     if parts.scheme == "http" and not is_vouched_for and not _is_this_machine(host):
         raise UserError(
-            f"{url} is not encrypted, and there is no checksum: anybody on the way can exchange the file.",
-            "Use an https address. If you take any file, fetch it with `brs-detr download NAME --insecure`.",
+            f"{url} is not encrypted, and there is no checksum: anybody on the way can replace the file.",
+            "Use an https address. If you accept that, use `brs-detr download NAME --insecure`.",
         )
 
 
@@ -91,7 +92,7 @@ def _is_this_machine(host: str) -> bool:
 
 
 class SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows a few redirects to allowed addresses, and none from https to http."""
+    """Follows a few redirects to allowed addresses, but none from https to http."""
 
     max_redirections = 5
     max_repeats = 2
@@ -100,7 +101,7 @@ class SafeRedirects(urllib.request.HTTPRedirectHandler):
         self.is_vouched_for = is_vouched_for
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        """Return the request to make instead.
+        """Return the redirected request.
 
         Raises:
             UserError: the new address is refused.
@@ -118,13 +119,13 @@ def save_response(
 
     Args:
         response: from `open_address`.
-        file: open for writing, with what came before.
-        total: bytes of the whole file; None if unknown.
+        file: open file with the bytes before the response.
+        total: size of the whole file in bytes; None if unknown.
         most_bytes: limit for the whole file.
         progress: called with the bytes so far and `total`.
 
     Raises:
-        TooLarge: there are more bytes than allowed, or it is announced that there will be.
+        TooLarge: the file is larger than the limit.
         Cut: the connection broke.
     """
     if (total or 0) > most_bytes:
@@ -132,7 +133,7 @@ def save_response(
     while True:
         try:
             block = response.read(_BLOCK)
-        except OSError as error:  # a route that is gone, a broken encryption: of the network, not of the disk
+        except OSError as error:  # network errors; errors of the disk pass
             raise Cut(f"the connection broke: {error}") from None
         if not block:
             break
@@ -145,37 +146,37 @@ def save_response(
 
 
 def announced_length(headers: Message) -> int | None:
-    """Return the number of bytes that a server announces, None if it does not.
+    """Return the size that a server announces; None if it does not.
 
     Raises:
-        ValueError: it announces no number, or several.
+        ValueError: the size is not a number, or there are several.
     """
-    said = {str(value).strip() for value in headers.get_all("Content-Length", [])}
-    if not said:
+    lengths = {str(value).strip() for value in headers.get_all("Content-Length", [])}
+    if not lengths:
         return None
-    if len(said) > 1 or not _NUMBER.fullmatch(min(said)):
-        raise ValueError(f"the server gives its length as {' and '.join(sorted(said))}")
-    return int(min(said))
+    if len(lengths) > 1 or not _NUMBER.fullmatch(min(lengths)):
+        raise ValueError(f"the server gives its length as {' and '.join(sorted(lengths))}")
+    return int(min(lengths))
 
 
 def _announced_rest(headers: Message, start: int) -> int:
-    """Bytes of the whole file, of which those from `start` on follow.
+    """Return the size of the whole file, of which a response has the bytes from `start` on.
 
     Raises:
-        ValueError: others follow, or the server does not say which.
+        ValueError: the response has other bytes, or does not say which.
     """
-    said = str(headers.get("Content-Range", "nothing"))
-    found = _RANGE.fullmatch(said.strip())
-    first, last = (int(found[1]), int(found[2])) if found else (0, -1)
-    total = int(found[3]) if found and found[3] != "*" else last + 1
+    text = str(headers.get("Content-Range", "nothing"))
+    content_range = _RANGE.fullmatch(text.strip())
+    first, last = (int(content_range[1]), int(content_range[2])) if content_range else (0, -1)
+    total = int(content_range[3]) if content_range and content_range[3] != "*" else last + 1
     length = announced_length(headers)
     if first != start or not first <= last < total or length not in (None, last + 1 - first):
-        raise ValueError(f"the server was asked for the bytes from {start:,} on, and gives {said}")
+        raise ValueError(f"the server was asked for the bytes from {start:,} on, and sends {text}")
     return total
 
 
 def sha256_of(path: Path) -> str:
-    """Return the checksum of a file."""
+    """Return the SHA-256 checksum of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -193,38 +194,37 @@ def download(
     console: Console,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Fetch a large file, which is there when it is whole and not before.
+    """Download a large file, which appears only when it is complete.
 
-    What an earlier try left is kept beside it as `NAME.partial` and resumed, unless the server has another file now.
+    An interrupted download is kept as `NAME.partial` and resumed, unless the file on the server has changed.
 
     Args:
-        url: https, or http if a checksum vouches for the file.
-        target: where to put it.
-        sha256: its checksum or the beginning of it; empty if unknown.
-        most_bytes: limit for its size.
-        insecure: take http without a checksum as well.
-        console: where to show progress.
-        sleep: waits for some seconds, before each further try.
+        url: https address, or http if there is a checksum.
+        target: path for the file.
+        sha256: checksum of the file or its first digits; empty if unknown.
+        most_bytes: limit for the size of the file.
+        insecure: allow http without a checksum.
+        console: shows progress.
+        sleep: waits for some seconds before a retry.
 
     Raises:
-        UserError: the address is refused, or the file cannot be fetched, is too large or a web page, or has another
+        UserError: the address is refused, or the file cannot be downloaded, is too large or a web page, or has another
             checksum.
     """
-    job = _Job(url, target, insecure or len(sha256) >= _LEAST_DIGITS, most_bytes)
+    job = _Job(url, target, insecure or len(sha256) >= _MIN_DIGITS, most_bytes)
     _require_allowed(url, job.is_vouched_for)
     try:
         before = _version(target)
         lock = target.with_name(f".{target.name}.lock")
         with hold(lock, wait=True), counter(target.name, console, of_bytes=True) as progress:
             if _version(target) != before:
-                return  # another process has fetched it meanwhile
+                return  # another process has downloaded it in the meantime
             job.fetch(progress, console, sleep)
             found = sha256_of(job.partial)
             if not found.startswith(sha256.lower()):
                 job.forget()
                 raise UserError(
-                    f"What {url} gave is not the file that it should be: its SHA-256 is {found}, and was to be "
-                    f"{sha256}.",
+                    f"{url} is not the expected file: its SHA-256 is {found}, not {sha256}.",
                     "It was damaged on the way or replaced. Try again, or use another source.",
                 )
             job.partial.replace(target)
@@ -234,7 +234,7 @@ def download(
 
 
 def _version(path: Path) -> tuple[int, int] | None:
-    """What changes when a file is replaced; None if there is none."""
+    """Return values that change when a file is replaced; None without a file."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -243,10 +243,7 @@ def _version(path: Path) -> tuple[int, int] | None:
 
 
 class _Job:
-    """A download, and what earlier tries left of it.
-
-    `partial` holds the bytes so far, and `tag` the server's tag or date of the file that they are of.
-    """
+    """A download and the remains of earlier tries: `partial` has the bytes so far, `tag` the file's ETag or date."""
 
     def __init__(self, url: str, target: Path, is_vouched_for: bool, most_bytes: int) -> None:
         self.url, self.target, self.is_vouched_for, self.most_bytes = url, target, is_vouched_for, most_bytes
@@ -256,7 +253,7 @@ class _Job:
     def fetch(
         self, progress: Callable[[int, int | None], None], console: Console, sleep: Callable[[float], None]
     ) -> None:
-        """Fetch what is missing, with a few tries."""
+        """Download what is missing, with a few retries."""
         for pause in (*PAUSES, None):
             try:
                 self._fetch_rest(progress)
@@ -264,13 +261,13 @@ class _Job:
             except (Cut, http.client.HTTPException, urllib.error.URLError, TimeoutError, ConnectionError) as error:
                 cause = getattr(error, "reason", error)
                 reason = str(cause) or type(error).__name__
-                if pause is None or isinstance(cause, socket.gaierror):  # an unknown name stays unknown
-                    raise self._unfetched(reason) from None
+                if pause is None or isinstance(cause, socket.gaierror):  # an unknown host remains unknown
+                    raise self._failure(reason) from None
                 console.print(f"{reason}; trying again in {pause:g} s")
                 sleep(pause)
 
     def forget(self) -> None:
-        """Delete what is left of it."""
+        """Delete the remains."""
         self.partial.unlink(missing_ok=True)
         self.tag.unlink(missing_ok=True)
 
@@ -286,9 +283,9 @@ class _Job:
         with response:
             if response.headers.get_content_type() == "text/html":
                 raise UserError(
-                    f"{self.url} answers with a web page and not with the file: a sign-in, a warning, or a limit on "
+                    f"{self.url} responds with a web page and not with the file: a sign-in, a warning, or a limit on "
                     "downloads.",
-                    f"Open it in a browser, download the file, and put it there as {self.target}",
+                    f"Open it in a browser, download the file, and save it as {self.target}",
                 )
             start, total = self._position(response, start, tag)
             try:
@@ -297,62 +294,62 @@ class _Job:
             except TooLarge:
                 self.forget()
                 raise UserError(
-                    f"{self.url} gives more than {self.most_bytes / 1e9:,.12g} GB.",
-                    "If you expect so much, fetch it with `brs-detr download NAME --max-gb N`, or by other means.",
+                    f"{self.url} has more than {self.most_bytes / 1e9:,.12g} GB.",
+                    "If you expect that, use `brs-detr download NAME --max-gb N`, or download it by other means.",
                 ) from None
 
     def _require_whole(self, error: urllib.error.HTTPError, start: int, tag: str) -> None:
-        """Return if a refusal means that all of the file is here already.
+        """Return if an error response means that the file is complete already.
 
         Raises:
-            Cut: the next answer may be another one.
-            UserError: it will not.
+            Cut: a retry may help.
+            UserError: a retry will not help.
         """
         if error.code == 416:
             total = error.headers.get("Content-Range", "").rpartition("/")[2]
             if start and total == str(start) and _tag_of(error) in ("", tag):
                 return
-            raise self._begin_anew("the file has changed on the server")
-        reason = f"the server answers {error.code} {error.reason}"
-        if error.code in _WORTH_ANOTHER_TRY:
+            raise self._restart("the file has changed on the server")
+        reason = f"the server responds with {error.code} {error.reason}"
+        if error.code in _TEMPORARY:
             raise Cut(reason) from None
-        raise self._unfetched(reason) from None
+        raise self._failure(reason) from None
 
     def _position(self, response: Any, start: int, tag: str) -> tuple[int, int | None]:
-        """Where in the file the answer begins, and how many bytes the file has, None if unknown.
+        """Return the position in the file at which a response begins, and the size of the file, None if unknown.
 
         Raises:
-            Cut: the answer does not continue what is there, which is deleted.
-            UserError: the answer contradicts itself.
+            Cut: the response does not continue the earlier bytes, which are deleted.
+            UserError: the response contradicts itself.
         """
-        found = _tag_of(response)
+        new_tag = _tag_of(response)
         if response.status != 206:
             try:
                 total = announced_length(response.headers)
             except ValueError as error:
-                raise self._unfetched(str(error)) from None
-            self.forget()  # before the new tag is written: it must not stand beside bytes of the old file
-            self.tag.write_text(found, encoding="utf-8")
+                raise self._failure(str(error)) from None
+            self.forget()  # before writing the new tag, which must not remain beside bytes of the old file
+            self.tag.write_text(new_tag, encoding="utf-8")
             return 0, total
-        if found not in ("", tag):
-            raise self._begin_anew("the file has changed on the server")
+        if new_tag not in ("", tag):
+            raise self._restart("the file has changed on the server")
         try:
             return start, _announced_rest(response.headers, start)
         except ValueError as error:
-            raise self._begin_anew(str(error)) from None
+            raise self._restart(str(error)) from None
 
     def _read_tag(self) -> str:
         text = self.tag.read_text(encoding="utf-8") if self.tag.exists() else ""
-        is_strong = not text.startswith("W/")  # a weak one does not vouch for bytes
+        is_strong = not text.startswith("W/")  # weak tags do not identify bytes
         return text if is_strong and text.isascii() and text.isprintable() else ""
 
-    def _begin_anew(self, reason: str) -> Cut:
+    def _restart(self, reason: str) -> Cut:
         self.forget()
         return Cut(reason)
 
-    def _unfetched(self, reason: str) -> UserError:
-        by_hand = f"Check the network, give --mirror URL, or put the file there by hand: {self.target}"
-        return UserError(f"{self.url} cannot be fetched: {reason}.", by_hand)
+    def _failure(self, reason: str) -> UserError:
+        hint = f"Check the network, give --mirror URL, or put the file there by hand: {self.target}"
+        return UserError(f"{self.url} cannot be downloaded: {reason}.", hint)
 
 
 def _tag_of(response: Any) -> str:

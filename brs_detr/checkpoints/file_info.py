@@ -1,4 +1,4 @@
-"""What a file with weights is, without running anything that is in it."""
+"""Describe files with weights, without running anything that is stored in them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brs_detr.checkpoints.file_kind import Kind, code_in_pickles, file_kind, require_weights
-from brs_detr.checkpoints.plain_file import CALIBRATIONS, checked_class_names, load_plain
-from brs_detr.errors import UserError
+from brs_detr.checkpoints.plain_file import CALIBRATIONS, checked_class_names, find_meta, find_tensors, load_plain
+from brs_detr.errors import UserError, first_line
 from brs_detr.extras import add_extra
 from brs_detr.run.run_folder import RunFolder, checkpoint_file
 from brs_detr.runtime.artefact_info import METADATA_KEY, ArtefactInfo
@@ -24,7 +24,7 @@ from brs_detr.runtime.calibration import Calibration, by_name
 if TYPE_CHECKING:
     from torch import Tensor
 
-_MOST_BYTES = 2**24  # of a description: a zip of a few kilobytes can claim any size
+_MAX_INFO_BYTES = 2**24  # a small zip can claim to unpack to any size
 _ARCHIVES: dict[Kind, str] = {
     "torch-export": "exported program (torch.export)",
     "aoti": "compiled program (AOTInductor)",
@@ -43,10 +43,10 @@ _OFFICIAL = re.compile(r"transformer\.decoder\.layers\.\d+\.attentions\.1\.")
 
 @dataclass(frozen=True)
 class FileInfo:
-    """What a file is.
+    """Description of a file.
 
     Args:
-        kind: in words.
+        kind: kind of file, in words.
         facts: plain values by name.
     """
 
@@ -92,14 +92,16 @@ def _onnx(path: Path) -> FileInfo:
     try:
         import onnxruntime
     except ImportError:
-        raise UserError("To look into ONNX files, onnxruntime is needed.", add_extra("runtime")) from None
+        raise UserError("Reading ONNX files needs onnxruntime.", add_extra("runtime")) from None
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # or it computes constants
+    # optimisation would compute constants
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has an exception of its own for each of a dozen faults
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} is damaged or not an ONNX model: {reason}", "Copy the file again.") from None
+    except Exception as error:  # onnxruntime has a dozen exceptions
+        raise UserError(
+            f"{path} is damaged or not an ONNX model: {first_line(error)}", "Copy the file again."
+        ) from None
     meta = session.get_modelmeta()
     facts = {
         "inputs": [f"{value.name}: {value.type} {value.shape}" for value in session.get_inputs()],
@@ -107,41 +109,41 @@ def _onnx(path: Path) -> FileInfo:
     }
     text = meta.custom_metadata_map.get(METADATA_KEY)
     if text is None:
-        return FileInfo("ONNX model of somebody else", {"producer": meta.producer_name, **facts})
+        return FileInfo("ONNX model of another program", {"producer": meta.producer_name, **facts})
     return FileInfo("exported detector (ONNX)", {**_artefact(ArtefactInfo.from_json(text, path)), **facts})
 
 
 def _archive(path: Path, kind: str) -> FileInfo:
     info = read_archived_info(path)
-    return FileInfo(f"exported detector: {kind}", _artefact(info)) if info else FileInfo(f"{kind} of somebody else")
+    return FileInfo(f"exported detector: {kind}", _artefact(info)) if info else FileInfo(f"{kind} of another program")
 
 
 def read_archived_info(path: Path) -> ArtefactInfo | None:
-    """Read the description that `brs-detr export` put into a zip of PyTorch, and nothing else. None without one.
+    """Read only the description that `brs-detr export` stored in an archive of PyTorch; None without one.
 
     Raises:
-        UserError: the file is missing or damaged, or the description says something that cannot be.
+        UserError: the file is missing or damaged, or the description is invalid.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if entry.filename.endswith(f"/extra/{METADATA_KEY}")]
-            if len(entries) != 1 or entries[0].file_size > _MOST_BYTES:
+            if len(entries) != 1 or entries[0].file_size > _MAX_INFO_BYTES:
                 return None
             text = archive.read(entries[0]).decode("utf-8", errors="replace")
     except OSError as error:
         raise UserError(f"Cannot open {path}: {error.strerror}.", "Check the path.") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:  # some: encrypted
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise UserError(f"{path} is damaged inside: {error}", "Copy the file again, or export it again.") from None
     return ArtefactInfo.from_json(text, path)
 
 
 def _artefact(info: ArtefactInfo) -> dict[str, Any]:
     settings = info.preprocessing
-    size = f"sides of {settings.short_side} and {settings.long_side} at most"
+    size = f"sides up to {settings.short_side} and {settings.long_side}"
     if settings.fixed_size is not None:
         size = "fitted into {} x {}".format(*settings.fixed_size)
     elif settings.short_side is None:
-        size = "as it is"
+        size = "unchanged"
     facts = {
         "head": info.head,
         "classes": list(info.class_names),
@@ -182,12 +184,7 @@ def _weights(path: Path, kind: Kind) -> FileInfo:
         if not code:
             raise
         return FileInfo("pickle that would run code when it is read", {"would_run": code[:20]})
-    content = content if isinstance(content, dict) else {}
-    meta = content["meta"] if isinstance(content.get("meta"), dict) else {}
-    state = next((content[key] for key in ("state_dict", "model") if isinstance(content.get(key), dict)), content)
-    tensors = {str(name): value for name, value in state.items() if hasattr(value, "shape") and hasattr(value, "dtype")}
-    if not tensors:
-        raise UserError(f"{path} holds no weights.", "Give a checkpoint, a state dict, or a .safetensors file.")
+    meta, tensors = find_meta(content), find_tensors(content, path)
     if "cfg" in meta and meta.get("dataset_meta"):
         names = checked_class_names(meta, path)
         suffix = " (safetensors)" if kind == "safetensors" else ""
@@ -195,15 +192,14 @@ def _weights(path: Path, kind: Kind) -> FileInfo:
     if any(map(_OFFICIAL.search, tensors)):
         classes = meta.get("CLASSES")
         classes = [classes] if isinstance(classes, str) else classes
-        facts = {"classes": list(map(str, classes))} if isinstance(classes, (list, tuple)) else {}
-        hint = {"next": "brs-detr finetune DATA --weights FILE"}
-        kind_of = "official checkpoint of Co-DETR or BRS-DETR (mmdet 2)"
-        return FileInfo(kind_of, {**facts, **_tensors(tensors), **hint})
+        facts: dict[str, Any] = {"classes": list(map(str, classes))} if isinstance(classes, (list, tuple)) else {}
+        facts = {**facts, **_tensors(tensors), "next": "brs-detr finetune DATA --weights FILE"}
+        return FileInfo("official checkpoint of Co-DETR or BRS-DETR (mmdet 2)", facts)
     return FileInfo(f"weights: {_backbone(tensors)}", _tensors(tensors))
 
 
 def _meta(meta: Mapping[str, Any], class_names: tuple[str, ...], path: Path) -> dict[str, Any]:
-    """What a checkpoint of this package says of itself, and what of its config is refused."""
+    """Return the facts of a checkpoint of this package, including the refused parts of its config."""
     calibrations = {}
     for head, stored in meta.get(CALIBRATIONS, {}).items():
         calibration = Calibration.from_json(stored, len(class_names))
@@ -234,7 +230,7 @@ def _meta(meta: Mapping[str, Any], class_names: tuple[str, ...], path: Path) -> 
 
 
 def _refused(text: str, path: Path) -> list[str]:
-    """What of a config no model would be built from."""
+    """List the parts of a config from which no model would be built."""
     from brs_detr.checkpoints.stored_config import find_refusals, shown_refusals
     from brs_detr.config.config_text import parse_config_text
 
@@ -245,7 +241,7 @@ def _refused(text: str, path: Path) -> list[str]:
 
 
 def _config_name(text: str) -> str:
-    """Types of the detector and of its backbone, as far as the text of the config says."""
+    """Name the types of the detector and its backbone that occur in a config."""
     types = re.findall(r"""['"]?type['"]?\s*[=:]\s*['"](\w+)['"]""", text)
     found = [name for name in dict.fromkeys(types) if name in _DETECTORS]
     is_ranking = any("RankSort" in name or name.endswith("APLoss") for name in types)

@@ -1,4 +1,4 @@
-"""What a file is, by its bytes: its kind, and the code that its pickles would run. Nothing in it is carried out."""
+"""Recognise the kind of a file by its bytes, and list the code that its pickles would run, without running it."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ Kind = Literal[
     "unknown",
 ]
 
-_HEAD = 8192  # bytes that are enough to tell
-_LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa85019")  # of torch.save before 1.6
-_ONNX_FIELDS = {0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72}  # that may follow the version of an ONNX model
+_HEAD = 8192  # number of bytes to read
+_LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa85019")  # of torch.save before PyTorch 1.6
+_ONNX_FIELDS = {0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72}  # tags that may follow the version of an ONNX model
 
 _COPY = "Copy the file again."
 _SOURCE = "Give the checkpoint that it was exported from."
 _WITHOUT_WEIGHTS: dict[Kind, tuple[str, str]] = {
     "empty": ("it is empty.", _COPY),
-    "lfs-pointer": ("it is a pointer of git-lfs, and not what it points to.", "Fetch the file with `git lfs pull`."),
-    "html": ("it is a web page.", "Its address led to a page: download the file itself."),
-    "json": ("it is a JSON file.", "`brs-detr info` says what is in it."),
+    "lfs-pointer": ("it is a git-lfs pointer, not the file itself.", "Fetch the file with `git lfs pull`."),
+    "html": ("it is a web page.", "The address belongs to a page: download the file itself."),
+    "json": ("it is a JSON file.", "`brs-detr info` describes it."),
     "text": ("it is a text file.", _COPY),
     "damaged-zip": ("it ends early or is damaged inside.", _COPY),
-    "zip": ("it is a zip without weights.", "Unpack it, and give the checkpoint that is in it."),
-    "npz": ("it holds arrays of NumPy.", "Give a checkpoint of PyTorch, or a .safetensors file."),
+    "zip": ("it is a zip without weights.", "Unpack it, and give the checkpoint inside."),
+    "npz": ("it contains arrays of NumPy.", "Give a PyTorch checkpoint, or a .safetensors file."),
     "onnx": ("it is an exported ONNX model.", _SOURCE),
     "torchscript": ("it is an exported TorchScript program.", _SOURCE),
     "torch-export": ("it is an exported program.", _SOURCE),
@@ -58,9 +58,9 @@ _WITHOUT_WEIGHTS: dict[Kind, tuple[str, str]] = {
     "torch-tar": ("it has PyTorch's format of 2016.", "Load it with PyTorch and save it again with torch.save."),
 }
 
-_MOST_PICKLES = 20  # that are read of a file
-_MOST_BYTES = 2**27  # that are read of each, whatever length it claims
-_MOST_INSTRUCTIONS = 2_000_000
+_MAX_PICKLES = 20  # per file
+_MAX_BYTES = 2**27  # per pickle, whatever length it claims
+_MAX_INSTRUCTIONS = 2_000_000
 _PLAIN = re.compile(
     r"""collections\.(OrderedDict|Counter)
     | torch\.(\w*Storage|Size|Tensor|device|bool|per_\w+|(bfloat|c?float|complex|q?u?int|bits)\d\w*)
@@ -76,7 +76,7 @@ _PLAIN = re.compile(
 
 
 def file_kind(path: Path) -> Kind:
-    """Tell the kind of a file from its first 8 KiB and, for a zip, its list of entries. Suffixes are not believed.
+    """Recognise the kind of a file by its first 8 KiB and, for a zip, its list of entries.
 
     Raises:
         UserError: the file cannot be opened.
@@ -107,10 +107,10 @@ def file_kind(path: Path) -> Kind:
 
 
 def require_weights(path: Path) -> Kind:
-    """Return the kind of a file, unless that kind holds no weights.
+    """Return the kind of a file that may contain weights.
 
     Raises:
-        UserError: it holds none, or the file cannot be opened.
+        UserError: files of its kind contain no weights, or it cannot be opened.
     """
     kind = file_kind(path)
     if kind in _WITHOUT_WEIGHTS:
@@ -125,7 +125,7 @@ def _zip_kind(path: Path) -> Kind:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return "damaged-zip"
-    inner = [name.partition("/")[2] for name in names]  # PyTorch puts everything into one folder
+    inner = [name.partition("/")[2] for name in names]  # PyTorch puts everything into a folder
     if any(name.startswith("data/aotinductor/") for name in inner):
         return "aoti"
     if "archive_format" in inner or "serialized_exported_program.json" in names:
@@ -136,7 +136,7 @@ def _zip_kind(path: Path) -> Kind:
 
 
 def _is_text_pickle(head: bytes) -> bool:
-    """Whether these are instructions of pickle's first protocol, which consists of letters."""
+    """Whether bytes are instructions of pickle's first protocol, which is text."""
     if head[:1] not in b"(c]}lId":
         return False
     try:
@@ -152,7 +152,7 @@ def _text_kind(head: bytes) -> Kind:
     try:
         text = head.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 4 or len(head) < _HEAD:  # else a character that the end of the head cuts
+        if error.start < len(head) - 4 or len(head) < _HEAD:  # otherwise a character is cut at the end
             return "unknown"
         text = head[: error.start].decode("utf-8")
     if not all(character.isprintable() or character in "\t\r\n\f\ufeff" for character in text):
@@ -161,19 +161,19 @@ def _text_kind(head: bytes) -> Kind:
 
 
 def code_in_pickles(path: Path) -> list[str]:
-    """Name everything in a file's pickles that is more than tensors and plain values, such as `posix.system`.
+    """List what a file's pickles import, such as `posix.system`, besides tensors and plain values.
 
-    A file may hide names from this list. An empty list does not make it safe to unpickle.
+    A file may hide names from this list. An empty list does not mean that it is safe to unpickle.
 
     Args:
-        path: what `torch.save` wrote, or a bare pickle.
+        path: file that `torch.save` wrote, or a bare pickle.
 
     Returns:
-        Each name once, in the order of the file. A damaged file gives the names before the damage.
+        The distinct names in the order of the file; of a damaged file, those before the damage.
     """
     names: dict[str, None] = {}
     try:
-        for pickle in itertools.islice(_pickles(path), _MOST_PICKLES):
+        for pickle in itertools.islice(_pickles(path), _MAX_PICKLES):
             names.update(dict.fromkeys(_globals(pickle)))
     except (OSError, zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError):
         pass
@@ -187,24 +187,24 @@ def _pickles(path: Path) -> Iterator[io.BytesIO]:
             for entry in archive.infolist():
                 if entry.filename.endswith(".pkl"):
                     with archive.open(entry) as file:
-                        yield io.BytesIO(file.read(_MOST_BYTES))
+                        yield io.BytesIO(file.read(_MAX_BYTES))
     elif kind in ("torch-legacy", "pickle"):
         with path.open("rb") as file:
-            yield from itertools.repeat(io.BytesIO(file.read(_MOST_BYTES)), 5)  # torch.save used to write five in a row
+            yield from itertools.repeat(io.BytesIO(file.read(_MAX_BYTES)), 5)  # as torch.save used to write
 
 
 def _globals(pickle: io.BytesIO) -> Iterator[str]:
-    """Names that one pickle looks up, up to where its instructions make no sense."""
-    strings: list[str | None] = []  # on the top of the stack, as far as they are known
+    """Yield the names that a pickle imports, up to the first invalid instruction."""
+    strings: list[str | None] = []  # the top of the stack, as far as it is known
     memo: dict[int, str | None] = {}
     try:
-        for opcode, argument, _ in itertools.islice(pickletools.genops(pickle), _MOST_INSTRUCTIONS):
+        for opcode, argument, _ in itertools.islice(pickletools.genops(pickle), _MAX_INSTRUCTIONS):
             if opcode.name in ("GLOBAL", "INST"):
                 yield _shown(*str(argument).split(" ", 1))
                 strings.clear()
             elif opcode.name == "STACK_GLOBAL":
                 module, name = [None, None, *strings][-2:]
-                yield _shown(module, name) if module and name else "a name that is put together while it runs"
+                yield _shown(module, name) if module and name else "a name that is computed at run time"
                 strings.clear()
             elif opcode.name.startswith("EXT"):
                 yield f"copyreg extension {argument}"
@@ -221,6 +221,6 @@ def _globals(pickle: io.BytesIO) -> Iterator[str]:
 
 
 def _shown(module: str, name: str = "") -> str:
-    """A name in Python 3, whatever Python 2 called it, without control characters and not too long for a terminal."""
+    """Return a name as in Python 3, without control characters and short enough for a terminal."""
     name = ".".join(NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name)))
     return (name if name.isprintable() else ascii(name)[1:-1])[:200]

@@ -1,4 +1,4 @@
-"""Load into a model whatever fits of a set of weights, report the result, and carry over the classes that both know."""
+"""Load the weights that fit a model, keep the classes that both share, and report the result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from brs_detr.config.folder_data import set_num_classes
 from brs_detr.errors import UserError
 from brs_detr.mm.backbones import swin_names
 
-_GROWING = "query_embedding.weight"  # one row a query
+_GROWING = "query_embedding.weight"  # one row per query
 _STAND_IN = dict(type="ResNet", depth=18, out_indices=(1, 2, 3))
 _COLUMNS = {"loaded": "loaded", "re-made": "remade", "unused": "unused", "missing": "missing"}
 
@@ -28,9 +28,9 @@ class ClassLayer:
     """The rows of a weight or bias whose size depends on the number of classes.
 
     Args:
-        rows: for each class, in the order of the labels: 1 for logits, 4 for boxes of each class.
-        extra: after those of the classes: 1 for the background of a softmax.
-        is_by_class: false for a dense head with several anchors a location, whose rows are sorted by anchor first.
+        rows: rows per class, in the order of the labels: 1 for logits, 4 for class-specific boxes.
+        extra: rows after those of the classes: 1 for the background of a softmax.
+        is_by_class: false for a dense head with several anchors per location, whose rows are sorted by anchor first.
     """
 
     rows: int
@@ -40,12 +40,12 @@ class ClassLayer:
 
 @dataclass(frozen=True)
 class ClassChange:
-    """The classes of the weights and of the data.
+    """The classes of the weights and of the dataset.
 
     Args:
-        layers: that depend on the classes, by name.
-        new_names: of the data, by label.
-        old_names: of the weights, by label; empty if unknown.
+        layers: layers that depend on the classes, by name.
+        new_names: class names of the dataset by label.
+        old_names: class names of the weights by label; empty if unknown.
     """
 
     layers: Mapping[str, ClassLayer] = field(default_factory=dict)
@@ -58,11 +58,11 @@ class LoadAccount:
     """The result of loading: the number of values of each tensor, by name.
 
     Args:
-        loaded: tensors taken as they are.
-        remade: tensors for another number of classes or queries. Rows with the same meaning are kept.
+        loaded: tensors that were loaded unchanged.
+        remade: tensors that were adapted to another number of classes or queries. Rows with the same meaning are kept.
         unused: tensors of the weights that the model does not have.
-        missing: tensors of the model that the weights do not have. They stay as they were initialised.
-        other_shape: shapes in the weights and in the model of the missing tensors that have another shape there.
+        missing: tensors of the model that the weights do not have. They keep their initial values.
+        other_shape: shapes in the weights and in the model of missing tensors whose shapes differ.
     """
 
     loaded: dict[str, int] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class LoadAccount:
 
     @property
     def used_share(self) -> float:
-        """Share of the weights' values that the model uses."""
+        """Fraction of the weights' values that the model uses."""
         used = sum(self.loaded.values()) + sum(self.remade.values())
         return used / max(used + sum(self.unused.values()), 1)
 
@@ -83,21 +83,22 @@ def load_weights(
 ) -> LoadAccount:
     """Load everything that fits by name and shape.
 
-    The names may be the model's, those of its backbone alone (torchvision, timm or the official Swin), or names that
-    the model translates by its method `own_names(state_dict)`.
+    The names may be those of the model, those of its backbone (from torchvision, timm or the official Swin), or names
+    that the model translates by its method `own_names(state_dict)`.
 
     Args:
-        model: with initialised weights; changed in place.
+        model: model with initialised weights; changed in place.
         state_dict: weights to load.
-        classes: of the weights and the data. By default, layers that depend on classes are loaded if their shape fits.
-        source: of the weights, for messages.
+        classes: classes of the weights and the dataset. By default, layers that depend on the classes are loaded if
+            their shape fits.
+        source: origin of the weights, for messages.
 
     Raises:
-        UserError: less than half of the weights can be used, or nothing for the backbone. The model stays as it was.
+        UserError: less than half of the weights fit, or none of the backbone. The model is unchanged.
     """
     own = model.state_dict()
     renamed = max((read(state_dict) for read in _readings(model)), key=lambda names: _num_fitting(names, own))
-    agnostic = getattr(model, "class_agnostic_layers", ())  # one row a class, and none means a class
+    agnostic = getattr(model, "class_agnostic_layers", ())  # one row per class, but without a meaning for a class
     values, account = sort_weights(own, renamed, classes or ClassChange(), agnostic)
     _require_use(account, source)
     model.load_state_dict(values, strict=False)
@@ -105,7 +106,7 @@ def load_weights(
 
 
 def _readings(model: nn.Module) -> Iterator[Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]]:
-    """Ways to read names, the plain one first."""
+    """Yield translations of names, the identity first."""
     yield dict
     if hasattr(model, "own_names"):
         yield model.own_names  # type: ignore[misc]
@@ -126,8 +127,8 @@ def sort_weights(
     Args:
         own: tensors of the model.
         given: tensors to load, under the model's names.
-        classes: of the weights and the data.
-        agnostic: beginnings of the names of layers whose rows mean no class, though there is one for each.
+        classes: classes of the weights and the dataset.
+        agnostic: name prefixes of layers with one row per class whose rows do not mean a class.
     """
     values: dict[str, Tensor] = {}
     account = LoadAccount(unused={name: value.numel() for name, value in given.items() if name not in own})
@@ -135,9 +136,9 @@ def sort_weights(
         old = given.get(name)
         if old is None:
             account.missing[name] = new.numel()
-        elif _is_remade(name, old, new, classes, agnostic):
+        elif (remade := _remade(name, old, new, classes, agnostic)) is not None:
             account.remade[name] = new.numel()
-            values[name] = _remade(name, old, new, classes, agnostic)
+            values[name] = remade
         elif old.shape == new.shape:
             account.loaded[name] = new.numel()
             values[name] = old
@@ -147,21 +148,19 @@ def sort_weights(
     return values, account
 
 
-def _is_remade(name: str, old: Tensor, new: Tensor, classes: ClassChange, agnostic: tuple[str, ...]) -> bool:
+def _remade(name: str, old: Tensor, new: Tensor, classes: ClassChange, agnostic: tuple[str, ...]) -> Tensor | None:
+    """Adapt a tensor to another number of classes or queries; None if that is not needed or not possible."""
     if old.shape[1:] != new.shape[1:] or old.ndim != new.ndim:
-        return False
-    if name.endswith(_GROWING):
-        return old.shape != new.shape
-    if name not in classes.layers:
-        return False
-    means_others = classes.old_names and classes.old_names != classes.new_names and not name.startswith(agnostic)
-    return old.shape != new.shape or bool(means_others)
-
-
-def _remade(name: str, old: Tensor, new: Tensor, classes: ClassChange, agnostic: tuple[str, ...]) -> Tensor:
-    if name.endswith(_GROWING) or (agnostic and name.startswith(agnostic)):
-        kept = min(len(old), len(new))
-        return torch.cat([old[:kept].to(new), new[kept:]])
+        return None
+    is_growing, is_agnostic = name.endswith(_GROWING), name.startswith(agnostic)
+    has_other_classes = classes.old_names not in ((), classes.new_names) and not is_agnostic
+    if not is_growing and name not in classes.layers:
+        return None
+    if old.shape == new.shape and (is_growing or not has_other_classes):
+        return None
+    if is_growing or is_agnostic:
+        num_kept = min(len(old), len(new))
+        return torch.cat([old[:num_kept].to(new), new[num_kept:]])
     if not classes.old_names:
         return new
     return carry_rows(classes.layers[name], old, new, classes.old_names, classes.new_names)
@@ -174,14 +173,14 @@ def _require_use(account: LoadAccount, source: str) -> None:
     hint = "Choose the --model that they were trained in."
     if account.other_shape:
         name, shapes = next(iter(account.other_shape.items()))
-        there, here = (" x ".join(map(str, shape)) or "a number" for shape in shapes)
-        reason = f"{name} is {there} there and {here} here"
+        old, new = (" x ".join(map(str, shape)) or "a number" for shape in shapes)
+        reason = f"{name} is {old}, and {new} in the model"
     elif found:
         reason = f"the model has no {next(iter(account.unused))}"
     elif account.used_share >= 0.5:
-        reason = "there are none for the backbone"
+        reason = "it has none for the backbone"
     else:
-        reason = f"its names are of another kind, such as {next(iter(account.unused))}"
+        reason = f"its names are different, such as {next(iter(account.unused))}"
         hint = "Give weights of this detector or of its backbone, or --weights none."
     raise UserError(f"{source} does not fit the model: {account.used_share:.0%} of it can be used; {reason}.", hint)
 
@@ -189,10 +188,10 @@ def _require_use(account: LoadAccount, source: str) -> None:
 def find_class_layers(model_config: Mapping[str, Any]) -> dict[str, ClassLayer]:
     """Find the parameters of a model whose size depends on the number of classes, by name.
 
-    The model is built twice, for 2 and for 3 classes, without memory for its weights.
+    The model is built for 2 and for 3 classes on the meta device.
 
     Args:
-        model_config: with `num_classes` wherever it has an effect.
+        model_config: config of the model, with `num_classes` wherever it has an effect.
     """
     two, three = (_shapes(model_config, num_classes) for num_classes in (2, 3))
     layers = {}
@@ -207,7 +206,10 @@ def find_class_layers(model_config: Mapping[str, Any]) -> dict[str, ClassLayer]:
 def _shapes(model_config: Mapping[str, Any], num_classes: int) -> dict[str, torch.Size]:
     from mmengine.registry import MODELS
 
-    stand_in = {**model_config, "backbone": _STAND_IN}  # the backbone knows no classes, and may want memory
+    stand_in = {
+        **model_config,
+        "backbone": _STAND_IN,
+    }  # the backbone has no classes, and may need memory
     config = ConfigDict(copy.deepcopy(stand_in))
     set_num_classes(config, num_classes)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
@@ -218,14 +220,14 @@ def _shapes(model_config: Mapping[str, Any], num_classes: int) -> dict[str, torc
 def carry_rows(
     layer: ClassLayer, old: Tensor, new: Tensor, old_names: Sequence[str], new_names: Sequence[str]
 ) -> Tensor:
-    """Return a new layer whose rows for known classes, and for the background, are those of the old one.
+    """Copy the rows of shared classes and of the background from an old layer to a new one.
 
     Args:
         layer: which rows belong to which class.
         old: rows for `old_names`.
-        new: rows for `new_names`, as they were initialised.
-        old_names: by label; may differ in upper and lower case.
-        new_names: by label.
+        new: initial rows for `new_names`.
+        old_names: old class names by label, compared without case.
+        new_names: new class names by label.
     """
     result = new.clone()
     if not layer.is_by_class:
@@ -243,13 +245,13 @@ def carry_rows(
 
 
 def shared_classes(old_names: Sequence[str], new_names: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the labels (old, new) of the classes that both know, whatever the case of their names."""
+    """Return the labels (old, new) of classes with the same name, ignoring case."""
     old_label = {name.casefold(): label for label, name in enumerate(old_names)}
     return [(old_label[name.casefold()], new) for new, name in enumerate(new_names) if name.casefold() in old_label]
 
 
 def load_table(account: LoadAccount) -> Table:
-    """Show an account as a table for the console: a row for each part of the model."""
+    """Make a table of an account for the console, with a row per part of the model."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("values (tensors)")
     for column in _COLUMNS:
@@ -260,7 +262,7 @@ def load_table(account: LoadAccount) -> Table:
 
 
 def load_rows(account: LoadAccount) -> list[list[str]]:
-    """Return the cells of the table without its head."""
+    """Return the cells of the table without its header."""
     columns = [getattr(account, name) for name in _COLUMNS.values()]
     parts = dict.fromkeys(name.split(".")[0] for column in columns for name in column)
     return [
@@ -276,5 +278,5 @@ def _cell(sizes: list[int]) -> str:
 
 
 def remade_layers(account: LoadAccount) -> list[str]:
-    """Return the names of the re-made layers, without `weight` and `bias`."""
+    """Return the names of the remade layers, without `weight` and `bias`."""
     return list(dict.fromkeys(name.rpartition(".")[0] for name in account.remade))

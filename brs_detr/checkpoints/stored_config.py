@@ -1,7 +1,4 @@
-"""The config inside a file: text by somebody else. A model is built from it only if everything in it is known.
-
-text -> data -> refusals -> model
-"""
+"""Check and read the config in a checkpoint, which may be hostile: everything in it must be known to be safe."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
     from mmengine import Config
 
 SCOPE = "mmdet"
-"""The only registry that names are looked up in."""
+"""The only registry scope in which names are looked up."""
 
 _LAYERS = {
     "BN": {"requires_grad", "eps", "momentum"},
@@ -35,7 +32,7 @@ _LAYERS = {
     "nms": {"iou_threshold", "max_num", "score_threshold", "class_agnostic", "split_thr"},
     "soft_nms": {"iou_threshold", "sigma", "min_score", "method", "max_num", "class_agnostic", "split_thr"},
 }
-"""Layers with their arguments, since they are built in ways of their own."""
+"""Layers and their arguments, which have their own builders."""
 ALLOWED_TYPES = {
     # detectors, backbones, necks
     *("ATSS", "AnyWidthDeformableDETR", "CascadeRCNN", "CoDETR", "FasterRCNN", "MaskRCNN", "PAA", "RetinaNet"),
@@ -56,7 +53,7 @@ ALLOWED_TYPES = {
     *("LoadAnnotations", "LoadImage", "LoadImageFromFile", "LoadMasks", "PackDetInputs", "Resize"),
     *_LAYERS,
 }
-"""Types that the config inside a file may name. A name must be whole: no scope, no dots."""
+"""Types that the config in a file may name, without scope or dots."""
 
 _WORDS = {
     "add_extra_convs": {"on_input", "on_lateral", "on_output"},
@@ -79,38 +76,38 @@ _TIMM_NAME = re.compile(r"[a-z]\w*(\.\w+)?")
 _LARGEST = {
     **{"output_size": 64, "sampling_ratio": 64},
     **{"num_layers": 100, "stacked_convs": 100, "num_convs": 100},
-    "num": 10**10,  # of a sampler that takes everything
+    "num": 10**10,  # a sampler that takes everything
 }
-_LARGEST_OF_OTHERS = 100_000
-"""Bound of any other number: more than every size, count and temperature of a detector."""
+_LARGEST_OTHER = 100_000
+"""Limit for all other numbers, above every size, count and temperature of a detector."""
 
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("max_per_img", "nms_pre"), int),
     **dict.fromkeys(("iou_threshold", "min_bbox_size", "score_thr"), (int, float)),
     "nms": Mapping,
 }
-"""Kinds of settings that no initialiser looks at: mmdet would fail on another kind in the first image."""
+"""Types of settings that no initialiser checks; with another type, mmdet would fail at the first image."""
 
 _KNOWN_PACKAGES = {"brs_detr", "co_detr", "mmcv", "mmdet", "mmengine", "timm", "torch", "torchvision"}
 _ORIGINS = {"init_cfg", "pretrained", "weights_file"}
-"""Where weights come from before a training. Those of the file replace them, so these keys are dropped unread."""
+"""Keys for the origin of initial weights. They are dropped unread, because the file has its own weights."""
 _OWN_PACKAGES = {"brs_detr", "co_detr"}
 _HARMLESS = re.compile(rf"(({SCOPE}|mmcv|mmengine)\.)?[\w-]*")
 _PIPELINE = "test_dataloader.dataset.pipeline"
-_MOST_SHOWN = 5
-_MOST_AT_A_TIME = 64  # images of a batch, and processes that load them
+_MAX_SHOWN = 5
+_MAX_BATCH = 64  # limit for images per batch, and for worker processes
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A place of a config that is not known to be safe.
+    """An entry of a config that is not known to be safe.
 
     Args:
-        key: such as ``model.bbox_head.bbox_coder.type``.
-        value: of the key.
-        reason: a sentence without its subject.
-        can_act: whether a program that trusts the value could run, import, open or fetch something. Otherwise the value
-            is only unknown.
+        key: key, such as ``model.bbox_head.bbox_coder.type``.
+        value: value of the key.
+        reason: sentence without its subject.
+        can_act: whether the value could make a trusting program run, import, open or download something. Otherwise,
+            it is only unknown.
     """
 
     key: str
@@ -124,10 +121,10 @@ class Refusal:
 
 
 def find_refusals(config: Mapping[str, Any]) -> list[Refusal]:
-    """List every place of a file's config that a model must not be built from, in the order of use.
+    """List the entries of a config from which no model must be built, in the order of use.
 
     Args:
-        config: its `model`, its pipeline for images, `default_scope` and `custom_imports` are checked. The rest is not
+        config: config in a file. Only its `model`, test pipeline, `default_scope` and `custom_imports` are checked and
             used.
     """
     register()
@@ -144,36 +141,51 @@ def require_allowed(config: Mapping[str, Any], source: str, *, is_used: bool = T
 
     Args:
         config: see `find_refusals`.
-        source: the file, for the message.
-        is_used: whether a model is built from it. If only weights are read, names that are merely unknown pass.
+        source: name of the file, for messages.
+        is_used: whether a model is built from the config. If only weights are read, unknown but harmless values pass.
 
     Raises:
-        UserError: it names the places.
+        UserError: the message lists the refused entries.
     """
-    found = [refusal for refusal in find_refusals(config) if is_used or refusal.can_act]
-    if found:
+    refused = [refusal for refusal in find_refusals(config) if is_used or refusal.can_act]
+    if refused:
         raise UserError(
-            f"{source} is refused for what its config asks for:\n  " + "\n  ".join(shown_refusals(found)),
-            "A model is built only of what the configs of this package use. If you trust the author of the file as "
-            "you would trust a program, add --trust-file.",
+            f"{source} is refused because of its config:\n  " + "\n  ".join(shown_refusals(refused)),
+            _hint(refused),
         )
 
 
+def _hint(refusals: Sequence[Refusal]) -> str:
+    modules = [one.value for one in refusals if one.key == "custom_imports" and isinstance(one.value, str)]
+    if modules:
+        own = " ".join(f"--import {name}" for name in modules)
+        return (
+            f"If this is your own code, add {own} (in Python, import it before). Otherwise, add --trust-file if you "
+            "trust the author of the file as you would trust a program."
+        )
+    types = [one.value for one in refusals if one.key.endswith(".type")]
+    return (
+        "A model is built only from the classes that the configs of this package use. "
+        + ("If a class is your own, name its module: --import MODULE. " if types else "")
+        + "If you trust the author of the file as you would trust a program, add --trust-file."
+    )
+
+
 def shown_refusals(refusals: Sequence[Refusal]) -> list[str]:
-    """Describe the first refusals, and say how many more there are."""
-    left = len(refusals) - _MOST_SHOWN
-    return [*map(str, refusals[:_MOST_SHOWN]), *([f"and {left} more"] if left > 0 else [])]
+    """Describe the first refusals, and count the others."""
+    left = len(refusals) - _MAX_SHOWN
+    return [*map(str, refusals[:_MAX_SHOWN]), *([f"and {left} more"] if left > 0 else [])]
 
 
 def require_harmless(text: Any, source: str) -> None:
-    """Raise if a config could act, although only the weights of its file are read.
+    """Raise if a config could run, import, open or download something, although only the weights of its file are read.
 
     Args:
-        text: the config; anything but a text passes.
-        source: the file, for the message.
+        text: text of the config; anything else passes.
+        source: name of the file, for messages.
 
     Raises:
-        UserError: see `require_allowed`; or the text is no plain data.
+        UserError: see `require_allowed`; or the text is more than plain data.
     """
     if not isinstance(text, str):
         return
@@ -187,18 +199,18 @@ def require_harmless(text: Any, source: str) -> None:
 
 
 def read_stored_config(text: str, source: str, is_trusted: bool = False) -> Config:
-    """Read what is used of a file's config: the model, how images are prepared, and where the data set is.
+    """Read the used parts of a config in a file: the model, its test pipeline, and the location of its dataset.
 
     Args:
-        text: as the file has it.
-        source: the file, for messages.
-        is_trusted: take model and preparation as they are, and import what they need.
+        text: text of the config.
+        source: name of the file, for messages.
+        is_trusted: accept any model and pipeline, and import what they need.
 
     Returns:
-        A config to evaluate with. Everything else in it is this package's own.
+        A config for evaluation. Everything else in it comes from this package.
 
     Raises:
-        UserError: the text is no plain data, has no model, or something in it is not known to be safe.
+        UserError: the text is more than plain data, has no model, or has something that is not known to be safe.
     """
     config = parse_config_text(text, source)
     if not isinstance(config.get("model"), Mapping):
@@ -220,7 +232,7 @@ def read_stored_config(text: str, source: str, is_trusted: bool = False) -> Conf
 
 
 def is_harmless(value: Any) -> bool:
-    """Whether a setting consists of numbers and names: nothing that could be imported, opened or fetched."""
+    """Whether a setting has only numbers and names, and nothing that could be imported, opened or downloaded."""
     if isinstance(value, Mapping):
         return all(map(is_harmless, (*value.keys(), *value.values())))
     if isinstance(value, (list, tuple)):
@@ -229,14 +241,14 @@ def is_harmless(value: Any) -> bool:
 
 
 def without_origins(node: Any) -> Any:
-    """Copy a config without the places that weights come from."""
+    """Copy a config without the keys for initial weights."""
     if isinstance(node, Mapping):
         return {key: without_origins(value) for key, value in node.items() if key not in _ORIGINS}
     return type(node)(map(without_origins, node)) if isinstance(node, (list, tuple)) else node
 
 
 def _innermost(config: Mapping[str, Any], phase: str) -> Mapping[str, Any]:
-    """The data set of a phase, below mmengine's wrappers; empty if the config has none."""
+    """Return the dataset of a phase without mmengine's wrappers; empty if the config has none."""
     node = config.get(f"{phase}_dataloader")
     while isinstance(node, Mapping) and isinstance(node.get("dataset"), Mapping):
         node = node["dataset"]
@@ -244,7 +256,7 @@ def _innermost(config: Mapping[str, Any], phase: str) -> Mapping[str, Any]:
 
 
 def _stored_paths(config: Mapping[str, Any], phase: str) -> dict[str, Any]:
-    """Where a phase finds its data set: texts, which only `eval` without ``--data`` opens."""
+    """Return the location of a phase's dataset as text, which only `eval` without ``--data`` opens."""
     dataset = _innermost(config, phase)
     prefix = dataset.get("data_prefix")
     images = prefix.get("img") if isinstance(prefix, Mapping) else None
@@ -255,11 +267,11 @@ def _stored_paths(config: Mapping[str, Any], phase: str) -> dict[str, Any]:
 def _stored_counts(config: Mapping[str, Any]) -> dict[str, int]:
     loader = config.get("test_dataloader")
     counts = {name: loader.get(name) for name in ("batch_size", "num_workers")} if isinstance(loader, Mapping) else {}
-    return {name: count for name, count in counts.items() if isinstance(count, int) and 0 <= count <= _MOST_AT_A_TIME}
+    return {name: count for name, count in counts.items() if isinstance(count, int) and 0 <= count <= _MAX_BATCH}
 
 
 def _has_masks(config: Mapping[str, Any]) -> bool:
-    """Whether masks are measured, by our metric or by mmdet's."""
+    """Whether masks are evaluated, by our metric or by mmdet's."""
     evaluator = config.get("test_evaluator")
     metrics = evaluator if isinstance(evaluator, list) else [evaluator]
     return any(
@@ -283,9 +295,9 @@ def _scope(value: Any, key: str) -> Iterator[Refusal]:
 
 
 def _value(value: Any, key: str, kind: str | None, argument: str) -> Iterator[Refusal]:
-    """Refusals of the value of one argument of a type. ``kind`` is None in a dictionary without a type."""
+    """Yield refusals in the value of an argument of a type; ``kind`` is None in a dictionary without a type."""
     if value is not None and not isinstance(value, _KINDS.get(argument, object)):
-        yield Refusal(key, value, "is not of the kind that belongs there", can_act=False)
+        yield Refusal(key, value, "has the wrong type", can_act=False)
     if isinstance(value, Mapping):
         yield from _dictionary(value, key)
     elif isinstance(value, (list, tuple)):
@@ -293,10 +305,10 @@ def _value(value: Any, key: str, kind: str | None, argument: str) -> Iterator[Re
             yield from _value(item, f"{key}.{index}", kind, argument)
     elif isinstance(value, str):
         if not _is_word_allowed(value, kind, argument):
-            yield Refusal(key, value, "is no text that is known there", can_act=not _HARMLESS.fullmatch(value))
+            yield Refusal(key, value, "is not a known value there", can_act=not _HARMLESS.fullmatch(value))
     elif isinstance(value, (int, float)):
-        if not abs(value) <= _LARGEST.get(argument, _LARGEST_OF_OTHERS):  # NaN is not
-            yield Refusal(key, value, "is no number of a detector's size", can_act=False)
+        if not abs(value) <= _LARGEST.get(argument, _LARGEST_OTHER):  # NaN is not
+            yield Refusal(key, value, "is not a plausible number", can_act=False)
     elif value is not None:
         yield Refusal(key, value, "is neither number nor text", can_act=True)
 
@@ -314,23 +326,23 @@ def _dictionary(value: Mapping[str, Any], key: str) -> Iterator[Refusal]:
             yield from _own_arguments(value, key)
             return
         is_harmless = isinstance(kind, str) and _HARMLESS.fullmatch(kind) is not None
-        yield Refusal(f"{key}.type", kind, "is no type that is known here", can_act=not is_harmless)
+        yield Refusal(f"{key}.type", kind, "is not a known type", can_act=not is_harmless)
         kind = None
     for name, child in value.items():
-        place = f"{key}.{name}"
+        child_key = f"{key}.{name}"
         if name == "_scope_":
-            yield from _scope(child, place)
+            yield from _scope(child, child_key)
         elif name == "type":
             continue
         elif isinstance(name, str) and (kind is None or _takes_argument(kind, name)):
-            yield from _value(child, place, kind, name)
+            yield from _value(child, child_key, kind, name)
         else:
-            can_act = any(refusal.can_act for refusal in _value(child, place, None, str(name)))
-            yield Refusal(place, child, f"is no argument of {kind}", can_act)
+            can_act = any(refusal.can_act for refusal in _value(child, child_key, None, str(name)))
+            yield Refusal(child_key, child, f"is not an argument of {kind}", can_act)
 
 
 def _own_arguments(value: Any, key: str) -> Iterator[Refusal]:
-    """Refusals in the arguments of a class of the running program: of what is built for it, not of its own values."""
+    """Yield refusals in typed dictionaries among the arguments of a class of the running program."""
     if isinstance(value, Mapping):
         for name, child in value.items():
             if name == "_scope_":
@@ -351,7 +363,7 @@ def _takes_argument(kind: str, argument: str) -> bool:
 
 
 def _is_of_this_program(kind: str) -> bool:
-    """Whether the running program has registered this class of its own, which is as trusted as the program."""
+    """Whether the running program has registered this class itself; then it is as trusted as the program."""
     cls = _class_of(kind)
     return cls is not None and cls.__module__.split(".")[0] not in _KNOWN_PACKAGES
 
@@ -377,7 +389,7 @@ def _parameters(kind: str) -> dict[str, Any]:
 
 
 def _class_of(kind: str) -> type | None:
-    """The class of a name, without any import."""
+    """Return the registered class with a name, without importing anything."""
     from mmdet.registry import MODELS, TASK_UTILS, TRANSFORMS
 
     for registry in (MODELS, TASK_UTILS, TRANSFORMS):

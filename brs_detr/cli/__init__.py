@@ -1,4 +1,4 @@
-"""The command `brs-detr`: one file a command, imported when it is called for."""
+"""The command `brs-detr`: one file per subcommand, imported when it is called."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 import brs_detr
+from brs_detr.cli import own_code
 from brs_detr.cli.process_setup import shorten_spin, show_plainly
 from brs_detr.errors import UserError, did_you_mean
 from brs_detr.extras import add_extra, extra_of
@@ -45,43 +46,46 @@ INTERRUPTED = 130
 
 
 class _Refusal(click.ClickException):
-    """A UserError on its way to the console."""
+    """A UserError as click prints it."""
 
     exit_code = 2
 
 
 class CommandGroup(click.Group):
-    """Finds its commands in the files of this folder, and turns a UserError into one message and exit code 2."""
+    """A group that finds its commands in the files of this folder, and turns a UserError into exit code 2."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        """Parse."""
-        with _fit_for_a_terminal():
+        """Parse the command line."""
+        with _safe_messages():
             return super().make_context(*args, **extra)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order in which a new user meets them."""
+        """Return the names of the commands in the order in which a new user needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Import the file of a command."""
+        """Import a command."""
         if name not in COMMANDS:
             return None
-        return importlib.import_module(f"brs_detr.cli.{name.replace('-', '_')}").command
+        command = importlib.import_module(f"brs_detr.cli.{name.replace('-', '_')}").command
+        if name in own_code.COMMANDS:
+            own_code.add_import_option(command)
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Name the nearest command when there is none of the name given."""
+        """Suggest the closest command if the name is unknown."""
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             raise _Refusal(f"There is no command {args[0]!r}. {did_you_mean(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. What the console cannot show, as bytes in names of files, is written as `\\xe9`."""
+        """Run the command. Characters that the console cannot encode are written as `\\xe9`."""
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
-        with _fit_for_a_terminal():
+        with _safe_messages():
             return self._invoke(ctx)
 
     def _invoke(self, ctx: click.Context) -> Any:
@@ -100,7 +104,7 @@ class CommandGroup(click.Group):
             from brs_detr.mm.installation import opencv_hint
 
             raise _Refusal(str(UserError(f"OpenCV cannot be loaded: {error}.", opencv_hint()))) from None
-        except OSError as error:  # a folder that is a file, a full disk, no permission
+        except OSError as error:  # for instance a full disk, or no permission
             if error.filename is None:
                 raise
             raise _Refusal(f"{error.filename}: {error.strerror}.") from error
@@ -109,8 +113,8 @@ class CommandGroup(click.Group):
 
 
 @contextmanager
-def _fit_for_a_terminal() -> Iterator[None]:
-    """Whatever an error quotes, from a file or the command line, neither steers the terminal nor fills it."""
+def _safe_messages() -> Iterator[None]:
+    """Escape and shorten what error messages quote from files and the command line."""
     try:
         yield
     except click.ClickException as error:
@@ -130,19 +134,19 @@ def main() -> None:
 
     \b
     Start here:
-      brs-detr demo                        train a small model on the CPU and look at the result
-      brs-detr check DATA                  see what is wrong with your data (COCO, Pascal VOC or YOLO)
-      brs-detr finetune DATA               train on it, by a recipe that fits it, and get a report
-      brs-detr predict RUN street.jpg      draw what the trained detector finds
-      brs-detr export RUN                  make a file of it that runs without PyTorch
+      brs-detr demo                        train a small model on the CPU, and see its detections
+      brs-detr check DATA                  find problems in your dataset (COCO, Pascal VOC or YOLO)
+      brs-detr finetune DATA               train on it with a suitable recipe, and get a report
+      brs-detr predict RUN street.jpg      draw the detections of the trained model
+      brs-detr export RUN                  export it to a file that runs without PyTorch
     """
 
 
 def run() -> None:
-    """What the command `brs-detr` starts.
+    """Run the command `brs-detr`.
 
-    An interrupt that meets Python inside `exec`, as in the making of a dataclass, is remembered there, and Python ends
-    itself by SIGINT however well the interrupt was handled. Leaving at once keeps the exit code.
+    After an interrupt inside `exec`, for instance while a dataclass is created, Python ends itself by SIGINT even if
+    the interrupt was handled. `os._exit` keeps the exit code.
     """
     shorten_spin()
     show_plainly()
@@ -150,27 +154,27 @@ def run() -> None:
     try:
         main(prog_name="brs-detr")
     except _Terminated:
-        _leave()
+        _clean_up()
         signal.raise_signal(signal.SIGTERM)
     except SystemExit as end:
         if end.code == INTERRUPTED:
-            _leave()
+            _clean_up()
             os._exit(INTERRUPTED)
         raise
 
 
 class _Terminated(SystemExit):
-    """SIGTERM has come: what is half done is taken back on the way out."""
+    """Raised on SIGTERM, so that unfinished work is undone."""
 
 
 def _terminate(number: int, frame: object) -> None:
     signal.signal(number, signal.SIG_DFL)
-    if multiprocessing.parent_process() is not None:  # a process that loads data has inherited this
+    if multiprocessing.parent_process() is not None:  # a data loader worker has inherited this handler
         signal.raise_signal(number)
     raise _Terminated(128 + number)
 
 
-def _leave() -> None:
+def _clean_up() -> None:
     for child in multiprocessing.active_children():
         child.terminate()
     remove_temporary_folders()

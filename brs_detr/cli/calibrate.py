@@ -1,4 +1,4 @@
-"""`brs-detr calibrate`: give scores a meaning."""
+"""`brs-detr calibrate`: turn scores into probabilities."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ from pathlib import Path
 
 import click
 
-from brs_detr.cli.number_range import NumberRange
-from brs_detr.cli.trust import trust_option
+from brs_detr.cli.options import NumberRange, device_option, trust_option
 from brs_detr.errors import UserError, shortened
 
-SHARE = NumberRange(0.001, 1)
+FRACTION = NumberRange(0.001, 1)
 
 
-@click.command("calibrate", short_help="Make the scores of a checkpoint probabilities.")
+@click.command("calibrate", short_help="Turn the scores of a checkpoint into probabilities.")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), help="Data set. [default: that of the training]")
+@click.option("--data", type=click.Path(path_type=Path), help="Dataset. [default: that of the training]")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="val", show_default=True)
-@click.option("--head", help="Head of the model: query, roi or atss. [default: the one its config names]")
-@click.option("--best-f1", is_flag=True, help="Store the threshold of each class that has the best F1.")
-@click.option("--precision", type=SHARE, help="Store the lowest threshold of each class that has this precision.")
-@click.option("--recall", type=SHARE, help="Store the highest threshold of each class that has this recall.")
+@click.option("--head", help="Head of the model: query, roi or atss. [default: as in the config]")
+@click.option("--best-f1", is_flag=True, help="Set the threshold of each class to the one with the best F1.")
+@click.option("--precision", type=FRACTION, help="Set the threshold of each class to the lowest with this precision.")
+@click.option("--recall", type=FRACTION, help="Set the threshold of each class to the highest with this recall.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write. [default: the checkpoint itself]")
-@click.option("--device", help="cpu, cuda, cuda:1, ... [default: the GPU if there is one]")
+@device_option
 @trust_option
 def command(
     checkpoint: Path,
@@ -36,20 +35,19 @@ def command(
     device: str | None,
     trust_file: bool,
 ) -> None:
-    """Learn what the scores of CHECKPOINT mean, and store that in it.
+    """Fit a map from the scores of CHECKPOINT to probabilities, and store it in the checkpoint.
 
-    A ranking loss teaches which detection is surer, not how sure it is. On images with known objects it shows how many
-    of the detections with some score are right. Afterwards a score of 0.7 means that 7 of 10 such detections find an
-    object of their class (IoU 0.5), in predict, serve and every exported file. `train` and `finetune` do this by
-    themselves; this command does it for older and for official checkpoints, for your own images, or for thresholds.
+    A ranking loss learns the order of detections, not their probabilities. Annotated images show which fraction of the
+    detections with a given score is right. After calibration, a score of 0.7 means that 7 of 10 such detections find
+    an object of their class (IoU 0.5), in predict, serve and every exported file. `train` and `finetune` calibrate
+    automatically; use this command for older and official checkpoints, for other images, or to set thresholds.
 
-    Weights and AP stay as they are. Unless you say otherwise, every class is shown from 0.5 on. docs/scores.md tells
-    more.
+    Weights and AP do not change. By default, the threshold of every class is 0.5. See docs/scores.md.
 
     \b
     Examples:
       brs-detr calibrate work_dirs/traffic
-      brs-detr calibrate work_dirs/traffic --precision 0.9       few false alarms
+      brs-detr calibrate work_dirs/traffic --precision 0.9       few false positives
       brs-detr calibrate work_dirs/traffic --recall 0.95         few misses
       brs-detr calibrate brs-detr-r50.safetensors --data data/coco
       brs-detr calibrate best.pth --data factory --split test --head atss --out best-atss.pth
@@ -64,7 +62,7 @@ def command(
     goals += [Goal("recall", recall)] if recall is not None else []
     if len(goals) > 1:
         raise UserError(
-            f"Thresholds cannot be chosen for {' and '.join(map(str, goals))} at once.", "Choose one of them."
+            f"Thresholds cannot be chosen for {' and '.join(map(str, goals))} at the same time.", "Choose one of them."
         )
     console = make_console()
     result = calibrate(
@@ -79,7 +77,7 @@ def command(
         trust_file=trust_file,
     )
     if split == "train":
-        console.print("The detector has seen these images: on others its scores will promise too much.")
+        console.print("The detector was trained on these images: on others, its scores will be too high.")
     calibration = result.calibration
     console.print(ap_table(result.class_rows))
     losses = ", ".join(f"{kind} {loss:.4f}" for kind, loss in result.held_out.items())
@@ -87,7 +85,7 @@ def command(
     if result.thresholds is not None:
         names = result.evaluation.class_names
         if missed := [names[label] for label in result.thresholds.missed]:
-            console.print(f"Cannot reach {calibration.goal}, nearest threshold taken: {shortened(missed)}")
+            console.print(f"Cannot reach {calibration.goal}, closest threshold used: {shortened(missed)}")
         if pooled := [names[label] for label in result.thresholds.pooled]:
-            console.print(f"Too few objects, threshold of all classes taken: {shortened(pooled)}")
-    console.print(f"Learnt from {calibration.num_images} images. Written to {result.path}")
+            console.print(f"Too few objects, threshold of all classes used: {shortened(pooled)}")
+    console.print(f"Fitted to {calibration.num_images} images. Written to {result.path}")

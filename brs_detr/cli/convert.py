@@ -1,4 +1,4 @@
-"""`brs-detr convert`: other formats to COCO format."""
+"""`brs-detr convert`: convert a dataset to COCO format."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import click
 from brs_detr.errors import shortened
 
 
-@click.command("convert", short_help="Write a YOLO or Pascal VOC data set in COCO format.")
+@click.command("convert", short_help="Convert a YOLO or Pascal VOC dataset to COCO format.")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--link", is_flag=True, help="Hard-link the images instead of copying them.")
-@click.option("--overwrite", is_flag=True, help="Replace FOLDER when it is a data set already.")
-@click.option("--allow-outside", is_flag=True, help="Copy or link files too that lie outside of SOURCE.")
+@click.option("--overwrite", is_flag=True, help="Replace FOLDER if it already holds a dataset.")
+@click.option("--allow-outside", is_flag=True, help="Also copy or link files from outside SOURCE.")
 def command(source: Path, folder: Path, link: bool, overwrite: bool, allow_outside: bool) -> None:
-    """Write the data set SOURCE as a COCO-format data set FOLDER.
+    """Convert the dataset SOURCE to COCO format, and write it to FOLDER.
 
-    SOURCE is a folder in YOLO, Pascal VOC or COCO format, or the file that describes it, such as data.yaml. It is left
-    as it is. Training needs no conversion: it reads all of these formats.
+    SOURCE is a folder in YOLO, Pascal VOC or COCO format, or the file that describes it, such as data.yaml. It is not
+    changed. Training reads all of these formats without conversion.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`brs-detr convert-checkpoint`: released weights to a checkpoint of this package."""
+"""`brs-detr convert-checkpoint`: convert released weights to a checkpoint of this package."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from pathlib import Path
 
 import click
 
-from brs_detr.cli.trust import data_only_option, require_shipped, trust_option
+from brs_detr.cli.options import data_only_option, require_shipped, trust_option
 from brs_detr.errors import UserError
 
 
-@click.command("convert-checkpoint", short_help="Bring official weights into a checkpoint of this package.")
+@click.command("convert-checkpoint", short_help="Convert official weights to a checkpoint of this package.")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--class-names",
     metavar="A,B,...",
-    help="In the order of the labels; in quotation marks, if they hold a comma. [default: the file's, or COCO's]",
+    help="Class names in the order of the labels; quote those that contain a comma. [default: the file's, or COCO's]",
 )
-@click.option("--config", help="That the weights belong to; a file is a program, and runs. [default: recognised]")
-@click.option("--dry-run", is_flag=True, help="Print the account and write nothing.")
+@click.option("--config", help="Config of the weights. A file is a program, which runs. [default: recognised]")
+@click.option("--dry-run", is_flag=True, help="Print what would be converted and write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @trust_option
 @data_only_option
@@ -36,10 +36,10 @@ def command(
 ) -> None:
     """Write the weights SOURCE as the checkpoint OUT, a .safetensors file.
 
-    SOURCE is a run folder or a checkpoint of this package, which OUT holds without a pickle; an official checkpoint of
-    BRS-DETR or Co-DETR (mmdet 2; R-50, Swin-T or Swin-L); or a ResNet-50 or Swin backbone as torchvision, timm or its
-    authors release it. OUT holds class names and config as well, and every command
-    takes it. Each tensor is accounted for: if one belongs to nothing or is missing, nothing is written.
+    SOURCE is a run folder or a checkpoint of this package, which OUT contains without a pickle; an official checkpoint
+    of BRS-DETR or Co-DETR (mmdet 2; R-50, Swin-T or Swin-L); or a ResNet-50 or Swin backbone as torchvision, timm or
+    its authors release it. OUT also contains class names and config, and every command accepts it. If a tensor is
+    missing or belongs to nothing, nothing is written.
 
     \b
     Examples:
@@ -58,12 +58,11 @@ def command(
     if not (class_names or config or dry_run) and _rewrite(source, out, overwrite, trust_file):
         console.print(f"Written to {out}. Next: brs-detr predict {out} IMAGES")
         return
+    names = next(csv.reader([class_names], skipinitialspace=True)) if class_names else []
     conversion = convert_checkpoint(
         source,
         out,
-        class_names=tuple(map(str.strip, next(csv.reader([class_names], skipinitialspace=True))))
-        if class_names
-        else (),
+        class_names=tuple(map(str.strip, names)),
         config=config,
         overwrite=overwrite,
         dry_run=dry_run,
@@ -74,7 +73,7 @@ def command(
     console.print(f"{source}: {what} {conversion.recognised.config}")
     console.print(load_table(conversion.account))
     for name in (*conversion.account.missing, *conversion.account.unused):
-        console.print(f"  {name}: needed by no detector, or computed by it")
+        console.print(f"  {name}: not needed by a detector, or computed by it")
     if dry_run:
         console.print("Nothing was written.")
     elif num_classes is None:
@@ -84,7 +83,7 @@ def command(
 
 
 def _rewrite(source: Path, out: Path, overwrite: bool, trust_file: bool) -> bool:
-    """Write a checkpoint of this package without its pickle; False if `source` is none."""
+    """Write a checkpoint of this package without its pickle; return False if `source` is something else."""
     from brs_detr.checkpoints.checkpoint import read_checkpoint
     from brs_detr.checkpoints.convert_checkpoint import require_writable
     from brs_detr.checkpoints.plain_file import write_safetensors

@@ -1,4 +1,4 @@
-"""`brs-detr doctor`: what works here, what does not, and how to fix it."""
+"""`brs-detr doctor`: check the installation, and say how to fix each fault."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 CONFIG = "brs-co-deformable-detr_r18_1xb4-4e_shapes"
 _COLOURS = {"ok": "green", "note": "yellow", "fault": "bold red"}
-_CURE = "Reinstall brs-detr and its dependencies in a new environment; if this stays, report this line."
+_HINT = "Reinstall brs-detr and its dependencies in a new environment. If that does not help, report this line."
 
 
-@click.command("doctor", short_help="Check the installation, and say how to fix each fault.")
+@click.command("doctor", short_help="Check the installation and say how to fix each fault.")
 def command() -> None:
     """Check the installation, every operator and one training step, and say how to fix each fault.
 
-    Where only the runtime is installed, what training needs is listed and not missed.
-    Exits with 0 when what is installed works, with 1 when something is broken.
+    If only the runtime is installed, missing packages for training are listed, but are not faults. Exits with code 0 if
+    everything that is installed works, and with code 1 otherwise.
     """
     from rich.text import Text
 
@@ -66,30 +66,30 @@ def check_operators(device: str) -> list[Check]:
     checks = []
     for test in run_self_tests(device):
         name, duration = f"{test.op} ({device})", f"{1000 * test.seconds:.0f} ms"
-        checks.append(Check(name, "fault", test.error, _CURE) if test.error else Check(name, "ok", duration))
+        checks.append(Check(name, "fault", test.error, _HINT) if test.error else Check(name, "ok", duration))
     return checks
 
 
 def check_training() -> Check:
-    """Train for one step."""
+    """Check one training step."""
     from brs_detr.mm.installation import Check
 
     name, start = f"training step ({_devices()[-1]})", time.perf_counter()
     try:
         train_one_step(CONFIG)
     except UserError as error:
-        return Check(name, "fault", error.message, error.hint or _CURE)
-    except Exception as error:  # whatever is wrong with an installation is a result, not a crash
-        return Check(name, "fault", f"{type(error).__name__}: {error}".splitlines()[0], _CURE)
+        return Check(name, "fault", error.message, error.hint or _HINT)
+    except Exception as error:  # any fault of the installation is a result, not a crash
+        return Check(name, "fault", f"{type(error).__name__}: {error}".splitlines()[0], _HINT)
     return Check(name, "ok", f"{1000 * (time.perf_counter() - start):.0f} ms")
 
 
 def train_one_step(config: str | Path) -> None:
-    """Train on a synthetic image and evaluate on another, as `brs-detr train` does, on the device that it takes.
+    """Train on one synthetic image and evaluate on another, as `brs-detr train` does and on the same device.
 
     Raises:
         ValueError: the loss or a gradient is not finite.
-        UserError: as `brs_detr.training.train.train`.
+        UserError: see `brs_detr.training.train.train`.
     """
     from rich.console import Console
 
@@ -107,7 +107,7 @@ def train_one_step(config: str | Path) -> None:
 
 
 def _devices() -> list[str]:
-    """What operators run on here; a training takes the last one."""
+    """Return the available devices, of which training uses the last."""
     import torch
 
     return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
@@ -118,19 +118,19 @@ def _faults(checks: Iterable[Check]) -> list[Check]:
 
 
 def _print_extras(console: Console) -> None:
-    """Print which extras are installed, what the others would add, and how to add one."""
+    """Print which extras are installed, what the others are for, and how to install them."""
     rows = []
     for name, extra in EXTRAS.items():
         missing = extra.missing()
-        lacking = f"lacks {', '.join(missing)}" if 0 < len(missing) < len(extra.modules) else ""
-        rows.append(("-" if missing else "ok", f"[{name}]", extra.purpose, lacking))
+        note = f"lacks {', '.join(missing)}" if 0 < len(missing) < len(extra.modules) else ""
+        rows.append(("-" if missing else "ok", f"[{name}]", extra.purpose, note))
     _print_table(console, "Extras", rows)
     if any(extra.missing() for extra in EXTRAS.values()):
         console.print(add_extra("NAME"))
 
 
 def _print_checks(console: Console, title: str, checks: Sequence[Check]) -> None:
-    """Print one row for each check, then the fix for each that is not ok."""
+    """Print a row for each check, then a hint for each that is not ok."""
     from rich.text import Text
 
     rows = [(Text(check.status, _COLOURS[check.status]), check.name, check.detail) for check in checks]
@@ -141,7 +141,7 @@ def _print_checks(console: Console, title: str, checks: Sequence[Check]) -> None
 
 
 def _print_table(console: Console, title: str, rows: Iterable[Sequence[str | Text]]) -> None:
-    """Print rows under a title, framed in a terminal and as plain columns elsewhere."""
+    """Print rows under a title, with a frame on a terminal and as plain columns elsewhere."""
     from rich import box
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""`brs-detr download`: released weights."""
+"""`brs-detr download`: download released weights."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ from pathlib import Path
 
 import click
 
-from brs_detr.cli.number_range import NumberRange
+from brs_detr.cli.options import NumberRange
 
 
-@click.command("download", short_help="Fetch released weights.")
+@click.command("download", short_help="Download released weights.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--list", "show", is_flag=True, help="Print what there is, and where.")
-@click.option("--to", "folder", type=click.Path(path_type=Path), help="[default: ~/.cache/brs-detr/checkpoints]")
-@click.option("--mirror", metavar="URL", help="Folder that has the files. [default: $BRS_DETR_MIRROR]")
-@click.option("--force", is_flag=True, help="Fetch a file again that is there.")
+@click.option("--list", "show", is_flag=True, help="List the weights and their addresses.")
 @click.option(
-    "--max-gb", type=NumberRange(0, min_open=True), default=10, show_default=True, help="Refuse larger files."
+    "--to", "folder", type=click.Path(path_type=Path), help="Folder. [default: ~/.cache/brs-detr/checkpoints]"
 )
-@click.option("--insecure", is_flag=True, help="Take a file from an http address although no checksum is known.")
+@click.option("--mirror", metavar="URL", help="Server folder that has the files. [default: $BRS_DETR_MIRROR]")
+@click.option("--force", is_flag=True, help="Download again even if the file exists.")
+@click.option(
+    "--max-gb", type=NumberRange(0, min_open=True), default=10, show_default=True, help="Refuse files larger than this."
+)
+@click.option("--insecure", is_flag=True, help="Allow http even if no checksum is known.")
 def command(
     names: tuple[str, ...],
     show: bool,
@@ -28,10 +30,10 @@ def command(
     max_gb: float,
     insecure: bool,
 ) -> None:
-    """Fetch the released weights NAME, and compare their checksum.
+    """Download the released weights NAME, and verify their checksum.
 
-    A download that was cut goes on where it stopped. Where no checksum is published, that of the first download is
-    recorded beside the file, and later ones are compared with it.
+    A partial download is resumed. If no checksum is published, that of the first download is recorded beside the file,
+    and later downloads are compared with it.
 
     \b
     Examples:
@@ -58,6 +60,6 @@ def command(
             insecure=insecure,
             console=console,
         )
-        checked = "as expected" if fetched.is_known else "recorded now: nobody has published one to compare it with"
+        checked = "as expected" if fetched.is_known else "recorded now, since none is published to compare with"
         console.print(f"{fetched.path}\n  SHA-256 {fetched.sha256}, {checked}")
         console.print(f"  Next: brs-detr convert-checkpoint {fetched.path} {fetched.path.with_suffix('.safetensors')}")

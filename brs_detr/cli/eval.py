@@ -1,4 +1,4 @@
-"""`brs-detr eval`: measure a checkpoint."""
+"""`brs-detr eval`: measure the AP of a checkpoint."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brs_detr.cli.trust import trust_option
+from brs_detr.cli.options import device_option, trust_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,14 +18,12 @@ if TYPE_CHECKING:
 
 @click.command("eval", short_help="Measure the AP of a checkpoint.")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), help="Data set. [default: that of the training]")
-@click.option("--split", type=click.Choice(["train", "val", "test"]), help="[default: test, or val if there is none]")
-@click.option("--head", help="Head of the model: query, roi or atss. [default: the one its config names]")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Where to write. [default: eval_SPLIT in the run's folder]"
-)
-@click.option("--calibration", is_flag=True, help="Measure as well what scores mean, raw and calibrated.")
-@click.option("--device", help="cpu, cuda, cuda:1, ... [default: the GPU if there is one]")
+@click.option("--data", type=click.Path(path_type=Path), help="Dataset. [default: that of the training]")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), help="[default: test, or val without one]")
+@click.option("--head", help="Head of the model: query, roi or atss. [default: as in the config]")
+@click.option("--out", type=click.Path(path_type=Path), help="Output folder. [default: eval_SPLIT in the run folder]")
+@click.option("--calibration", is_flag=True, help="Also measure the calibration of raw and calibrated scores.")
+@device_option
 @trust_option
 def command(
     checkpoint: Path,
@@ -37,11 +35,11 @@ def command(
     device: str | None,
     trust_file: bool,
 ) -> None:
-    """Measure COCO AP of CHECKPOINT, overall and by class.
+    """Measure the COCO AP of CHECKPOINT, overall and by class.
 
-    Writes metrics.json, predictions.json (COCO results) and pictures.jpg (truth beside detections). Several GPUs share
-    the images, where torchrun starts it. --calibration adds calibration.json and calibration.png: how often detections
-    of a score are right, and what the threshold keeps.
+    Writes metrics.json, predictions.json (COCO results) and pictures.jpg (ground truth beside detections). Under
+    torchrun, several GPUs share the images. --calibration adds calibration.json and calibration.png: how often
+    detections with a given score are right, and how many the threshold keeps.
 
     \b
     Examples:
@@ -85,7 +83,7 @@ def _measure_scores(
     console.print(calibration_table(measured.raw, measured.calibrated))
     if measured.calibrated is None:
         console.print(
-            f"Scores of the head {measured.head} are an order and no probabilities yet: "
+            f"The scores of the head {measured.head} are not probabilities yet: "
             f"brs-detr calibrate {checkpoint.path}{f' --head {head}' if head else ''}",
             markup=False,
             soft_wrap=True,

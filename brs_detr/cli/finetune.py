@@ -1,4 +1,4 @@
-"""`brs-detr finetune`: train on your own data by a recipe that fits it."""
+"""`brs-detr finetune`: train on your own data with a suitable recipe."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any, Literal
 
 import click
 
-from brs_detr.cli.check import Size
+from brs_detr.cli.options import Size, require_shipped
 from brs_detr.cli.train import TrainingCommand, conclude, resumable, training_options, wants_to_resume
-from brs_detr.cli.trust import require_shipped
 
 _SETTINGS = {
     "epochs": "epochs",
@@ -22,7 +21,7 @@ _SETTINGS = {
     "ema": "ema",
     "mosaic": "mosaic",
 }
-"""Setting of the recipe by the option that changes it."""
+"""Settings of the recipe by the options that change them."""
 
 
 class _Batch(click.ParamType):
@@ -31,7 +30,7 @@ class _Batch(click.ParamType):
     name = "N|auto"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | Literal["auto"]:
-        """The number, or the word."""
+        """Parse the number, or `auto`."""
         text = str(value).strip().lower()
         if text == "auto":
             return "auto"
@@ -40,25 +39,25 @@ class _Batch(click.ParamType):
         return int(text)
 
 
-@click.command("finetune", cls=TrainingCommand, short_help="Train on your own data by a recipe that fits it.")
+@click.command("finetune", cls=TrainingCommand, short_help="Train on your own data with a suitable recipe.")
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option(
     "--model",
-    help="r18, r50, swin-t, swin-l, co-r50 ..., or a config; a file is a program, and runs. "
-    "[default: r50 on a GPU, r18 without]",
+    help="r18, lite0, r50, swin-t, swin-l, co-r50, ..., or a config; a config file is a program that runs. "
+    "[default: r50 with a GPU, r18 without]",
 )
-@click.option("--weights", metavar="FILE|NAME|none", help="What to start from. [default: what the model names]")
-@click.option("--work-dir", type=click.Path(path_type=Path), help="Where to write. [default: work_dirs/DATA_MODEL]")
-@click.option("--plan", is_flag=True, help="Print what would be done, and why, and exit without writing anything.")
-@click.option("--epochs", type=click.IntRange(1), help="[default: by the number of images]")
-@click.option("--batch", type=_Batch(), help="Images in memory at a time. [default: as the model says]")
-@click.option("--effective-batch", type=click.IntRange(1), help="Images per step; batches are accumulated to reach it.")
-@click.option("--lr", type=click.FloatRange(0, min_open=True), help="Learning rate; not scaled to the batch.")
-@click.option("--resolution", type=Size(), help="Long and short side in pixels. [default: as the model says]")
-@click.option("--freeze", type=click.IntRange(-1, 4), help="Stages of the backbone; 0 the stem, -1 nothing.")
-@click.option("--queries", type=click.IntRange(1), help="Most objects in an image. [default: as the data need]")
-@click.option("--patience", type=click.IntRange(0), help="Evaluations without a better AP to stop after; 0 never.")
-@click.option("--ema/--no-ema", default=None, help="Evaluate and keep a moving mean of the weights.")
+@click.option("--weights", metavar="FILE|NAME|none", help="Weights to start from. [default: those of the model]")
+@click.option("--work-dir", type=click.Path(path_type=Path), help="Run folder. [default: work_dirs/DATA_MODEL]")
+@click.option("--plan", is_flag=True, help="Print what would be done, and why, without writing anything.")
+@click.option("--epochs", type=click.IntRange(1), help="Number of epochs. [default: by the number of images]")
+@click.option("--batch", type=_Batch(), help="Images per process and batch. [default: as in the config]")
+@click.option("--effective-batch", type=click.IntRange(1), help="Images per step, reached by accumulating batches.")
+@click.option("--lr", type=click.FloatRange(0, min_open=True), help="Learning rate, not scaled to the batch.")
+@click.option("--resolution", type=Size(), help="Long and short side of images. [default: as in the config]")
+@click.option("--freeze", type=click.IntRange(-1, 4), help="Backbone stages to freeze; 0 only the stem, -1 nothing.")
+@click.option("--queries", type=click.IntRange(1), help="Most objects per image. [default: by the data]")
+@click.option("--patience", type=click.IntRange(0), help="Stop after so many evaluations without a better AP; 0 never.")
+@click.option("--ema/--no-ema", default=None, help="Evaluate and keep a moving average of the weights.")
 @click.option("--mosaic/--no-mosaic", default=None, help="Combine four images into one, half of the time.")
 @training_options
 @click.option(
@@ -74,10 +73,10 @@ def command(
     data_only: bool,
     **options: Any,
 ) -> None:
-    """Train a detector on DATA, a folder in COCO, Pascal VOC or YOLO format.
+    """Train a detector on the dataset DATA, in COCO, Pascal VOC or YOLO format.
 
-    A recipe for the number of images is chosen and printed; every line of it can be changed. Weights are loaded as far
-    as they fit, and what fits is printed. docs/finetune.md explains recipes and weights.
+    A recipe for the number of images is chosen and printed; every setting of it can be changed. Weights that fit the
+    model are loaded, and a table shows which. docs/finetune.md explains recipes and weights.
 
     \b
     Examples:
@@ -94,7 +93,7 @@ def command(
 
     if data_only and model is not None:
         require_shipped(find_model(model))
-    work_dir = work_dir or default_finetune_dir(data, model)
+    work_dir = work_dir or default_finetune_dir(data, model, options["loss"])
     settings = {name: options.pop(option) for option, name in _SETTINGS.items()}
     request = Request(
         model,

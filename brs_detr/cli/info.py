@@ -1,4 +1,4 @@
-"""`brs-detr info`: what a file with weights is."""
+"""`brs-detr info`: describe a file with weights."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import click
 from brs_detr.printable import printable
 
 
-@click.command("info", short_help="Say what a checkpoint or an exported file is.")
+@click.command("info", short_help="Describe a checkpoint or an exported file.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(file: Path, as_json: bool) -> None:
-    """Say what FILE is: a run folder, a checkpoint, an exported detector, official weights, a backbone.
+    """Describe FILE: a run folder, checkpoint, exported detector, official weights or backbone.
 
-    Nothing that is stored in it is run; of a pickle that asks for code it is said what would run.
+    Runs nothing that is stored in it. For a pickle with code, prints what would run.
 
     \b
     Examples:
@@ -54,5 +54,5 @@ def _shown(value: Any) -> str:
 
 
 def _in_one_line(text: str) -> str:
-    """What is stored in a file cannot pass for a line of ours."""
+    """Escape newlines, so that text from a file cannot imitate our output."""
     return text.replace("\n", "\\n")

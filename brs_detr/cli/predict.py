@@ -1,4 +1,4 @@
-"""`brs-detr predict`: find the objects on pictures and videos."""
+"""`brs-detr predict`: detect objects in images and videos."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from brs_detr.cli.number_range import NumberRange
-from brs_detr.cli.trust import trust_option
+from brs_detr.cli.options import NumberRange, trust_option
 from brs_detr.errors import UserError, shortened
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 SOME_UNREADABLE = 1
 
 
-@click.command("predict", short_help="Draw what a detector finds on pictures and videos.")
+@click.command("predict", short_help="Detect objects in images and videos.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("predictions"), show_default=True)
@@ -29,31 +28,35 @@ SOME_UNREADABLE = 1
     type=NumberRange(0, 1),
     help="Lowest score to keep. [default: 0.5, or what `brs-detr calibrate` chose for each class]",
 )
-@click.option("--raw-scores", is_flag=True, help="Scores as they were trained, which are no probabilities.")
-@click.option("--classes", help="Keep these alone: names with commas between them.")
-@click.option("--recursive", is_flag=True, help="Look into the folders of folders, too.")
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images at a time.")
-@click.option("--tile", type=click.IntRange(32), help="Look at tiles of so many pixels: small objects, large images.")
-@click.option("--overlap", type=NumberRange(0, 0.9), default=0.2, show_default=True, help="Of tiles, as a share.")
+@click.option("--raw-scores", is_flag=True, help="Use scores as trained, which are not probabilities.")
+@click.option("--classes", help="Keep these classes only; comma-separated names.")
+@click.option("--recursive", is_flag=True, help="Search subfolders too.")
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images per batch.")
+@click.option(
+    "--tile", type=click.IntRange(32), help="Detect in tiles of this many pixels, for small objects in large images."
+)
+@click.option(
+    "--overlap", type=NumberRange(0, 0.9), default=0.2, show_default=True, help="Overlap of tiles, as a fraction."
+)
 @click.option(
     "--format",
     "formats",
     multiple=True,
     type=click.Choice(["json", "csv", "coco", "yolo"]),
-    help="Also write this; may be repeated. JSON is always written.",
+    help="Also write this format; repeatable. JSON is always written.",
 )
 @click.option(
     "--annotations",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="COCO file whose image and category ids --format coco uses.",
+    help="COCO file with the image and category ids for --format coco.",
 )
-@click.option("--no-pictures", is_flag=True, help="Draw nothing.")
-@click.option("--crops", is_flag=True, help="Also cut out every object.")
-@click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Take one frame of so many.")
-@click.option("--max-frames", type=click.IntRange(1), help="Of a video or camera.")
+@click.option("--no-pictures", is_flag=True, help="Do not write annotated images.")
+@click.option("--crops", is_flag=True, help="Also write a crop of each object.")
+@click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Use every Nth frame.")
+@click.option("--max-frames", type=click.IntRange(1), help="Stop after this many frames of a video or camera.")
 @click.option("--device", help="cpu, cuda, cuda:1, ... [default: the GPU if there is one]")
-@click.option("--overwrite", is_flag=True, help="Delete the predictions that --out already holds.")
+@click.option("--overwrite", is_flag=True, help="Replace the predictions in --out.")
 @trust_option
 def command(
     model: Path,
@@ -76,12 +79,12 @@ def command(
     overwrite: bool,
     trust_file: bool,
 ) -> None:
-    """Draw what MODEL finds on each SOURCE.
+    """Detect objects in each SOURCE with MODEL and draw them.
 
-    MODEL is an exported detector, the folder of a run or a checkpoint. A SOURCE is an image, a folder of images, a
-    pattern such as 'photos/*.jpg', a video, an http address of either, or webcam (webcam:1 for the second).
+    MODEL is an exported detector, a run folder or a checkpoint. A SOURCE is an image, a folder of images, a pattern
+    such as 'photos/*.jpg', a video, the http address of an image or a video, or webcam (webcam:1 for the second).
 
-    Writes the drawn pictures and predictions.json: for each image its size and the objects with class name, score and
+    Writes annotated images and predictions.json, which has for each image its size and objects: class name, score and
     box (x1, y1, x2, y2) in pixels. docs/predict.md describes all files.
 
     \b
@@ -101,7 +104,7 @@ def command(
 
     console = make_console()
     if annotations is not None and "coco" not in formats:
-        raise UserError("--annotations says which ids --format coco uses.", "Add --format coco, or leave it out.")
+        raise UserError("--annotations is only for --format coco.", "Add --format coco, or leave it out.")
     known, image_dir = _read_annotations(annotations)
     options = PredictOptions(
         out,
@@ -125,28 +128,28 @@ def command(
         require_room(found, out, overwrite, pictures=not no_pictures)
         result = predict(detector, str(model), found, options, console)
     if result.num_objects == 0:
-        console.print(f"Nothing scores {_range(detector.score_threshold)}; a lower --threshold may show something.")
+        console.print(f"No object scores {_range(detector.score_threshold)}; a lower --threshold may find some.")
     if not detector.calibrated and not raw_scores and format_of(model) is None:
-        console.print(f"What these scores mean is not known: `brs-detr calibrate {model}` makes them probabilities.")
-    console.print(f"{result.num_objects} objects on {result.num_frames} images. Written to {out}/ (predictions.json)")
+        console.print(f"These scores are not probabilities; `brs-detr calibrate {model}` makes them so.")
+    console.print(f"{result.num_objects} objects in {result.num_frames} images. Written to {out}/ (predictions.json)")
     for message in result.unreadable:
-        console.print(f"Left out: {message}")
+        console.print(f"Skipped: {message}")
     if others := left_out(sources, recursive):
-        console.print(f"Left out, no images by their suffix: {len(others)} ({shortened(others)})")
+        console.print(f"Skipped, not images by their suffix: {len(others)} ({shortened(others)})")
     if paged:
-        console.print(f"Only the first page or frame was used of {len(paged)} ({shortened(paged)})")
+        console.print(f"Only the first page or frame was used: {len(paged)} ({shortened(paged)})")
     if result.unreadable:
         sys.exit(SOME_UNREADABLE)
 
 
 def _range(thresholds: Thresholds) -> str:
     if isinstance(thresholds, tuple):
-        return f"what its class needs, {min(thresholds):.3f} to {max(thresholds):.3f}"
+        return f"as much as its class needs, {min(thresholds):.3f} to {max(thresholds):.3f}"
     return f"{thresholds:.3f} or more"
 
 
 def _read_annotations(file: Path | None) -> tuple[dict[str, Any] | None, Path | None]:
-    """The images and categories that a file lists, and the folder of the images, where there is one."""
+    """Read the images and categories in a file, and find the folder of the images if it is there."""
     if file is None:
         return None, None
     from brs_detr.data.annotations import read_annotations
@@ -163,6 +166,6 @@ def _read_annotations(file: Path | None) -> tuple[dict[str, Any] | None, Path | 
     Findings(file, tuple(finding for finding in found if finding.kind in kinds)).refuse_fatal()
     try:
         image_dir = split_of_file(file).image_dir
-    except UserError:  # the images lie somewhere else
+    except UserError:  # the images are somewhere else
         return dataset, None
     return with_found_names(dataset, image_dir)[0], image_dir

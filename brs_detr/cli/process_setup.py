@@ -1,4 +1,4 @@
-"""Settings of the process that `brs-detr` runs in: how threads wait, and what other packages write to the terminal."""
+"""Settings of the process of `brs-detr`: how threads wait, and what other packages write to the terminal."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from types import TracebackType
 from brs_detr.printable import printable
 
 SPIN_COUNT = 2000
-"""Iterations of the loop in which a thread of libgomp waits, about 0.1 ms; 300,000 by default."""
+"""Iterations of the loop in which a libgomp thread waits, about 0.1 ms. The default of libgomp is 300,000."""
 
 _WAIT_VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME", "KMP_LIBRARY")
 
 
 def shorten_spin() -> None:
-    """Let waiting OpenMP threads sleep soon, unless the user has set how they wait.
+    """Make waiting OpenMP threads sleep soon, unless the user has set how they wait.
 
-    By default they keep their cores busy, and beside other processes delay the thread that all wait for. libgomp, which
-    PyTorch's wheels for Linux contain, reads the variable when PyTorch is imported; child processes inherit it.
+    By default they keep their cores busy. On a shared machine this delays the thread that they wait for. libgomp, part
+    of PyTorch's wheels for Linux, reads the variable when PyTorch is imported. Child processes inherit it.
     """
     if not any(name in os.environ for name in _WAIT_VARIABLES):
         os.environ["GOMP_SPINCOUNT"] = str(SPIN_COUNT)
 
 
 class _PlainRecord(logging.LogRecord):
-    """A log entry without control characters."""
+    """A log record without control characters."""
 
     def getMessage(self) -> str:  # noqa: N802
         return printable(super().getMessage())
 
 
 def show_plainly() -> None:
-    """Escape control characters in warnings, logs and tracebacks: what they quote must not steer the terminal."""
+    """Escape control characters in warnings, logs and tracebacks, which may quote untrusted text."""
     format_warning = warnings.formatwarning
     warnings.formatwarning = lambda *args, **options: printable(format_warning(*args, **options))
     logging.setLogRecordFactory(_PlainRecord)

@@ -1,4 +1,4 @@
-"""`brs-detr replay`: repeat the step that ended a training."""
+"""`brs-detr replay`: repeat the step that stopped a training."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from pathlib import Path
 
 import click
 
-from brs_detr.cli.trust import trust_option
+from brs_detr.cli.options import trust_option
 
 
-@click.command("replay", short_help="Repeat a training step that failed, and name the layer.")
+@click.command("replay", short_help="Repeat a failed training step and name the layer.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
 @trust_option
 def command(file: Path, device: str, trust_file: bool) -> None:
-    """Repeat the step in FILE, which a training left when its numbers were not finite for several steps in a row.
+    """Repeat the training step in FILE, which a training saves after too many steps with NaN or infinite values.
 
-    Prints every loss, the first layer whose output is not finite, the parameters whose gradient is not, and the images.
-    The same weights, batch and random numbers are used; only the device may differ.
+    Prints every loss, the first layer whose output is not finite, the parameters whose gradients are not, and the
+    images. Weights, batch and random numbers are the same; only the device may differ.
 
     \b
     Example:
@@ -29,7 +29,7 @@ def command(file: Path, device: str, trust_file: bool) -> None:
     from brs_detr.training.replay import replay
 
     if find_device(device).type not in ("cpu", "cuda"):
-        raise UserError(f"A step is repeated on cpu or cuda, not on {device}.")
+        raise UserError(f"A step can be repeated on cpu or cuda, not on {device}.")
     result = replay(file, device, trust_file=trust_file)
     console = make_console()
     lines = [f"Step {result.step}"]

@@ -1,4 +1,4 @@
-"""`brs-detr report`: show what a training run came to."""
+"""`brs-detr report`: write the report of a training run."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from pathlib import Path
 
 import click
 
-from brs_detr.cli.trust import trust_option
+from brs_detr.cli.options import device_option, trust_option
 
 
-@click.command("report", short_help="Make the report of a training run.")
+@click.command("report", short_help="Write the report of a training run.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
-    "--split", type=click.Choice(["train", "val", "test"]), default="val", show_default=True, help="What to analyse."
+    "--split", type=click.Choice(["train", "val", "test"]), default="val", show_default=True, help="Split to analyse."
 )
-@click.option("--device", help="To evaluate on: cpu, cuda, ... [default: the GPU if there is one]")
+@device_option
 @trust_option
 def command(run: Path, split: str, device: str | None, trust_file: bool) -> None:
-    """Write report.html into the folder RUN: curves, AP by class and size, what went wrong, and how to repeat the run.
+    """Write report.html into the run folder RUN: curves, AP by class and size, errors, and how to repeat the run.
 
-    `train` and `finetune` make it by themselves. Detections on the validation images are kept with the run; those on
-    another split are made anew.
+    `train` and `finetune` write it automatically. Detections on the validation images are stored in the run folder; on
+    another split, the best checkpoint is evaluated.
 
     \b
     Examples:

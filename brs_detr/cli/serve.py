@@ -1,4 +1,4 @@
-"""`brs-detr serve`: a local page and a JSON API over a detector."""
+"""`brs-detr serve`: a local page and a JSON API for a detector."""
 
 from __future__ import annotations
 
@@ -9,31 +9,46 @@ from pathlib import Path
 
 import click
 
-from brs_detr.cli.number_range import NumberRange
-from brs_detr.cli.trust import trust_option
+from brs_detr.cli.options import NumberRange, trust_option
 from brs_detr.errors import UserError
 from brs_detr.extras import add_extra
 
 _NEEDED = ("starlette", "uvicorn", "python_multipart", "jinja2", "psutil")
 
 
-@click.command("serve", short_help="Open a local page and a JSON API over a detector.")
+@click.command("serve", short_help="Serve a detector as a local page and a JSON API.")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0 for all networks.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 finds a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all networks.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 for any free one."
+)
 @click.option("--device", help="cpu, cuda, cuda:1, ... [default: the GPU if there is one]")
 @click.option(
     "--threshold",
     type=NumberRange(0, 1),
-    help="Lowest score to show at first. [default: 0.5, or what `brs-detr calibrate` chose for each class]",
+    help="Initial score threshold. [default: 0.5, or what `brs-detr calibrate` chose for each class]",
 )
-@click.option("--raw-scores", is_flag=True, help="Scores as they were trained, which are no probabilities.")
-@click.option("--max-upload-mb", type=NumberRange(0.1, 2000), default=20, show_default=True, help="Of a request.")
-@click.option("--max-images", type=click.IntRange(1, 1000), default=16, show_default=True, help="In a request.")
-@click.option("--max-pixels", type=NumberRange(1), help="Of an image. [default: as memory and time allow, at most 5e7]")
-@click.option("--max-seconds", type=NumberRange(0.1), default=60, show_default=True, help="Of work for a request.")
-@click.option("--max-memory-gb", type=NumberRange(0.1), help="For an image. [default: half of what is free]")
-@click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
+@click.option("--raw-scores", is_flag=True, help="Use scores as trained, which are not probabilities.")
+@click.option(
+    "--max-upload-mb", type=NumberRange(0.1, 2000), default=20, show_default=True, help="Maximum size of a request."
+)
+@click.option(
+    "--max-images",
+    type=click.IntRange(1, 1000),
+    default=16,
+    show_default=True,
+    help="Maximum number of images per request.",
+)
+@click.option(
+    "--max-pixels",
+    type=NumberRange(1),
+    help="Maximum size of an image. [default: as memory and time allow, at most 5e7]",
+)
+@click.option("--max-seconds", type=NumberRange(0.1), default=60, show_default=True, help="Time limit of a request.")
+@click.option(
+    "--max-memory-gb", type=NumberRange(0.1), help="Memory limit of an image. [default: half of the free memory]"
+)
+@click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
 @trust_option
 def command(
     model: Path,
@@ -50,10 +65,10 @@ def command(
     open_page: bool,
     trust_file: bool,
 ) -> None:
-    """Try MODEL on your images in the browser, or from another program.
+    """Serve MODEL as a local web page and a JSON API.
 
-    MODEL is an exported file, a checkpoint or a run folder. Images stay in memory: nothing that is sent is written to
-    disk. How large they may be is measured when the server starts.
+    MODEL is an exported file, a checkpoint or a run folder. Images stay in memory; nothing is written to disk.
+    The largest possible image is measured when the server starts.
 
     \b
     Examples:
@@ -75,7 +90,7 @@ def command(
 
     if max_pixels is not None and max_pixels > most_pixels():
         raise click.BadParameter(
-            f"any image may have {most_pixels():,}; the variable {PIXEL_LIMIT_VARIABLE} sets that limit.",
+            f"the limit for all images is {most_pixels():,}; the variable {PIXEL_LIMIT_VARIABLE} sets it.",
             param_hint="'--max-pixels'",
         )
     console = make_console()
@@ -97,12 +112,12 @@ def command(
             app = make_app(served, limits, hosts)
             if hosts is None:
                 make_console(stderr=True).print(
-                    f"Warning: --host {host} lets every machine that reaches this one use it, unencrypted."
+                    f"Warning: --host {host} lets every machine that reaches this one use the server, unencrypted."
                 )
             url = address_of(listener)
-            console.print(f"{served.name} is served at {url} (Ctrl-C ends it)")
+            console.print(f"{served.name} is served at {url} (Ctrl-C to stop)")
             console.print(
-                f"Limits: {limits.max_pixels / 1e6:.3g} million pixels an image, {max_seconds:g} seconds a request, "
+                f"Limits: {limits.max_pixels / 1e6:.3g} million pixels per image, {max_seconds:g} seconds per request, "
                 f"{memory / GIGABYTE:.1f} GB"
             )
             if open_page:
@@ -110,7 +125,7 @@ def command(
             ending = run_until_interrupted(app, listener)
     if ending is not None:
         signal.raise_signal(ending)
-    console.print("Ended.")
+    console.print("Stopped.")
 
 
 def _require_packages() -> None:

@@ -1,1 +1,1 @@
-"""Configs: find, resolve, override, and fill in a data set."""
+"""Configs: find, resolve, override, and fill in a dataset."""

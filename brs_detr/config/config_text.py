@@ -1,4 +1,4 @@
-"""Write a config as text and read it back as data. mmengine would execute it as Python."""
+"""Write a config as text, and read it back without executing it, as mmengine would."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ _NUMBERS = {"inf": float("inf"), "nan": float("nan")}
 
 
 class PlainConfig(Config):
-    """mmengine's Config with a fast `pretty_text`: its own takes a second for each checkpoint."""
+    """mmengine's Config with a fast `pretty_text`. The original takes a second for each checkpoint."""
 
     @property
     def pretty_text(self) -> str:
-        """Each key as an assignment of a literal."""
+        """The config as one assignment of a literal per key."""
         items = self.to_dict().items()
         return "".join(f"{key} = {pprint.pformat(value, width=120, sort_dicts=False)}\n" for key, value in items)
 
 
 def parse_config_text(text: str, source: str = "the config") -> Config:
-    """Read what `pretty_text` wrote, ours or mmengine's: assignments of literals and of `dict(key=literal)`.
+    """Parse the output of `pretty_text`, ours or mmengine's: assignments of literals and of `dict(key=literal)`.
 
     Args:
         text: the config as text.
-        source: where it comes from, for messages.
+        source: origin of the text, for error messages.
 
     Raises:
-        UserError: the text is anything else.
+        UserError: the text contains anything else.
     """
     try:
         config = dict(_assignment(line) for line in ast.parse(text).body)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:  # the last two: nested too deep
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:  # the last two: deep nesting
         reason = str(error) or type(error).__name__
         raise UserError(f"The config in {source} cannot be read as plain data: {reason}", "Train again.") from None
     return PlainConfig(config)

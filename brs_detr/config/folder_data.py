@@ -1,4 +1,4 @@
-"""Point a config at data, and fit its model to the classes found there."""
+"""Point a config at a dataset, and adapt its model to the classes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from brs_detr.data.formats.coco_folder import CocoSplit, shared_class_names
 from brs_detr.data.formats.layout import SourceSplit
 from brs_detr.data.formats.source import open_source
 from brs_detr.data.formats.splits import describe_splits, place_split, place_splits, require_known_names
+from brs_detr.data.kinds import NO_TRAINING_SPLIT
 from brs_detr.errors import UserError
 from brs_detr.run.console import counter
 
@@ -29,18 +30,18 @@ _PHASES = {"train": ("train",), "val": ("val", "test"), "test": ("test", "val")}
 def use_folder(
     config: Config, folder: str | Path, placed: Path, console: Console, class_names: Sequence[str] | None = None
 ) -> None:
-    """Make a config train on the `train` split of a data set and evaluate on its `val` split, or `test` without one.
+    """Make a config train on the `train` split of a dataset, and evaluate on `val` or, without one, on `test`.
 
     Args:
-        config: changed in place: data sets, evaluators, and every `num_classes` of the model.
-        folder: data set in any format of `brs_detr.data.formats.source`.
-        placed: where to write annotation files that the data set lacks.
-        console: where to print what is dropped.
-        class_names: by label, of the run that is resumed.
+        config: config to change in place: datasets, evaluators, and every `num_classes` of the model.
+        folder: dataset in any format of `brs_detr.data.formats.source`.
+        placed: folder for annotation files that the dataset lacks.
+        console: where to print warnings about the data.
+        class_names: class names of the run that is resumed, by label.
 
     Raises:
-        UserError: there is no data set, it has no `train` split, its classes differ from the run's, or a split cannot
-            be used. The message lists every fault.
+        UserError: there is no dataset, it has no `train` split, its classes differ from the run's, or a split cannot be
+            used. The message lists all faults.
     """
     splits = open_splits(folder, placed, console, class_names)
     chosen = {phase: choose_split(splits, names, folder) for phase, names in _PHASES.items()}
@@ -53,19 +54,19 @@ def use_folder(
 def open_splits(
     folder: str | Path, placed: Path, console: Console, class_names: Sequence[str] | None = None
 ) -> dict[str, CocoSplit]:
-    """Check the splits of a data set and bring them into the form that training and evaluation read.
+    """Check the splits of a dataset, and convert them to COCO format if needed.
 
-    Splits that the data set lacks are made. They depend on the data alone, so runs with different seeds are measured
-    on the same images.
+    Missing splits are made. They depend only on the data, so that runs with different seeds are compared on the same
+    images.
 
     Args:
-        folder: data set in any format of `brs_detr.data.formats.source`.
-        placed: where to write annotation files that the data set lacks.
-        console: where to print what is dropped, and which splits were made.
-        class_names: by label, of a trained model.
+        folder: dataset in any format of `brs_detr.data.formats.source`.
+        placed: folder for annotation files that the dataset lacks.
+        console: where to print warnings about the data, and which splits were made.
+        class_names: class names of a trained model, by label.
 
     Raises:
-        UserError: there is no data set, its classes differ from the model's, or a split cannot be used.
+        UserError: there is no dataset, its classes differ from the model's, or a split cannot be used.
     """
     source = open_source(folder)
     for split in source.splits.values():
@@ -77,16 +78,16 @@ def open_splits(
 
 
 def open_split(folder: str | Path, names: Sequence[str], placed: Path, console: Console) -> CocoSplit:
-    """Check the first of the named splits that a data set has, and bring it into the form that evaluation reads.
+    """Check one split of a dataset, and convert it to COCO format if needed.
 
     Args:
-        folder: data set in any format of `brs_detr.data.formats.source`.
-        names: of splits, the preferred one first.
-        placed: where to write its annotation file, if needed.
-        console: where to print what is dropped.
+        folder: dataset in any format of `brs_detr.data.formats.source`.
+        names: names of splits, of which the first that exists is opened.
+        placed: folder for its annotation file, if one has to be written.
+        console: where to print warnings about the data.
 
     Raises:
-        UserError: there is no data set, it has no such split, or the split cannot be used.
+        UserError: there is no dataset, it has no such split, or the split cannot be used.
     """
     source = open_source(folder)
     if "all" in source.splits:
@@ -97,11 +98,11 @@ def open_split(folder: str | Path, names: Sequence[str], placed: Path, console: 
 
 
 def use_config_data(config: Config, class_names: Sequence[str] | None = None) -> None:
-    """Fit the model of a config to the classes of the data set that the config names.
+    """Adapt the model of a config to the classes of the config's own dataset.
 
     Args:
-        config: changed in place.
-        class_names: by label, of the run that is resumed.
+        config: config to change in place.
+        class_names: class names of the run that is resumed, by label.
 
     Raises:
         UserError: the annotation file does not exist, or its classes differ from the run's.
@@ -109,7 +110,7 @@ def use_config_data(config: Config, class_names: Sequence[str] | None = None) ->
     file = split_of(config, "train").annotation_file
     if not file.is_file():
         raise UserError(
-            f"The config reads {file}, which does not exist.", "Give your data with --data DIR, or put COCO there."
+            f"The config reads {file}, which does not exist.", "Name your data with --data DIR, or put COCO there."
         )
     if class_names is not None:
         require_known_names(file, config_class_names(config), class_names)
@@ -117,16 +118,18 @@ def use_config_data(config: Config, class_names: Sequence[str] | None = None) ->
 
 
 def config_class_names(config: Config) -> list[str]:
-    """Return the class names of a config's training data by label: its own, or else the annotation file's."""
-    own = (inner_dataset(config, "train").get("metainfo") or {}).get("classes")
-    return list(own) if isinstance(own, (list, tuple)) else read_class_names(split_of(config, "train").annotation_file)
+    """Return the class names of a config's training data by label: from the config, or else the annotation file."""
+    names = (inner_dataset(config, "train").get("metainfo") or {}).get("classes")
+    if isinstance(names, (list, tuple)):
+        return list(names)
+    return read_class_names(split_of(config, "train").annotation_file)
 
 
 def check_data(config: Config, phases: Iterable[str], console: Console) -> None:
-    """Check the annotations and images of some phases, and print what is dropped.
+    """Check the annotations and images of some phases, and print warnings.
 
     Raises:
-        UserError: a split cannot be used. The message lists every fault.
+        UserError: a split cannot be used. The message lists all faults.
     """
     for phase in phases:
         split = split_of(config, phase)
@@ -141,22 +144,19 @@ def _check(split: CocoSplit | SourceSplit, file: Path, console: Console) -> None
 
 
 def choose_split(splits: dict[str, Split], names: Sequence[str], folder: str | Path) -> Split:
-    """Return the first of `names` that a folder has.
+    """Return the first split in `names` that exists.
 
     Raises:
-        UserError: it has none of them.
+        UserError: none of them exists.
     """
     for name in names:
         if name in splits:
             return splits[name]
-    raise UserError(
-        f"{folder} has no {' or '.join(names)} split, only {', '.join(splits)}.",
-        "Add one; docs/data.md shows how a data set folder is laid out.",
-    )
+    raise UserError(f"{folder} has no {' or '.join(names)} split, only {', '.join(splits)}.", NO_TRAINING_SPLIT.cure)
 
 
 def use_split(config: Config, phase: str, split: CocoSplit, class_names: Sequence[str]) -> None:
-    """Make one phase of a config (`train`, `val` or `test`) read a split, with labels in the order of `class_names`."""
+    """Make a phase of a config (`train`, `val` or `test`) read a split. The label of a class is its index."""
     inner_dataset(config, phase).update(
         type="CocoFolderDataset",
         data_root="",
@@ -166,7 +166,7 @@ def use_split(config: Config, phase: str, split: CocoSplit, class_names: Sequenc
     )
     if phase != "train":
         evaluator = config[f"{phase}_evaluator"]
-        with_masks = evaluator.get("masks") or "segm" in evaluator.get("metric", ())  # ours, or mmdet's
+        with_masks = evaluator.get("masks") or "segm" in evaluator.get("metric", ())  # ours or mmdet's
         masks = {"masks": True} if with_masks else {}
         config[f"{phase}_evaluator"] = {"type": "CocoAPMetric", "ann_file": str(split.annotation_file), **masks}
 
@@ -189,7 +189,7 @@ def set_num_classes(node: Any, num_classes: int) -> None:
 
 
 def inner_dataset(config: Config, phase: str) -> ConfigDict:
-    """Return the innermost data set of a phase, below mmengine's wrappers."""
+    """Return the dataset config of a phase, without mmengine's wrappers around it."""
     dataset = config[f"{phase}_dataloader"].dataset
     while "dataset" in dataset:
         dataset = dataset.dataset

@@ -1,1 +1,1 @@
-"""Data sets: readers of formats, checks, writers, synthetic shapes, and the classes that feed mmdet."""
+"""Datasets: readers of formats, checks, writers, synthetic shapes, and the classes that feed mmdet."""

@@ -1,4 +1,4 @@
-"""What was found in a data set: faults by kind, counted, with examples."""
+"""What was found in a dataset: faults by kind, counted, with examples."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Example:
     Args:
         text: names its file or id.
         image_id: id of its image.
-        file_name: of that image, as the data set writes it.
+        file_name: of that image, as the dataset writes it.
         annotation_id: id of its annotation.
         files: image files to look at.
     """

@@ -1,4 +1,4 @@
-"""Every kind of fault that a data set can have: what it is called, what the user can do, and how bad it is."""
+"""Every kind of fault that a dataset can have: what it is called, what the user can do, and how bad it is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SEVERITIES: dict[Severity, str] = {
 """What each severity means, the worst first."""
 
 MAX_CLASSES = 1 << 15
-"""Classes of a data set. LVIS has 1,203, V3Det 13,204, ImageNet-21K 21,841."""
+"""Classes of a dataset. LVIS has 1,203, V3Det 13,204, ImageNet-21K 21,841."""
 
 MAX_BOXES = 1 << 15
 """Boxes on one image. The fullest images of crowds have 20,000 heads."""
@@ -63,7 +63,7 @@ def note(what: str, cure: str) -> FaultKind:
 # ---- Annotations and images
 MALFORMED = error("malformed entry", "Export the annotations again, or complete these entries.")
 TOO_MANY_CLASSES = error(
-    "more classes than a data set can have",
+    "more classes than a dataset can have",
     f"At most {MAX_CLASSES:,} are read. Leave out those that no box has, or put several of them together.",
 )
 CROWDED_IMAGE = error("image with more boxes than can be", f"At most {MAX_BOXES:,} are read. Cut the image into tiles.")
@@ -145,7 +145,7 @@ SIDEWAYS_SIZE = error(
 
 # ---- Files that a reader meets, in any format
 BROKEN_LABEL_FILE = error(
-    "annotation file that cannot be read", "Correct or export the file again, or take its image out of the data set."
+    "annotation file that cannot be read", "Correct or export the file again, or take its image out of the dataset."
 )
 NOT_UTF8_FILE = error("annotation file that is not text in UTF-8", "Save the file as UTF-8.")
 BROKEN_OBJECT = error("object that cannot be read", "Correct or delete these lines or elements.")
@@ -229,7 +229,7 @@ MISNAMED_LABEL = error(
 )
 COUNTS_FROM_ZERO = note(
     "box that begins below 1, so that pixels are taken as counted from 0",
-    "All boxes of the data set are kept as they are. If its tool counts from 1, as Pascal VOC does, correct these.",
+    "All boxes of the dataset are kept as they are. If its tool counts from 1, as Pascal VOC does, correct these.",
 )
 NO_IMAGE_FOUND = error(
     "split in which no annotation file has its image",
@@ -347,7 +347,7 @@ UNTRAINED_CLASS = warning(
     "class that is measured and not trained", "Its AP will be 0. Annotate it in the training images."
 )
 UNMEASURED_CLASS = warning("class that is trained and not measured", "It will have no AP. Move images of it into val.")
-NO_TRAINING_SPLIT = error("no split to train with", "Add one; docs/data.md shows how a data set folder is laid out.")
+NO_TRAINING_SPLIT = error("no split to train with", "Add one; docs/data.md shows how a dataset folder is laid out.")
 HELD_OUT = note(
     "no split to measure with",
     "20 % of the images are held out. Divide the data yourself where images belong together.",

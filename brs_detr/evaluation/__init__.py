@@ -1,1 +1,1 @@
-"""Evaluate a checkpoint, calibrate its scores, and report on its run."""
+"""Evaluate a checkpoint, calibrate its scores, and write the report of a run."""

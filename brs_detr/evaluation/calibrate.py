@@ -1,4 +1,4 @@
-"""Learn what the scores of a detector mean, store it with its weights, and measure what it is worth."""
+"""Calibrate the scores of a detector, store the calibration in its checkpoint, and measure its quality."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Calibrated:
 
     Args:
         path: the checkpoint that was written.
-        calibration: what was stored.
-        held_out: log loss of a detection on images that were not learnt from, by kind of map.
-        evaluation: what it was learnt from, with raw scores.
-        thresholds: how those of the classes were chosen; None where all have the default.
+        calibration: the calibration that was stored.
+        held_out: log loss per detection on held-out images, by kind of map.
+        evaluation: the evaluation, with raw scores, that the map was fitted to.
+        thresholds: how the thresholds of the classes were chosen. None if all have the default.
         class_rows: objects, threshold, precision, recall and F1 by class name.
     """
 
@@ -64,25 +64,25 @@ def calibrate(
     console: Console | None = None,
     trust_file: bool = False,
 ) -> Calibrated:
-    """Learn what scores mean from images with known objects, and write it into a checkpoint.
+    """Fit a map from scores to probabilities on annotated images, and store it in a checkpoint.
 
-    Weights and raw scores stay as they are; what was known of the head's scores is replaced. Of several processes that
-    `torchrun` started, all of which have to call it, the first one writes.
+    Weights and raw scores do not change. An earlier calibration of the head is replaced. Under `torchrun`, all
+    processes have to call this function, and the first one writes.
 
     Args:
-        checkpoint: folder of a run or a file, see `brs_detr.checkpoints.checkpoint.read_checkpoint`.
-        data: data set in COCO, Pascal VOC or YOLO format; by default that of the training.
-        split: `train`, `val` or `test`; images that the detector was trained on make it look better than it is.
-        head: `query`, `roi` or `atss`; by default the one that the config names.
-        goal: what the threshold of each class is chosen for; by default all have 0.5.
-        out: file to write, `.pth` or `.safetensors`; by default the checkpoint itself.
-        device: `cpu`, `cuda`, ...; by default the GPU if there is one.
-        console: where progress is shown.
+        checkpoint: run folder or checkpoint file, see `brs_detr.checkpoints.checkpoint.read_checkpoint`.
+        data: dataset in COCO, Pascal VOC or YOLO format. By default that of the training.
+        split: `train`, `val` or `test`. On training images a detector looks better than it is.
+        head: `query`, `roi` or `atss`. By default the one that the config names.
+        goal: goal for choosing the threshold of each class. By default all thresholds are 0.5.
+        out: file to write, `.pth` or `.safetensors`. By default the checkpoint itself.
+        device: `cpu`, `cuda`, ... By default the GPU if there is one.
+        console: where to show progress.
         trust_file: run the code that the checkpoint asks for.
 
     Raises:
-        UserError: the checkpoint or the data cannot be used, nothing that is found is right, or the file would lose
-            something.
+        UserError: the checkpoint or the data cannot be used, no detection is right, or the file to write holds more
+            than a detector.
     """
     content = read_checkpoint(checkpoint, trust_file)
     path = out or content.path
@@ -92,8 +92,8 @@ def calibrate(
     learnt = learn_calibration(evaluation.matching, dataset, content.class_names)
     if learnt is None:
         raise UserError(
-            f"Nothing that {content.path} finds on {evaluation.split.annotation_file} is right.",
-            "Train longer, or give images that show what it was trained for.",
+            f"No detection of {content.path} on {evaluation.split.annotation_file} is right.",
+            "Train longer, or use images like those it was trained on.",
         )
     calibration, held_out = learnt
     chosen = None
@@ -107,7 +107,7 @@ def calibrate(
 
 
 def store_calibration(checkpoint: Checkpoint, head: str, calibration: Calibration, path: Path) -> None:
-    """Write a checkpoint that knows what the scores of a head mean; the file is whole or as it was."""
+    """Write a checkpoint with the calibration of a head, atomically."""
     import torch
 
     stored = {**checkpoint.meta.get(CALIBRATIONS, {}), head: calibration.to_json()}
@@ -120,32 +120,32 @@ def store_calibration(checkpoint: Checkpoint, head: str, calibration: Calibratio
 
 
 def _require_writable(source: Path, path: Path, trust_file: bool) -> None:
-    """Refuse to write over what is more than a detector, and into a file of another kind."""
+    """Refuse unknown file formats, existing files, and checkpoints that hold more than a detector."""
     if path.suffix not in (".pth", ".pt", ".safetensors"):
-        raise UserError(f"{path} ends neither in .pth nor in .safetensors.", "These are the formats that are written.")
+        raise UserError(f"{path} ends neither in .pth nor in .safetensors.", "Only these formats can be written.")
     if path != source and path.exists():
-        raise UserError(f"{path} is there already.", "Choose another name with --out FILE.")
+        raise UserError(f"{path} already exists.", "Choose another name with --out FILE.")
     if path == source and path.suffix != ".safetensors":
         more = set(load_plain(source, trust_file, with_values=False)) - {"meta", "state_dict"}
         if more:
             raise UserError(
-                f"{source} holds what a training resumes from: {', '.join(sorted(map(str, more)))}.",
-                "Calibrate best.pth, or write elsewhere with --out FILE.",
+                f"{source} is needed to resume a training: it holds {', '.join(sorted(map(str, more)))}.",
+                "Calibrate best.pth, or write another file with --out FILE.",
             )
 
 
 def learn_calibration(
     matching: Matching, dataset: Mapping[str, Any], class_names: tuple[str, ...]
 ) -> tuple[Calibration, dict[str, float]] | None:
-    """What scores mean by the detections of an evaluation, and the log loss of each kind of map on validation images.
+    """Fit a calibration to the detections of an evaluation.
 
     Args:
-        matching: of its raw scores.
-        dataset: COCO object that was evaluated on.
-        class_names: of the detector.
+        matching: which detections are right, with raw scores.
+        dataset: COCO object of the evaluated split.
+        class_names: class names of the detector, by label.
 
     Returns:
-        None where nothing that was found is right.
+        The calibration, and the held-out log loss of each kind of map. None if no detection is right.
     """
     labels = _labels(matching.detection_classes, dataset, class_names)
     fitted = fit_score_map(
@@ -161,7 +161,7 @@ def learn_calibration(
 def _rates_by_class(
     matching: Matching, dataset: Mapping[str, Any], calibration: Calibration, class_names: tuple[str, ...]
 ) -> dict[str, dict[str, float]]:
-    """Objects, and precision, recall and F1 at the threshold of each class."""
+    """Return the number of objects, and precision, recall and F1 at the threshold, for each class."""
     scores, labels, is_true, num_objects = _mapped(matching, dataset, calibration, class_names)
     thresholds = np.broadcast_to(np.array(calibration.thresholds, np.float64), len(class_names))
     rates = rates_at(scores, labels, is_true, num_objects, thresholds)
@@ -175,7 +175,7 @@ def _rates_by_class(
 def _mapped(
     matching: Matching, dataset: Mapping[str, Any], calibration: Calibration, class_names: tuple[str, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
-    """Probabilities, labels and truth of the detections, and the number of objects of each class."""
+    """Return probability, label and correctness of each detection, and the number of objects of each class."""
     labels = _labels(matching.detection_classes, dataset, class_names)
     objects = _labels(matching.object_classes, dataset, class_names)
     scores = calibration.score_map(matching.scores, labels)
@@ -183,9 +183,9 @@ def _mapped(
 
 
 def _labels(indices: NDArray[np.int64], dataset: Mapping[str, Any], class_names: tuple[str, ...]) -> NDArray[np.int64]:
-    """Labels of the detector for indices in the categories sorted by id: a `Matching` counts them so."""
+    """Convert the class indices of a `Matching`, which follow the category ids, to labels of the detector."""
     label_of_name = {name: label for label, name in enumerate(class_names)}
-    names = class_names_of(dataset, "the data set")
+    names = class_names_of(dataset, "the dataset")
     label_of_index = np.array([label_of_name.get(name, -1) for name in names], np.int64)
     labels: NDArray[np.int64] = label_of_index[indices]
     return labels
@@ -193,13 +193,13 @@ def _labels(indices: NDArray[np.int64], dataset: Mapping[str, Any], class_names:
 
 @dataclass(frozen=True)
 class MeasuredScores:
-    """What the scores of a head are worth on a split.
+    """Quality of the scores of a head on a split.
 
     Args:
-        head: of the checkpoint.
-        raw: shown from the threshold that its training suggests.
-        calibration: with the classes in the order of the category ids, where the checkpoint has one of the head.
-        calibrated: shown from its thresholds.
+        head: name of the head.
+        raw: measures of the raw scores, with the threshold that the training suggests.
+        calibration: calibration of the head, with the classes in the order of the category ids. None without one.
+        calibrated: measures of the calibrated scores, with the thresholds of the calibration.
     """
 
     head: str
@@ -208,7 +208,7 @@ class MeasuredScores:
     calibrated: ScoreMeasures | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return everything as plain values."""
         record: dict[str, Any] = {"head": self.head, "raw": self.raw.to_json()}
         if self.calibration is None or self.calibrated is None:
             return record
@@ -217,12 +217,12 @@ class MeasuredScores:
 
 
 def measure_calibration(evaluation: Evaluation, checkpoint: Checkpoint, head: str | None = None) -> MeasuredScores:
-    """Measure scores before and after the map that the checkpoint has for the head.
+    """Measure the scores of a head before and after calibration.
 
     Args:
-        evaluation: of the checkpoint, with raw scores.
-        checkpoint: what was evaluated.
-        head: that was evaluated; by default the one that its config names.
+        evaluation: evaluation of the checkpoint, with raw scores.
+        checkpoint: the checkpoint that was evaluated.
+        head: the head that was evaluated. By default the one that the config names.
     """
     scored = scored_detections(evaluation)
     raw = measure_scores(scored, checkpoint.thresholds(head, raw_scores=True))
@@ -235,7 +235,7 @@ def measure_calibration(evaluation: Evaluation, checkpoint: Checkpoint, head: st
 
 
 def scored_detections(evaluation: Evaluation) -> ScoredDetections:
-    """The detections of an evaluation with their scores as they are, by the protocol of its data set."""
+    """Return the detections of an evaluation with raw scores, matched by the protocol of the dataset."""
     file = evaluation.split.annotation_file
     dataset, _ = clean_annotations(read_annotations(file), file)
     matched = evaluate_by_protocol(dataset, evaluation.predictions)
@@ -243,12 +243,12 @@ def scored_detections(evaluation: Evaluation) -> ScoredDetections:
 
 
 def write_calibration(measured: MeasuredScores, evaluation: Evaluation, folder: Path) -> None:
-    """Write `calibration.json` and `calibration.png`: reliability before and after.
+    """Write `calibration.json` and `calibration.png`: reliability before and after calibration.
 
     Args:
-        measured: from `measure_calibration`.
-        evaluation: that it was measured on.
-        folder: made when it does not exist; files of these names are replaced.
+        measured: result of `measure_calibration`.
+        evaluation: the evaluation that was measured.
+        folder: output folder, created if needed. Existing files of these names are replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
     record = {
@@ -262,21 +262,21 @@ def write_calibration(measured: MeasuredScores, evaluation: Evaluation, folder: 
 
 
 def in_order_of(calibration: Calibration, class_names: Sequence[str], wanted: Sequence[str]) -> Calibration:
-    """The same calibration with its classes in another order.
+    """Reorder the classes of a calibration.
 
     Args:
-        calibration: of the classes of a checkpoint.
-        class_names: of the checkpoint; the index in the list is the label.
-        wanted: the same names in the order of the category ids of a data set.
+        calibration: calibration of a checkpoint.
+        class_names: class names of the checkpoint, by label.
+        wanted: the same class names in the new order.
 
     Raises:
-        UserError: they are not the same names.
+        UserError: the class names differ.
     """
-    odd = sorted(set(class_names) ^ set(wanted))
-    if odd:
+    differing = sorted(set(class_names) ^ set(wanted))
+    if differing:
         raise UserError(
-            f"The data and the checkpoint differ in their classes; only one knows {shortened(odd)}.",
-            "Measure the scores on data of the same classes.",
+            f"The data and the checkpoint have different classes; only one of them has {shortened(differing)}.",
+            "Measure the scores on data with the same classes.",
         )
     order = [list(class_names).index(name) for name in wanted]
     thresholds = calibration.thresholds

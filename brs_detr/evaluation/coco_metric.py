@@ -16,18 +16,18 @@ from brs_detr.errors import UserError
 
 
 class CocoAPMetric(BaseMetric):
-    """AP of COCO without rounding; of LVIS by its own protocol.
+    """COCO AP without rounding, or AP of LVIS by its own protocol.
 
-    Labels find their category by class name, so ids may be any.
+    Labels are matched to categories by class name, whatever the category ids.
 
-    After `evaluate`, `result` holds the metrics with the AP of each class, and `predictions` the detections as
-    COCO entries.
+    After `evaluate`, `result` holds the metrics and the AP of each class, and `predictions` the detections as COCO
+    results.
 
     Args:
-        ann_file: COCO annotation file of the images that are evaluated.
-        masks: measure masks as well as boxes; every object needs a `segmentation`.
-        collect_device: where results of several processes are gathered, `cpu` or `gpu`.
-        prefix: put before the metric names, `coco` by default.
+        ann_file: COCO annotation file of the evaluated images.
+        masks: measure masks as well as boxes. Every object needs a `segmentation`.
+        collect_device: where to gather the results of several processes, `cpu` or `gpu`.
+        prefix: prefix of the metric names, by default `coco`.
 
     Raises:
         UserError: the annotation file cannot be used, or has no masks.
@@ -45,13 +45,13 @@ class CocoAPMetric(BaseMetric):
         if masks and without:
             raise UserError(
                 f"{ann_file}: {without:,} of {len(self.dataset['annotations']):,} objects have no `segmentation`.",
-                "Masks can be measured where every object has one.",
+                "Masks can only be measured if every object has one.",
             )
         self.result: CocoAP | None = None
         self.predictions: list[dict[str, Any]] = []
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
-        """Keep the detections of a batch as COCO entries, one list per image."""
+        """Collect the detections of a batch as COCO results, one list per image."""
         self.results.extend(self._entries(sample) for sample in data_samples)
 
     def _entries(self, sample: dict[str, Any]) -> list[dict[str, Any]]:
@@ -83,15 +83,15 @@ class CocoAPMetric(BaseMetric):
         return {label: id_of_name[name] for label, name in enumerate(class_names) if name in id_of_name}
 
     def compute_metrics(self, results: list[list[dict[str, Any]]]) -> dict[str, float]:
-        """Average precision and recall of all images, see `coco_ap` and `lvis_ap`."""
+        """Compute average precision and recall over all images, see `coco_ap` and `lvis_ap`."""
         self.predictions = [entry for entries in results for entry in entries]
         self.result = average_precision(self.dataset, self.predictions, masks=self.masks)
         return self.result.metrics
 
 
 def run_lengths(masks: Any) -> list[dict[str, Any]]:
-    """COCO's `segmentation` of masks [N, h, w], as JSON can hold it."""
-    from pycocotools import mask
+    """Encode masks [N, h, w] as COCO `segmentation` entries, ready for JSON."""
+    from pycocotools import mask as coco_mask
 
-    encoded = [mask.encode(np.asfortranarray(np.asarray(one, dtype=np.uint8))) for one in masks]
-    return [{"segmentation": {**one, "counts": one["counts"].decode()}} for one in encoded]
+    encoded = [coco_mask.encode(np.asfortranarray(np.asarray(mask, dtype=np.uint8))) for mask in masks]
+    return [{"segmentation": {**code, "counts": code["counts"].decode()}} for code in encoded]

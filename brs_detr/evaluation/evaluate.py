@@ -1,4 +1,4 @@
-"""Measure a checkpoint on a data set, and write down numbers, detections and pictures."""
+"""Measure a checkpoint on a dataset, and write metrics, detections and drawn images."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Evaluation:
         metrics: `AP`, `AP50`, ..., see `brs_detr.analysis.coco_ap.CocoAP`.
         per_class: AP of each class.
         matching: which detection found which object.
-        predictions: COCO result entries, with image and category ids of the annotation file; of several processes, the
-            first one has those of all, and the others have none.
-        split: what was evaluated on.
-        class_names: of the checkpoint; the index in the list is the label.
-        num_images: in the split.
-        seconds: for all images, loading included.
+        predictions: COCO results, with the image and category ids of the annotation file. With several processes, the
+            first one has all results and the others have none.
+        split: the split that was evaluated.
+        class_names: class names of the checkpoint, by label.
+        num_images: number of images in the split.
+        seconds: time for all images, including loading.
     """
 
     metrics: dict[str, float]
@@ -70,29 +70,27 @@ def evaluate(
     console: Console | None = None,
     trust_file: bool = False,
 ) -> Evaluation:
-    """Measure COCO AP of a checkpoint, by pycocotools and without rounding.
+    """Measure the COCO AP of a checkpoint with pycocotools, without rounding.
 
-    Processes that `torchrun` started share the images, so all of them have to call it.
+    Under `torchrun`, the processes share the images, and all of them have to call this function.
 
     Args:
-        checkpoint: from `train`.
-        data: data set in COCO, Pascal VOC or YOLO format, or one split; by default the data set of the training.
-        split: `train`, `val` or `test`; by default `test`, or `val` where there is no `test`.
-        head: evaluate this head of the model, `query`, `roi` or `atss`; by default the one its config names.
-        raw_scores: measure scores as they were trained, not as the probabilities that a calibrated checkpoint gives.
-        device: `cpu`, `cuda`, ...; by default the GPU if there is one.
-        console: where progress is shown.
+        checkpoint: run folder, checkpoint file, or checkpoint that was read before.
+        data: dataset in COCO, Pascal VOC or YOLO format, or one split. By default the dataset of the training.
+        split: `train`, `val` or `test`. By default `test`, or `val` if there is no `test`.
+        head: head to evaluate, `query`, `roi` or `atss`. By default the one that the config names.
+        raw_scores: use raw scores instead of the probabilities of a calibrated checkpoint.
+        device: `cpu`, `cuda`, ... By default the GPU if there is one.
+        console: where to show progress.
         trust_file: run the code that the checkpoint asks for.
 
     Raises:
-        UserError: the checkpoint or the data cannot be used, their classes differ, the model has no such head, or one
-            GPU is named for several processes.
+        UserError: the checkpoint or the data cannot be used, their classes differ, the model has no such head, or
+            several processes are to use the same GPU.
     """
     console = console or make_console()
     if is_launched() and device is not None and ":" in device:
-        raise UserError(
-            f"Each of several processes has a GPU of its own, not all of them {device}.", "Leave out --device."
-        )
+        raise UserError(f"Several processes cannot share the GPU {device}.", "Leave out --device: each uses its own.")
     content = checkpoint if isinstance(checkpoint, Checkpoint) else read_checkpoint(checkpoint, trust_file)
     if isinstance(data, CocoSplit):
         chosen = data
@@ -105,7 +103,7 @@ def evaluate(
         check_data(config, ("test",), console)
     if content.left_out_cut:
         console.print(
-            f"{content.path} wants no score below {content.left_out_cut:g}; after a ranking loss that has no meaning. "
+            f"{content.path} drops scores below {content.left_out_cut:g}, which has no meaning after a ranking loss. "
             "All scores are measured."
         )
     join_processes(config)
@@ -130,12 +128,12 @@ def evaluate(
 
 
 def open_any_split(data: str | Path, name: str | None, console: Console) -> CocoSplit:
-    """A split of a data set in any format; by default `test`, or `val` where there is none.
+    """Open a split of a dataset in any format, by default `test`, or `val` if there is no `test`.
 
     Raises:
-        UserError: it has no such split, or the split cannot be used.
+        UserError: the dataset has no such split, or the split cannot be used.
     """
-    placed = temporary_folder()  # for a data set that has no file of this kind itself
+    placed = temporary_folder()  # for the annotation file of a dataset in another format
     try:
         return open_split(data, [name] if name else ["test", "val"], placed, console)
     finally:
@@ -145,27 +143,27 @@ def open_any_split(data: str | Path, name: str | None, console: Console) -> Coco
 
 def _trained_split(config: Config, name: str | None) -> CocoSplit:
     test, val = split_of(config, "test"), split_of(config, "val")
-    is_one = test.annotation_file == val.annotation_file
-    if name == "test" and is_one:
+    has_no_test = test.annotation_file == val.annotation_file
+    if name == "test" and has_no_test:
         raise UserError(
-            f"The training had no test split beside the one it was measured on, {val.annotation_file}.",
-            "Take --split val, or name other data with --data DATA.",
+            f"The training had no test split, only the validation split {val.annotation_file}.",
+            "Use --split val, or name other data with --data DATA.",
         )
-    chosen = split_of(config, name) if name is not None else val if is_one else test
+    chosen = split_of(config, name) if name is not None else val if has_no_test else test
     file = chosen.annotation_file
     if not file.is_file():
-        told = f"has its images in {file}, which is not there" if file.name else "names no images to measure it on"
-        raise UserError(f"The checkpoint {told}.", "Name a data set with --data DATA.")
+        fault = f"refers to {file}, which does not exist" if file.name else "names no data to evaluate it on"
+        raise UserError(f"The checkpoint {fault}.", "Name a dataset with --data DATA.")
     return chosen
 
 
 def require_same_classes(split: CocoSplit, class_names: tuple[str, ...]) -> None:
-    """Raise a UserError unless a data set and a checkpoint have the same classes."""
-    names = read_class_names(split.annotation_file)
-    odd = sorted(set(names) ^ set(class_names))
-    if odd:
+    """Raise a UserError unless a dataset and a checkpoint have the same classes."""
+    differing = sorted(set(read_class_names(split.annotation_file)) ^ set(class_names))
+    if differing:
         raise UserError(
-            f"{split.annotation_file} and the checkpoint differ in their classes; only one knows {', '.join(odd)}.",
+            f"{split.annotation_file} and the checkpoint have different classes; only one of them has "
+            f"{', '.join(differing)}.",
             f"The checkpoint was trained for: {', '.join(class_names)}.",
         )
 
@@ -189,13 +187,13 @@ def _measure(model: nn.Module, config: Config, class_names: tuple[str, ...], con
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path, num_pictures: int = 8) -> None:
-    """Write `metrics.json`, `predictions.json` (COCO results) and `pictures.jpg` (truth beside detections).
+    """Write `metrics.json`, `predictions.json` (COCO results) and `pictures.jpg` (ground truth beside detections).
 
     Args:
-        evaluation: from `evaluate`.
-        folder: made when it does not exist; files of these names are replaced.
-        num_pictures: images of the split to draw, spread evenly over it, with the detections that have a score
-            above the threshold of the best F1.
+        evaluation: result of `evaluate`.
+        folder: output folder, created if needed. Existing files of these names are replaced.
+        num_pictures: number of images to draw, spread evenly over the split, with the detections whose score reaches
+            the threshold of the best F1.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / "metrics.json", metrics_record(evaluation))
@@ -205,7 +203,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path, num_pictures: int = 8
 
 
 def metrics_record(evaluation: Evaluation) -> dict[str, Any]:
-    """Everything that was measured, as plain values."""
+    """Return everything that was measured as plain values."""
     return {
         **evaluation.metrics,
         "per_class": class_rows(evaluation),
@@ -216,17 +214,17 @@ def metrics_record(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def class_rows(evaluation: Evaluation) -> dict[str, dict[str, float]]:
-    """AP, AP50 and number of boxes by class name, as `brs_detr.report.tables` shows them."""
+    """Return AP, AP50 and the number of boxes by class name, as `brs_detr.report.tables` shows them."""
     return {row.name: {"AP": row.AP, "AP50": row.AP50, "boxes": row.num_boxes} for row in evaluation.per_class}
 
 
 def truth_and_detections(evaluation: Evaluation, num_pictures: int, score_threshold: float) -> Image.Image:
-    """A sheet with two pictures of each image: its ground truth on the left, what was detected on the right.
+    """Draw some images twice, side by side: with the ground truth on the left and the detections on the right.
 
     Args:
-        evaluation: from `evaluate`, on at least one image.
-        num_pictures: images to draw, spread evenly over the split.
-        score_threshold: detections with a lower score are left out.
+        evaluation: result of `evaluate` on at least one image.
+        num_pictures: number of images to draw, spread evenly over the split.
+        score_threshold: lowest score of a detection to draw.
     """
     dataset = read_annotations(evaluation.split.annotation_file)
     detections = [entry for entry in evaluation.predictions if entry["score"] >= score_threshold]

@@ -1,4 +1,4 @@
-"""Data loaders from a config, and the names that a config of an evaluation may use."""
+"""Data loaders and their worker processes, and the registration of our classes for evaluation."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
 SECONDS_TO_END = 30
-"""As long as torchrun waits for a process that it has told to end."""
+"""Time that torchrun gives a process to end."""
 
 
 def mend_workers(config: Config) -> None:
-    """Let processes that load data leave signals to the training, and `num_workers=0` stand alone.
+    """Set up the workers of all data loaders in a config, and drop `persistent_workers` if there are none.
 
-    PyTorch refuses the latter together with `persistent_workers=True`.
+    PyTorch refuses `persistent_workers=True` with `num_workers=0`.
     """
     for phase in ("train", "val", "test"):
         loader = config.get(f"{phase}_dataloader")
@@ -31,10 +31,10 @@ def mend_workers(config: Config) -> None:
 
 
 def begin_worker(worker_id: int) -> None:
-    """What a process that loads data does first.
+    """Set the signal handlers of a data loader worker.
 
-    Signals that reach it as well as the training are not for it: that needs its images until the step is done. But who
-    is told to end does so after a while: Python waits for such processes when it ends.
+    The worker ignores signals that also reach the training, which needs its images until the step is done. On SIGTERM
+    it ends after a delay, because Python waits for its worker processes when it exits.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -42,9 +42,9 @@ def begin_worker(worker_id: int) -> None:
 
 
 def end_workers(loading: object) -> None:
-    """End the processes that an iterator of PyTorch's has begun; without it they may outlive an exception.
+    """End the worker processes of a data loader's iterator, which could outlive an exception.
 
-    One that waits for what another has taken with it when it was killed does not end by itself.
+    A worker that waits for a lock held by a killed worker does not end by itself.
     """
     if isinstance(loading, _MultiProcessingDataLoaderIter):
         loading._shutdown_workers()
@@ -54,14 +54,14 @@ def end_workers(loading: object) -> None:
 
 
 def build_loader(loader: ConfigDict) -> DataLoader:
-    """The loader of an evaluation: every image once, in the order of the annotation file."""
+    """Build a data loader for evaluation, which reads every image once in the order of the annotation file."""
     from mmengine.runner import Runner
 
     return Runner.build_dataloader({**loader, "persistent_workers": False})
 
 
 def register() -> None:
-    """Make what an evaluation is built from available to configs, models and data too."""
+    """Register our classes for evaluation, and those for models and data."""
     registry.register()
     from mmengine.registry import FUNCTIONS, METRICS
 

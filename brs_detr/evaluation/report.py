@@ -1,4 +1,4 @@
-"""Make the report of a run from what lies in its folder."""
+"""Write the report of a run from the files in its folder."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from brs_detr.runtime.calibration import Calibration
 NUM_PICTURES = 6
 Part = TypeVar("Part")
 
-_CURE = "An entry has image_id, category_id, bbox (x, y, w, h) and score, all of them finite numbers."
-_MOST = 1e15  # pixels: a box of so many still has a finite area
+_HINT = "An entry has image_id, category_id, bbox (x, y, w, h) and score, all of them finite numbers."
+_MAX_VALUE = 1e15  # the area of a box of this size is still finite
 
 
 class _Detections(NamedTuple):
@@ -48,28 +48,27 @@ def write_report(
     console: Console | None = None,
     trust_file: bool = False,
 ) -> Path:
-    """Write `report.html` and the figures in `report/` into the folder of a run.
+    """Write `report.html`, and its figures in `report/`, into a run folder.
 
-    What is missing, because the run was interrupted or never evaluated or because the images are gone, is said on the
-    page.
+    The page says what is missing, for instance because the run was never evaluated or its images are gone.
 
     Args:
-        run: folder of the run.
-        split: what to analyse. The detections on `val` are there already; for another one the best checkpoint is
-            evaluated.
-        device: for that: `cpu`, `cuda`, ...; by default the GPU if there is one.
-        console: where progress is shown.
-        trust_file: for that: run the code that the checkpoint asks for.
+        run: the run folder.
+        split: split to analyse. Detections on `val` are stored in the run folder; for another split, the best
+            checkpoint is evaluated.
+        device: device for that evaluation: `cpu`, `cuda`, ... By default the GPU if there is one.
+        console: where to show progress.
+        trust_file: run the code that the checkpoint asks for.
 
     Returns:
         Path of the page.
 
     Raises:
-        UserError: the folder is not that of a run, or there is no such split.
+        UserError: the folder is not a run folder, or there is no such split.
     """
     folder = RunFolder(Path(run))
     if not folder.path.is_dir() or not (folder.record.exists() or folder.config.exists()):
-        raise UserError(f"{run} is not the folder of a training run: it holds no run.json.", "Check the path.")
+        raise UserError(f"{run} is not a run folder: it has no run.json.", "Check the path.")
     console, missing = console or make_console(), list[str]()
 
     def part(read: Callable[[], Part], default: Part, what: str) -> Part:
@@ -105,11 +104,11 @@ def write_report(
 
 
 def report_after_training(run: RunFolder, console: Console) -> None:
-    """Make the report when a training has ended; whatever goes wrong with it, the training is done."""
+    """Write the report after training. An error is printed and does not make the training fail."""
     try:
         page = write_report(run.path, console=console)
     except Exception as error:
-        console.print(f"No report was made: {type(error).__name__}: {error}", markup=False, soft_wrap=True)
+        console.print(f"No report was written: {type(error).__name__}: {error}", markup=False, soft_wrap=True)
         console.print(f"The training is complete. To try again: brs-detr report {run.path}", markup=False)
         return
     console.print(f"Report: {page}", markup=False, soft_wrap=True)
@@ -121,8 +120,7 @@ def _detections(
     phase = record.get("splits", {}).get(split)
     if split == "val" and phase is not None and folder.predictions.exists():
         predictions = read_predictions(folder.predictions)
-        place = CocoSplit(split, Path(phase["annotation_file"]), Path(phase["image_dir"]))
-        return _Detections(place, predictions)
+        return _Detections(CocoSplit(split, Path(phase["annotation_file"]), Path(phase["image_dir"])), predictions)
     if not folder.best.exists():
         raise UserError("The run was never evaluated.", "Train at least one epoch with validation data.")
     from brs_detr.evaluation.evaluate import evaluate
@@ -132,14 +130,14 @@ def _detections(
 
 
 def _calibration(folder: RunFolder, dataset: Mapping[str, Any], trust_file: bool) -> Calibration | None:
-    """What the scores of the best weights mean, with the classes in the order of the category ids."""
+    """Return the calibration of the best checkpoint, with the classes in the order of the category ids."""
     if not folder.best.exists():
         return None
     checkpoint = read_checkpoint(folder.best, trust_file, with_values=False)
     calibration = checkpoint.calibration()
     if calibration is None:
         return None
-    names = class_names_of(dataset, "the data set")
+    names = class_names_of(dataset, "the dataset")
     return in_order_of(calibration, checkpoint.class_names, names)
 
 
@@ -150,7 +148,7 @@ def _pictures(dataset: Mapping[str, Any], detections: _Detections, analysis: Ana
 
 
 def _config_facts(path: Path) -> dict[str, str]:
-    """What a reader wants to know of a config."""
+    """Return the facts of a config that the report shows."""
     config = parse_config_text(path.read_text(encoding="utf-8"), str(path))
     model, loader, optimizer = config.model, config.train_dataloader, config.optim_wrapper
     backbone = model.get("backbone", {})
@@ -159,7 +157,7 @@ def _config_facts(path: Path) -> dict[str, str]:
         "detector": model.type,
         "backbone": f"{backbone.get('model_name', backbone.get('type', ''))}{depth}",
         "epochs": str(config.train_cfg.max_epochs),
-        "images a batch": str(loader.batch_size),
+        "images per batch": str(loader.batch_size),
         "batches accumulated": str(optimizer.get("accumulative_counts", 1)),
         "optimizer": f"{optimizer.optimizer.type}, learning rate {optimizer.optimizer.lr:g}",
     }
@@ -172,23 +170,17 @@ def _config_facts(path: Path) -> dict[str, str]:
 
 
 def read_predictions(file: Path) -> list[dict[str, Any]]:
-    """Read COCO results.
-
-    Args:
-        file: JSON file with a list of objects that have `image_id`, `category_id`, `bbox` (x, y, w, h) and `score`.
-
-    Returns:
-        The list.
+    """Read COCO results from a JSON list of objects with `image_id`, `category_id`, `bbox` (x, y, w, h) and `score`.
 
     Raises:
-        UserError: the file cannot be read, or an entry is none of these; the message names its index, from 0.
+        UserError: the file cannot be read, or an entry is not a detection. The message names its index, from 0.
     """
     entries = read_json(file)
     if not isinstance(entries, list):
-        raise UserError(f"{file} holds a JSON {type(entries).__name__}, not a list of detections.", _CURE)
+        raise UserError(f"{file} holds a JSON {type(entries).__name__}, not a list of detections.", _HINT)
     for index, entry in enumerate(entries):
         if not _is_detection(entry):
-            raise UserError(f"{file}: entry {index} is no detection: {printable(reprlib.repr(entry))}.", _CURE)
+            raise UserError(f"{file}: entry {index} is not a detection: {printable(reprlib.repr(entry))}.", _HINT)
     return entries
 
 
@@ -202,4 +194,4 @@ def _is_detection(entry: Any) -> bool:
 
 
 def _is_finite(value: Any) -> bool:
-    return is_number(value) and math.isfinite(value) and abs(value) <= _MOST
+    return is_number(value) and math.isfinite(value) and abs(value) <= _MAX_VALUE

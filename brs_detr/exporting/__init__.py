@@ -1,1 +1,1 @@
-"""Make a file of a trained model that runs elsewhere, and prove that it gives the same detections."""
+"""Export detectors to ONNX and PyTorch's program formats, and verify every stage of the exported file."""

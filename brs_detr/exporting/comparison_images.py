@@ -1,4 +1,4 @@
-"""Images to compare a file and its model on: synthetic ones, and those of a data set."""
+"""Images on which an exported file and its model are compared: synthetic ones, and those of a dataset."""
 
 from __future__ import annotations
 
@@ -23,41 +23,41 @@ from brs_detr.runtime.detector import Detector
 from brs_detr.runtime.images import read_pixels
 
 SIZES = ((480, 640), (800, 1333), (333, 517), (601, 299))
-"""(h, w) of synthetic images: common sizes, and odd ones of both orientations."""
+"""(h, w) of synthetic images: common sizes, and odd ones in both orientations."""
 
 SMALL_SIZES = ((8, 8), (8, 64), (64, 8), (17, 33), (33, 40))
-"""(h, w) of images on which a model has fewer candidates than it usually keeps, and feature maps of one cell."""
+"""(h, w) of images with fewer candidates than a model usually keeps, and with feature maps of a single cell."""
 
 THIN_SIZES = ((8, 640), (640, 8))
-"""(h, w) of images that stay narrow when they are resized with their aspect ratio."""
+"""(h, w) of images that stay narrow when resized with their aspect ratio."""
 
 SMALL_SIDE = 40
-"""Longest shorter side of a small image, in pixels."""
+"""Largest shorter side of a small image, in pixels."""
 
 NUM_IMAGES = 8
-"""Number of images of a data set to compare stage by stage; AP is measured on all."""
+"""Number of dataset images that are compared stage by stage. AP is measured on all images."""
 
 
 class NamedImage(NamedTuple):
-    """RGB image uint8 [H, W, 3] and its name in messages."""
+    """An RGB image uint8 [H, W, 3] with a name for messages."""
 
     name: str
     pixels: NDArray[np.uint8]
 
     @property
     def is_small(self) -> bool:
-        """Whether one side has few pixels."""
+        """Whether the shorter side has at most `SMALL_SIDE` pixels."""
         return min(self.pixels.shape[:2]) <= SMALL_SIDE
 
 
 def synthetic_images(sizes: Sequence[tuple[int, int]] = SIZES, seed: int = 0) -> list[NamedImage]:
-    """Scenes of coloured shapes, one of each size (h, w)."""
+    """Draw a scene of coloured shapes for each size (h, w)."""
     rng = np.random.default_rng(seed)
     return [NamedImage(f"{h} x {w}", draw_scene(rng, (h, w))[0]) for h, w in sizes]
 
 
 def small_images(settings: Preprocessing) -> list[NamedImage]:
-    """Images that are small for the model; none if it resizes all images to one size."""
+    """Return images that remain small after preprocessing; none if all images are resized to a fixed size."""
     if settings.fixed_size is not None:
         return []
     return synthetic_images(SMALL_SIZES if settings.short_side is None else THIN_SIZES)
@@ -65,7 +65,7 @@ def small_images(settings: Preprocessing) -> list[NamedImage]:
 
 @dataclass(frozen=True)
 class DataSet:
-    """One split of a data set: its cleaned annotations, its files, and where progress is shown."""
+    """A split of a dataset: its cleaned annotations, its files, and the console for progress."""
 
     annotations: dict[str, Any]
     split: CocoSplit
@@ -76,26 +76,26 @@ class DataSet:
         """Check and read a split.
 
         Args:
-            data: data set in COCO, Pascal VOC or YOLO format.
-            split: `train`, `val` or `test`; by default `test`, or `val` if there is none.
-            class_names: of the checkpoint.
+            data: dataset in COCO, Pascal VOC or YOLO format.
+            split: `train`, `val` or `test`; default: `test`, or `val` if there is none.
+            class_names: class names of the checkpoint.
             console: shows progress and what is left out.
 
         Raises:
-            UserError: the data cannot be used, or have other classes.
+            UserError: the dataset cannot be used, or has other classes.
         """
-        chosen = open_any_split(data, split, console)
-        require_same_classes(chosen, class_names)
-        annotations, _ = clean_annotations(read_annotations(chosen.annotation_file), chosen.annotation_file)
-        return cls(annotations, chosen, console)
+        opened = open_any_split(data, split, console)
+        require_same_classes(opened, class_names)
+        annotations, _ = clean_annotations(read_annotations(opened.annotation_file), opened.annotation_file)
+        return cls(annotations, opened, console)
 
     def images(self) -> list[NamedImage]:
-        """The first images."""
+        """Read the first `NUM_IMAGES` images."""
         paths = [self._path(image) for image in self.annotations["images"][:NUM_IMAGES]]
         return [NamedImage(path.name, read_pixels(path)) for path in paths]
 
     def measure_ap(self, detector: Detector) -> float:
-        """AP of a detector on all images."""
+        """Measure the AP of a detector on all images."""
         category_ids = {category["name"]: category["id"] for category in self.annotations["categories"]}
         detector.score_threshold = 0.0
         results = []

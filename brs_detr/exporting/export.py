@@ -1,4 +1,4 @@
-"""Export a checkpoint: write a file, compare it with the model, and keep it only if both compute the same."""
+"""Export a checkpoint: write a file, compare it with the model, and keep it only if both agree."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from brs_detr.checkpoints.checkpoint import Checkpoint, build_model, read_checkp
 from brs_detr.errors import UserError
 from brs_detr.exporting.comparison_images import DataSet, NamedImage, small_images, synthetic_images
 from brs_detr.exporting.describe import describe, size_in_testing
-from brs_detr.exporting.formats import FORMATS, OPSETS, Format
+from brs_detr.exporting.formats import FORMATS, OPSETS, ExportOptions, artefact_name
 from brs_detr.exporting.parity import Parity, require_parity
 from brs_detr.exporting.program import (
     PreparedModel,
@@ -39,35 +39,12 @@ HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
-class ExportOptions:
-    """What to export; `export` describes the fields. Here `fixed_size` and `batch_size` None mean any."""
-
-    format: str = "onnx"
-    head: str | None = None
-    preprocess: bool = False
-    postprocess: bool = True
-    precision: str = "float32"
-    fixed_size: tuple[int, int] | None = None
-    batch_size: int | None = None
-    opset: int = 18
-    raw_scores: bool = False
-
-
-@dataclass(frozen=True)
 class Exported:
-    """A file that was shown to give what the model gives."""
+    """An exported file that has passed the comparison with its model."""
 
     path: Path
     info: ArtefactInfo
     parity: Parity
-
-
-def artefact_name(options: ExportOptions) -> str:
-    """A file name that tells artefacts of one checkpoint apart."""
-    size = "x".join(map(str, options.fixed_size)) if options.fixed_size else None
-    precision = None if options.precision == "float32" else options.precision
-    parts = ["model", options.head, size, precision, "raw" if options.raw_scores else None]
-    return "_".join(part for part in parts if part) + FORMATS[options.format].suffix
 
 
 def export(
@@ -96,28 +73,28 @@ def export(
 
     Args:
         checkpoint: run folder or checkpoint.
-        out: file to write; by default in the run folder, named after the options.
-        format: `onnx`, `torch-export`, `aoti` (compiled for this processor) or `torchscript`.
-        head: `query`, `roi` or `atss`; by default the one that the config names.
-        static: take images of one size and batches of one size; implied by `fixed_size` and `batch_size`.
-        fixed_size: (h, w) that images are fitted into; for a static file by default as in testing.
-        batch_size: images at a time; for a static file by default 1.
+        out: file to write; default: a file in the run folder, named after the options.
+        format: `onnx`, `torch-export`, `aoti` (compiled for this machine) or `torchscript`.
+        head: `query`, `roi` or `atss`; default: the head that the config names.
+        static: fix the size of images and batches; implied by `fixed_size` and `batch_size`.
+        fixed_size: (h, w) that images are fitted into; default of a static file: the size in testing.
+        batch_size: images per batch; default of a static file: 1.
         precision: of convolutions and matrix products.
         opset: version of ONNX's operators, 18 to 23.
-        preprocess: resize, normalise and pad inside the file; by default for ONNX alone.
-        postprocess: choose the best detections inside the file.
-        raw_scores: leave scores as they were trained, even if the checkpoint is calibrated.
-        data: data set to compare AP on: COCO, Pascal VOC or YOLO format.
-        split: `train`, `val` or `test`; by default `test`, or `val` if there is none.
-        overwrite: replace the file if it exists.
-        trust_file: run the code that the checkpoint asks for.
-        console: shows progress; by default standard output.
+        preprocess: resize, normalise and pad inside the file; default: only for ONNX.
+        postprocess: select the best detections inside the file.
+        raw_scores: export raw scores even if the checkpoint is calibrated.
+        data: dataset in COCO, Pascal VOC or YOLO format, to compare on and to measure AP on.
+        split: `train`, `val` or `test`; default: `test`, or `val` if there is none.
+        overwrite: replace an existing file.
+        trust_file: run code that the checkpoint asks for.
+        console: shows progress; default: standard output.
 
     Returns:
-        The path, what the file says about itself, and how close it is to the model.
+        The path, the description stored in the file, and the result of the comparison.
 
     Raises:
-        UserError: the checkpoint, the data or the options cannot be used, or the file computes something else.
+        UserError: the checkpoint, the dataset or the options cannot be used, or the file differs from the model.
     """
     console = console or make_console()
     content = read_checkpoint(checkpoint, trust_file)
@@ -133,7 +110,7 @@ def export(
         opset=opset,
         raw_scores=raw_scores,
     )
-    require_possible(options)
+    options.require_possible()
     target = folder_of(content.path) / artefact_name(options) if out is None else Path(out)
     if target.exists() and not overwrite:
         raise UserError(f"{target} exists already.", "Add --overwrite, or write elsewhere with --out FILE.")
@@ -153,18 +130,18 @@ def export_checkpoint(
     measure_ap: Callable[[Detector], float] | None = None,
     console: Console | None = None,
 ) -> Exported:
-    """Export a checkpoint that has been read.
+    """Export a checkpoint that is already open.
 
     Args:
-        checkpoint: of a detector with a method `exportable`, as Co-DETR has.
-        out: file to write; it gets this name only after the comparison.
-        options: what to write.
-        images: to compare on, besides small ones.
-        measure_ap: AP of a detector on a data set, for information.
+        checkpoint: checkpoint of a detector with a method `exportable`, such as Co-DETR.
+        out: file to write; it appears only after the comparison.
+        options: what to export.
+        images: images to compare on, in addition to small ones.
+        measure_ap: returns the AP of a detector on a dataset; only reported.
         console: shows progress.
 
     Raises:
-        UserError: the model or the options cannot be exported, or the file computes something else.
+        UserError: the model or the options cannot be exported, or the file differs from the model.
     """
     console = console or make_console()
     subject = Subject.of(checkpoint, options)
@@ -196,13 +173,13 @@ def export_checkpoint(
 
 @dataclass(frozen=True)
 class Subject:
-    """A head that is exported, and what the file is compared with.
+    """The exported head and the models that the file is compared with.
 
     Args:
-        exportable: the head as a model of tensors.
-        info: what the file will say of itself.
-        options: what is written.
-        model: the head as training left it, in the precision of the file.
+        exportable: the head as a module whose inputs and outputs are tensors.
+        info: the description to store in the file.
+        options: what is exported.
+        model: the trained model, in the precision of the file.
         exact: the same in float64.
     """
 
@@ -214,12 +191,12 @@ class Subject:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, options: ExportOptions) -> Subject:
-        """The head of a checkpoint that the options ask for.
+        """Build the head that the options name.
 
         Raises:
             UserError: the model or the options cannot be exported.
         """
-        chosen = require_possible(options)
+        chosen = options.require_possible()
         model = build_model(checkpoint, "cpu", head=options.head, raw_scores=options.raw_scores)
         if not hasattr(model, "exportable"):
             raise UserError(
@@ -234,14 +211,9 @@ class Subject:
             checkpoint,
             head,
             exportable.settings,
-            preprocess=options.preprocess,
-            postprocess=options.postprocess,
-            precision=options.precision,
-            fixed_size=options.fixed_size,
-            batch_size=options.batch_size,
+            options,
             smallest_side=exportable.smallest_side if chosen.has_guards else 1,
-            raw_scores=options.raw_scores,
-            maps_beside=hasattr(model, "score_map") and not options.postprocess,
+            has_score_map=hasattr(model, "score_map") and not options.postprocess,
         )
         exact = ModelSession(copy.deepcopy(model).double(), info, torch.float64)
         if options.precision in HALVES:
@@ -250,31 +222,8 @@ class Subject:
         return cls(exportable, info, options, ModelSession(model, info), exact)
 
 
-def require_possible(options: ExportOptions) -> Format:
-    """The format of the options.
-
-    Raises:
-        UserError: there is no such format, or it cannot hold what the options ask for.
-    """
-    if options.format not in FORMATS:
-        raise UserError(f"{options.format!r} is not an export format.", f"Choose one of {', '.join(FORMATS)}.")
-    chosen = FORMATS[options.format]
-    if options.format == "onnx" and options.opset not in OPSETS:
-        raise UserError(f"Opset {options.opset} cannot be written.", f"Give --opset {OPSETS[0]} to {OPSETS[-1]}.")
-    if options.preprocess and not chosen.can_preprocess:
-        raise UserError(
-            f"Preprocessing cannot be part of {chosen.name}: there the size of an image is fixed before it is resized.",
-            "Leave out --preprocess inside; brs_detr.runtime does it beside the file, or choose --format onnx.",
-        )
-    if options.precision not in chosen.precisions:
-        raise UserError(
-            f"{chosen.name} cannot hold {options.precision}.", f"Choose one of {', '.join(chosen.precisions)}."
-        )
-    return chosen
-
-
 def write(subject: Subject, path: Path) -> None:
-    """Write a head of ``images`` and ``image_sizes`` in the format that its options name, stages included."""
+    """Write the head in the chosen format. The intermediate stages are outputs, too."""
     info, model = subject.info, subject.exportable
     sizes = info.preprocessing.fixed_size, info.batch_size
     if subject.options.format == "torchscript":
@@ -293,5 +242,5 @@ def write(subject: Subject, path: Path) -> None:
 
 
 def staged_session(path: Path, info: ArtefactInfo) -> StagedSession:
-    """What was written, which has no description yet if it is an archive."""
+    """Open a written file. PyTorch's formats have no description yet, so that it is passed along."""
     return OnnxSession(path, "cpu") if path.suffix == ".onnx" else TorchSession(path, info=info)

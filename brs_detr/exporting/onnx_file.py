@@ -1,4 +1,4 @@
-"""Write a model as ONNX, of standard operators alone."""
+"""Write a traced model as ONNX, with standard operators only."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from brs_detr.runtime.session import Outputs
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-MOST_BOXES = 2**31 - 1  # that suppression may leave
+MAX_BOXES = 2**31 - 1  # that suppression may keep: no limit
 
 
 def write_onnx(program: ExportedProgram, info: ArtefactInfo, path: Path, opset: int) -> None:
-    """Translate a program whose suppression is the operator `brs_detr::nms_keep`.
+    """Translate a program to ONNX and write it.
 
     Args:
-        program: from `brs_detr.exporting.program.export_program`.
-        info: stored in the file; preprocessing is put before the program if it says so.
+        program: from `brs_detr.exporting.program.export_program`; it suppresses by the operator `brs_detr::nms_keep`.
+        info: description to store in the file. If preprocessing is inside, the frame size is computed in the graph.
         path: file to write.
         opset: one of `brs_detr.exporting.formats.OPSETS`.
     """
@@ -39,7 +39,7 @@ def write_onnx(program: ExportedProgram, info: ArtefactInfo, path: Path, opset: 
             program,
             dynamo=True,
             opset_version=opset,
-            optimize=False,  # PyTorch's optimiser fuses two clamps of one value under one name
+            optimize=False,  # PyTorch's optimiser gives two fused clamps of a value the same name
             verbose=False,
             input_names=("images", "frame" if info.preprocessing.inside else "image_sizes"),
             output_names=_output_names(program),
@@ -62,7 +62,7 @@ def write_onnx(program: ExportedProgram, info: ArtefactInfo, path: Path, opset: 
 
 
 def finish_onnx(path: Path, info: ArtefactInfo) -> None:
-    """Put another description into a file, and take out what it was checked by: its stages are no outputs any more."""
+    """Store the final description, and remove the stages from the outputs."""
     model = onnx.load(path)
     (stored,) = [entry for entry in model.metadata_props if entry.key == METADATA_KEY]
     stored.value = info.to_json()
@@ -72,23 +72,23 @@ def finish_onnx(path: Path, info: ArtefactInfo) -> None:
 
 
 def _output_names(program: ExportedProgram) -> list[str]:
-    """Those of boxes, scores and labels, and of the stages behind them."""
+    """Return the names of boxes, scores, labels, and the stages after them."""
     spec = program.call_spec.out_spec
     *_, stages = torch.utils._pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
     return [*Outputs._fields, *sorted(stages, key=stages.get)]
 
 
-op: Any = opset18  # its operators also take numbers, which their types do not say
+op: Any = opset18  # its operators also take numbers, although their annotations say otherwise
 
 
 def _suppress(boxes: Any, scores: Any, labels: Any, num_labels: int, iou_threshold: float) -> Any:
-    """`brs_detr.mm.ops.nms_keep.nms_keep` by ONNX's own suppression, which compares within an image and a class."""
+    """Translate `brs_detr.mm.ops.nms_keep.nms_keep` to ONNX's suppression, which works per image and class."""
     by_label = op.Unsqueeze(scores, [1])  # [B, 1, N]
     if num_labels > 1:
         every_label = op.Constant(value_ints=list(range(num_labels)))
         is_label = op.Equal(op.Unsqueeze(labels, [1]), op.Unsqueeze(every_label, [1]))
         by_label = op.Where(is_label, by_label, op.Constant(value_float=-1.0))  # [B, num_labels, N]
-    kept = op.NonMaxSuppression(boxes, by_label, MOST_BOXES, iou_threshold, -0.5)  # [K, 3] image, label, place
+    kept = op.NonMaxSuppression(boxes, by_label, MAX_BOXES, iou_threshold, -0.5)  # [K, 3] image, label, index
     nothing = op.Less(scores, op.Constant(value_float=-2.0))
     num_kept = op.Slice(op.Shape(kept), [0], [1])
     everything = op.Cast(op.Expand(op.Constant(value_ints=[1]), num_kept), to=onnx.TensorProto.BOOL)
@@ -96,7 +96,7 @@ def _suppress(boxes: Any, scores: Any, labels: Any, num_labels: int, iou_thresho
 
 
 def _name_sizes(model: onnx.ModelProto) -> None:
-    """Give the sizes that are free names that can be read."""
+    """Give dynamic dimensions readable names."""
     batch, *sides = model.graph.input[0].type.tensor_type.shape.dim
     free = [dim.dim_param for dim in (batch, *(side for side in sides if side.dim_value != 3))]
     names = dict(zip(free, ("batch", "height", "width"), strict=True))
@@ -109,7 +109,7 @@ def _name_sizes(model: onnx.ModelProto) -> None:
 
 @contextlib.contextmanager
 def _silence() -> Any:
-    """Nothing of what PyTorch and onnxscript tell about themselves."""
+    """Suppress the output of PyTorch and onnxscript."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
@@ -158,15 +158,15 @@ measure (uint8[batch, height, width, 3] images) => (float[rows, columns] frame)
 
 
 def measure_frame(model: onnx.ModelProto, settings: Preprocessing) -> None:
-    """Compute the input ``frame`` of a graph from its input ``images``, as `brs_detr.runtime.processing` does.
+    """Compute the input ``frame`` of a graph from ``images``, with the formula of `brs_detr.runtime.processing`.
 
     Args:
-        model: of ``images`` and ``frame``; changed in place.
-        settings: how large images become.
+        model: model with inputs ``images`` and ``frame``; changed in place.
+        settings: size that images are resized to.
     """
     graph = model.graph
-    (place,) = [place for place, value in enumerate(graph.input) if value.name == "frame"]
-    del graph.input[place]
+    (index,) = [index for index, value in enumerate(graph.input) if value.name == "frame"]
+    del graph.input[index]
     if settings.fixed_size is not None:
         ratio = _BY_FRAME.format(*settings.fixed_size)
     elif settings.long_side is not None:
@@ -175,7 +175,7 @@ def measure_frame(model: onnx.ModelProto, settings: Preprocessing) -> None:
         ratio = _AS_IT_IS.format()
     text = _FRAME.format(ir_version=model.ir_version, opset=model.opset_import[0].version, ratio=ratio)
     nodes = list(parser.parse_model(text).graph.node)
-    for node in nodes:  # names of the two graphs must not meet
+    for node in nodes:  # keeps the names of the two graphs apart
         node.input[:] = [name if name == "images" else f"frame/{name}" for name in node.input]
         node.output[:] = [name if name == "frame" else f"frame/{name}" for name in node.output]
     later = list(graph.node)

@@ -1,16 +1,16 @@
-"""The gate of an export: every stage of the file is that of the model, or there is no file.
+"""Compare every stage of an exported file with its model, and reject the file if one differs.
 
-Where scores are close, rounding decides which token, anchor or box a program goes on with, and a file on another
-processor may decide otherwise than the model and be as right. So nothing is compared that comes after a decision of
-two programs. What is continuous is computed by the model from what the file chose, and compared number by number; what
-the file chose is judged by its own candidates (`brs_detr.exporting.choices`).
+Where scores are close, rounding decides which token, anchor or box a program continues with, and a file on another
+processor may decide differently and be equally right. So two programs are never compared after both have made a
+selection of their own. For continuous values, the model computes from what the file selected, and the numbers are
+compared; a selection of the file is judged by the file's own candidates (`brs_detr.exporting.choices`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,23 +31,23 @@ from brs_detr.runtime.processing import Prepared, best_candidates, prepare
 from brs_detr.runtime.session import Outputs
 
 TIMES_OWN_ERROR = 2.0
-"""How far from exact arithmetic a file may be, in terms of how far the model itself is."""
+"""Allowed error of a file, as a multiple of the model's own rounding error."""
 
 LAST_BIT = torch.finfo(torch.float32).eps
-"""How far, in terms of the largest value of a stage (of 1, for scores), it may be in any case."""
+"""Error that is always allowed, relative to the largest value of a stage (to 1 for scores)."""
 
 TIMES_FOR_SMALL = 10.0
-"""How much farther on a small image: norms over few cells magnify rounding, and few numbers sample it badly."""
+"""Extra tolerance on small images: norms over few cells magnify rounding, and few values sample it badly."""
 
 BATCHES = (1, 4)
-"""Sizes of the batches that are compared."""
+"""Batch sizes to compare with."""
 
 Stage = tuple[Tensor, Tensor]
-"""What a file gave, and what it must be."""
+"""The value in the file, and the expected value."""
 
 
 class Tolerance(NamedTuple):
-    """How far two detections that agree may differ: in a coordinate, in pixels, and in their score."""
+    """Largest difference between matching detections: of a coordinate in pixels, and of the score."""
 
     box: float
     score: float
@@ -58,21 +58,21 @@ TOLERANCES = {
     "float16": Tolerance(2.0, 0.005),
     "bfloat16": Tolerance(8.0, 0.05),
 }
-"""By the precision of large products."""
+"""Tolerances by precision."""
 
-UNRELATED = 1e9  # cost of a pair of different classes
+UNRELATED = 1e9  # cost of matching different classes
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The detections of an artefact beside those of the model, on one image or several.
+    """How well the detections of an artefact and of its model agree on one or more images.
 
     Args:
-        num_detections: of the model.
-        num_matched: pairs within the tolerance.
-        num_unmatched: other detections, of either side, without a partner.
-        max_box_error: of the matched pairs, in pixels.
-        max_score_error: of the matched pairs.
+        num_detections: number of the model's detections.
+        num_matched: number of pairs within the tolerance.
+        num_unmatched: number of detections on either side without a partner.
+        max_box_error: largest difference of a coordinate within a pair, in pixels.
+        max_score_error: largest difference of the score within a pair.
     """
 
     num_detections: int = 0
@@ -92,12 +92,12 @@ class Comparison:
 
 
 def compare(reference: Detections, found: Detections, tolerance: Tolerance) -> Comparison:
-    """Pair the detections of two sides one to one, so that pairs are as close as they can be.
+    """Match detections one to one, at the lowest total difference.
 
     Args:
-        reference: what the model finds, of any score.
-        found: what the artefact finds.
-        tolerance: what a pair may differ by.
+        reference: detections of the model, at any score.
+        found: detections of the artefact.
+        tolerance: largest difference within a pair.
     """
     box_errors = np.abs(reference.boxes_xyxy[:, None] - found.boxes_xyxy[None]).max(-1, initial=0)  # [D, E]
     score_errors = np.abs(reference.scores[:, None] - found.scores[None])
@@ -116,26 +116,19 @@ def compare(reference: Detections, found: Detections, tolerance: Tolerance) -> C
     )
 
 
-class Kind(NamedTuple):
-    """A stage on usual images, or on small ones."""
-
-    stage: str
-    is_small: bool
-
-
 @dataclass(frozen=True)
 class StageError:
-    """How far a stage is from the same in float64: root mean squares, on one image of a batch.
+    """Root mean square difference of a stage from the model in float64, for an image in a batch.
 
     Args:
-        stage: its name.
+        stage: name of the stage.
         image: name of the image.
-        batch_size: copies of it that ran together.
-        file: distance of the file.
-        model: distance of the model in its own precision, from the same choices.
+        batch_size: number of copies of the image in the batch.
+        file: error of the file.
+        model: error of the model in the file's precision, given the file's selections.
         scale: largest absolute value.
-        is_finite: the file is infinite where the model is, and nowhere else.
-        is_small: the image is a small one.
+        is_finite: whether the file has infinite values only where the model has.
+        is_small: whether the image is small.
     """
 
     stage: str
@@ -147,64 +140,67 @@ class StageError:
     is_finite: bool = True
     is_small: bool = False
 
-    @property
-    def kind(self) -> Kind:
-        """What has a bound of its own."""
-        return Kind(self.stage, self.is_small)
-
 
 @dataclass(frozen=True)
 class Parity:
-    """What a comparison came to.
+    """Result of a comparison.
 
     Args:
-        agreement: of the detections with the model's own: for information, since rounding may change them.
-        errors: of every stage, image and batch.
-        wrong_choices: what the file chose and should not have chosen, in words.
-        num_choices: that were judged.
-        ap: of the model and of the file on a data set; None where none was given.
+        agreement: agreement of the detections; only reported, because rounding may change detections.
+        errors: errors of every stage, image and batch.
+        wrong_choices: descriptions of wrong selections in the file.
+        num_choices: number of selections that were checked.
+        ap: AP of the model and of the file; None without a dataset.
     """
 
-    agreement: Comparison
+    agreement: Comparison = Comparison()
     errors: tuple[StageError, ...] = ()
     wrong_choices: tuple[str, ...] = ()
     num_choices: int = 0
     ap: tuple[float, float] | None = None
 
-    def bounds(self) -> dict[Kind, float]:
-        """How far from exact arithmetic each stage may be; what is allowed on small images is not on others."""
-        bounds: dict[Kind, float] = {}
+    def __add__(self, other: Parity) -> Parity:
+        return Parity(
+            self.agreement + other.agreement,
+            self.errors + other.errors,
+            self.wrong_choices + other.wrong_choices,
+            self.num_choices + other.num_choices,
+        )
+
+    def bounds(self) -> dict[tuple[str, bool], float]:
+        """Return the allowed error of each stage, separately on small images (True), where it is larger."""
+        bounds: dict[tuple[str, bool], float] = {}
         for error in self.errors:
             scale = max(error.scale, 1.0) if error.stage.endswith("scores") else error.scale
             bound = max(TIMES_OWN_ERROR * error.model, LAST_BIT * scale)
-            for kind in {error.kind, Kind(error.stage, is_small=True)}:
-                times = TIMES_FOR_SMALL if kind.is_small else 1.0
-                bounds[kind] = max(bounds.get(kind, 0.0), times * bound)
+            for is_small in {error.is_small, True}:
+                key, times = (error.stage, is_small), TIMES_FOR_SMALL if is_small else 1.0
+                bounds[key] = max(bounds.get(key, 0.0), times * bound)
         return bounds
 
     def shares(self) -> dict[str, float]:
-        """How much of its bound each stage takes, where it takes most."""
+        """Return the largest error of each stage relative to its bound."""
         bounds, shares = self.bounds(), dict[str, float]()
         for error in self.errors:
-            share = error.file / bound if (bound := bounds[error.kind]) else error.file
+            share = error.file / bound if (bound := bounds[error.stage, error.is_small]) else error.file
             shares[error.stage] = max(shares.get(error.stage, 0.0), share)
         return shares
 
     def failures(self) -> list[str]:
-        """What is beyond the bounds, in words, first things first."""
+        """Describe the first error of each stage that exceeds its bound, and all wrong selections."""
         bounds = self.bounds()
         failed: dict[str, str] = {}
         for error in self.errors:
             where = f"{error.stage} on {error.image}, batch of {error.batch_size}"
             if not error.is_finite:
                 failed.setdefault(error.stage, f"{where}: not finite where the model is, or the other way round")
-            elif not error.file <= bounds[error.kind]:
-                what = f"{where}: {error.file:.1e} from exact arithmetic, where {bounds[error.kind]:.1e} is allowed"
+            elif not error.file <= (bound := bounds[error.stage, error.is_small]):
+                what = f"{where}: {error.file:.1e} from exact arithmetic, where {bound:.1e} is allowed"
                 failed.setdefault(error.stage, what)
         return [*failed.values(), *self.wrong_choices]
 
     def summary(self) -> dict[str, Any]:
-        """The figures, for the file's description."""
+        """Return the figures that are stored in the file."""
         figures: dict[str, Any] = {
             "pictures": len({error.image for error in self.errors}),
             "stages": len({error.stage for error in self.errors}),
@@ -231,30 +227,28 @@ def require_parity(
 ) -> Parity:
     """Compare the stages of an artefact with those of its model.
 
-    Two programs with the same weights can be no closer to each other than each is to exact arithmetic. So a stage of
-    the artefact may be `TIMES_OWN_ERROR` times as far from the model in float64 as the model in its own precision is on
-    any of the images; on small ones, `TIMES_FOR_SMALL` times that.
+    Two programs with the same weights agree only up to rounding. So the distance of a stage from the model in float64
+    may be `TIMES_OWN_ERROR` times the largest that the model has in the artefact's precision on any image, and on small
+    images `TIMES_FOR_SMALL` times that.
 
     Args:
-        model: that the artefact was made from, in the artefact's precision.
+        model: the exported model, in the artefact's precision.
         exact: the same in float64.
-        artefact: to be shown to be the same.
-        images: to compare on, each by itself and, where the artefact takes any number, in batches.
-        measure_ap: AP of a detector on a data set: for information.
-        batches: sizes of the batches, of an artefact that takes any.
-        console: where progress is shown.
+        artefact: the exported file.
+        images: images to compare on, alone and, if the artefact takes batches of any size, in batches.
+        measure_ap: returns the AP of a detector on a dataset; only reported.
+        batches: batch sizes for an artefact that takes any.
+        console: shows progress.
 
     Raises:
-        UserError: they differ; names the stage and by how much.
+        UserError: a stage differs; the message names it and the difference.
     """
-    judge = _Judge(model, exact, artefact)
+    judge, parity = _Judge(model, exact, artefact), Parity()
     for image in track(images, "comparing", console):
         for batch_size in (artefact.info.batch_size,) if artefact.info.batch_size else batches:
-            judge.judge(image, batch_size)
-    ap = None
+            parity += judge.judge(image, batch_size)
     if measure_ap is not None:
-        ap = measure_ap(Detector.of(model)), measure_ap(Detector.of(artefact))
-    parity = Parity(judge.agreement, tuple(judge.errors), tuple(judge.wrong_choices), judge.num_choices, ap)
+        parity = replace(parity, ap=(measure_ap(Detector.of(model)), measure_ap(Detector.of(artefact))))
     failures = parity.failures()
     if failures:
         more = f" ({len(failures) - 3} more)" if len(failures) > 3 else ""
@@ -265,52 +259,57 @@ def require_parity(
     return parity
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Judge:
-    """Runs an artefact on images and collects how far it is from its model."""
+    """Runs an artefact on images and compares it with its model."""
 
     model: ModelSession
     exact: ModelSession
     artefact: StagedSession
-    errors: list[StageError] = field(default_factory=list)
-    wrong_choices: list[str] = field(default_factory=list)
-    num_choices: int = 0
-    agreement: Comparison = field(default_factory=Comparison)
 
     @torch.inference_mode()
-    def judge(self, image: NamedImage, batch_size: int) -> None:
-        """Judge the artefact on a batch of copies of a image."""
+    def judge(self, image: NamedImage, batch_size: int) -> Parity:
+        """Compare on a batch of copies of an image."""
+        where = f"{image.name}, batch of {batch_size}"
         batch, settings = [image.pixels] * batch_size, self.artefact.info.preprocessing
         inputs = (np.stack(batch), None) if settings.inside else prepare(batch, settings)[:2]
-        outputs = self._run(inputs, f"{image.name}, batch of {batch_size}")
+        outputs = self._run(inputs, where)
         prepared = prepare(batch[:1], self.model.info.preprocessing)
         found = {name: torch.from_numpy(output) for name, output in outputs.items()}
         if not self.artefact.info.postprocessing.inside:
             found["detections"] = self._best(found)
-        # the model has its batch, too: in batches libraries choose other kernels, which round in another way
+        # the model runs in the same batch size, because libraries choose kernels by it, and kernels round differently
         rounded = self.model.expected_stages(prepared, batch_size).of(found)
         exact = self.exact.expected_stages(prepared, 1).of(found)
         expected = Detector.of(self.model, score_threshold=0)(image.pixels)
-        for place, (own, true) in enumerate(zip(rounded, exact, strict=True)):
-            one = {name: output[place] for name, output in found.items()}
+        judged = Parity()
+        for index, (own, true) in enumerate(zip(rounded, exact, strict=True)):
+            one = {name: output[index] for name, output in found.items()}
             detected = self._detected(one, true.choices[-1], prepared, self.exact)
-            values = {**_images(one, prepared), **true.values, **detected}
+            values: dict[str, Stage] = {}
+            if "prepared" in one:
+                values["prepared"] = one["prepared"], torch.from_numpy(prepared.images[0])
+            values |= {**true.values, **detected}
             own_values = {**own.values, **self._detected(one, own.choices[-1], prepared, self.model)}
-            for stage, (value, exactly) in values.items():
-                rounding = own_values[stage][1] if stage in own_values else exactly
-                self.errors.append(stage_error(stage, image, batch_size, value, rounding, exactly))
-            self._judge_choices(true.choices, f"{image.name}, batch of {batch_size}")
+            errors = tuple(
+                stage_error(stage, image, batch_size, value, own_values.get(stage, (value, exactly))[1], exactly)
+                for stage, (value, exactly) in values.items()
+            )
+            faults = ((choice.name, choice.fault()) for choice in true.choices)
+            wrong = tuple(f"{name} on {where}: {fault}" for name, fault in faults if fault)
             boxes, scores, labels = (detected[name][0].numpy() for name in Outputs._fields)
             boxes = boxes if settings.inside else (boxes / prepared.scales).astype(np.float32)
             score_map = self.artefact.info.postprocessing.score_map
             scores = scores if score_map is None else score_map(scores, labels).astype(np.float32)
             detections = Detections(boxes, scores, labels, self.artefact.info.class_names)
-            self.agreement += compare(expected, detections, TOLERANCES[self.artefact.info.precision])
+            agreement = compare(expected, detections, TOLERANCES[self.artefact.info.precision])
+            judged += Parity(agreement, errors, wrong, len(true.choices))
+        return judged
 
     def _run(self, inputs: tuple[NDArray[Any], NDArray[np.int64] | None], where: str) -> dict[str, NDArray[Any]]:
         try:
             return self.artefact.run_all(*inputs)
-        except Exception as error:  # each library has its own
+        except Exception as error:  # each library raises its own exceptions
             *_, last_line = ["", *str(error).strip().splitlines()]
             raise UserError(
                 f"The artefact fails on {where}, and was deleted: {type(error).__name__}: {last_line}",
@@ -318,22 +317,21 @@ class _Judge:
             ) from error
 
     def _best(self, found: Mapping[str, Tensor]) -> Tensor:
-        """Places ``[B, K]`` of the detections among the candidates, where the file leaves the choice to the runtime."""
+        """Select the detections ``[B, K]`` of a file that leaves this to the runtime."""
         settings = self.artefact.info.postprocessing
         chosen = np.full((len(found["scores"]), settings.max_detections), -1)
         for row, *candidates in zip(chosen, *(found[name].numpy() for name in Outputs._fields), strict=True):
-            places = best_candidates(candidates[0], candidates[1], candidates[2], settings)
-            row[: len(places)] = places
+            best = best_candidates(candidates[0], candidates[1], candidates[2], settings)
+            row[: len(best)] = best
         return torch.from_numpy(chosen)
 
     def _detected(
         self, found: Mapping[str, Tensor], final: Choice, prepared: Prepared, model: ModelSession
     ) -> dict[str, Stage]:
-        """Detections as the file gives them, and as its own candidates at the chosen places are."""
+        """Return the file's detections, and what they must be according to its own candidates."""
         assert final.boxes is not None and final.labels is not None
-        places = final.chosen[final.chosen >= 0]
-        boxes, scores, labels = final.boxes[places], final.scores[places], final.labels[places]
-        rows = places
+        rows = final.chosen[final.chosen >= 0]
+        boxes, scores, labels = final.boxes[rows], final.scores[rows], final.labels[rows]
         if self.artefact.info.postprocessing.inside:
             rows, scores = (found["scores"] >= 0).nonzero()[:, 0], model.mapped(scores, labels)
         if self.artefact.info.preprocessing.inside:
@@ -341,23 +339,11 @@ class _Judge:
         expected = {"boxes": boxes, "scores": scores, "labels": labels}
         return {name: (found[name][rows], value) for name, value in expected.items()}
 
-    def _judge_choices(self, choices: Sequence[Choice], where: str) -> None:
-        self.num_choices += len(choices)
-        for choice in choices:
-            fault = choice.fault()
-            if fault is not None:
-                self.wrong_choices.append(f"{choice.name} on {where}: {fault}")
-
-
-def _images(found: Mapping[str, Tensor], prepared: Prepared) -> dict[str, Stage]:
-    """The images as the file prepares them, where it does."""
-    return {"prepared": (found["prepared"], torch.from_numpy(prepared.images[0]))} if "prepared" in found else {}
-
 
 def stage_error(
     stage: str, image: NamedImage, batch_size: int, value: Tensor, rounded: Tensor, exact: Tensor
 ) -> StageError:
-    """Measure a stage: what a file gave, the model in its own precision, and in float64, of one shape."""
+    """Measure the errors of a stage in the file and in the rounded model against float64."""
     if value.shape != exact.shape:
         return StageError(stage, image.name, batch_size, math.nan, 0.0, 0.0, is_small=image.is_small)
     value, rounded, exact = (tensor.double() for tensor in (value, rounded, exact))

@@ -1,4 +1,4 @@
-"""Trace a model with preprocessing and half precision where asked for, and write it in PyTorch's own formats."""
+"""Trace a model, with optional preprocessing and half precision, and write it in PyTorch's own formats."""
 
 from __future__ import annotations
 
@@ -26,28 +26,29 @@ EXAMPLE_SIZE = (320, 416)
 
 
 def example_inputs(fixed_size: tuple[int, int] | None, batch_size: int | None) -> tuple[Tensor, Tensor]:
-    """Images ``[B, 3, H, W]`` and their sizes ``[B, 2]`` to trace a model with.
+    """Make images ``[B, 3, H, W]`` and their sizes ``[B, 2]`` to trace a model with.
 
     Args:
-        fixed_size: (h, w) of the only images that it will take; None for any.
-        batch_size: of the only batches that it will take; None for any.
+        fixed_size: fixed (h, w) of the images; None for any size.
+        batch_size: fixed size of the batches; None for any size.
     """
     height, width = fixed_size or EXAMPLE_SIZE
     batch_size = batch_size or 2
     generator = torch.Generator().manual_seed(0)
-    sizes = torch.tensor([(height - 8 * place, width - 16 * place) for place in range(batch_size)]).clamp(min=1)
+    sizes = torch.tensor([(height - 8 * index, width - 16 * index) for index in range(batch_size)]).clamp(min=1)
     return torch.randn(batch_size, 3, height, width, generator=generator), sizes
 
 
 def export_program(
     model: nn.Module, fixed_size: tuple[int, int] | None, batch_size: int | None, smallest_side: int
 ) -> ExportedProgram:
-    """Trace a model of ``images`` and ``image_sizes``, or one of decoded images and a frame.
+    """Trace a model.
 
     Args:
-        model: to trace.
-        fixed_size, batch_size: as in `example_inputs`; decoded images may have any size.
-        smallest_side: of images of any size, in pixels.
+        model: takes ``images`` and ``image_sizes``, or is a `PreparedModel`.
+        fixed_size: fixed (h, w) of prepared images; None for any size.
+        batch_size: fixed size of the batches; None for any size.
+        smallest_side: smallest side of prepared images of any size, in pixels.
     """
     images, image_sizes = example_inputs(fixed_size, batch_size)
     batch = {} if batch_size else {0: Dim("batch", min=1, max=LARGEST_BATCH)}
@@ -63,7 +64,7 @@ def export_program(
         free = {} if fixed_size else {2: sides[0], 3: sides[1]}
         shapes = {"images": {**batch, **free}, "image_sizes": batch}
     with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of PyTorch about itself
+        warnings.simplefilter("ignore")
         return torch.export.export(
             model,
             inputs,
@@ -73,15 +74,16 @@ def export_program(
         )
 
 
-PARTS = 2048  # a weight of bilinear interpolation is a whole number of these
+PARTS = 2048
+"""Weights of bilinear interpolation are multiples of 1 / `PARTS`."""
 
 
 class PreparedModel(nn.Module):
-    """A model of prepared images as one of decoded images.
+    """Adds the preprocessing to a model, so that it takes decoded images.
 
     Args:
-        model: of ``images`` and ``image_sizes``; its first result are boxes in pixels.
-        settings: what is to be done before.
+        model: takes prepared ``images`` and ``image_sizes``; its first output is boxes in pixels.
+        settings: the preprocessing.
     """
 
     mean: Tensor
@@ -94,16 +96,16 @@ class PreparedModel(nn.Module):
         self.register_buffer("std", torch.tensor(settings.std, dtype=torch.float32))
 
     def forward(self, images: Tensor, frame: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
-        """Detect.
+        """Detect objects.
 
         Args:
             images: uint8 ``[B, H, W, 3]``, RGB.
-            frame: ``[h, w]``, of which only the shape counts: the size to resize to. (As a shape it is known while the
-                model is traced.)
+            frame: tensor of shape ``[h, w]``, the size to resize to. Its values are not used: tracing needs the size as
+                a shape.
 
         Returns:
-            Boxes in pixels of the images that went in, scores and labels, see `brs_detr.runtime.artefact_info`; and
-            what was computed on the way, the ``prepared`` images included.
+            Boxes in pixels of ``images``, scores and labels as in `brs_detr.runtime.artefact_info`, and the stages by
+            name, including the ``prepared`` images.
         """
         (old_h, old_w), (h, w) = images.shape[1:3], frame.shape
         prepared = ((resize(images, h, w) - self.mean) / self.std).permute(0, 3, 1, 2)
@@ -117,30 +119,26 @@ class PreparedModel(nn.Module):
 
 
 def resize(images: Tensor, h: int, w: int) -> Tensor:
-    """Resize uint8 ``[B, H, W, C]`` to whole numbers in float32 ``[B, h, w, C]``, as OpenCV does bilinearly."""
+    """Resize uint8 ``[B, H, W, C]`` to float32 integers ``[B, h, w, C]``, bit for bit as OpenCV does bilinearly."""
     left, right, left_parts, right_parts = _neighbours(images.shape[2], w, images, repeat_once=True)
     columns = images.index_select(2, left).int() * left_parts[:, None]
     columns = columns + images.index_select(2, right).int() * right_parts[:, None]
     above, below, above_parts, below_parts = _neighbours(images.shape[1], h, images, repeat_once=False)
-    kept_digits = _quotient(columns, 16)
-    quarters = _quotient(kept_digits.index_select(1, above) * above_parts[:, None, None], PARTS * 32)
-    quarters = quarters + _quotient(kept_digits.index_select(1, below) * below_parts[:, None, None], PARTS * 32)
+    shifted = _quotient(columns, 16)
+    quarters = _quotient(shifted.index_select(1, above) * above_parts[:, None, None], PARTS * 32)
+    quarters = quarters + _quotient(shifted.index_select(1, below) * below_parts[:, None, None], PARTS * 32)
     return _quotient(quarters + 2, 4).float()
 
 
 def _neighbours(old: int, new: int, like: Tensor, repeat_once: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The two pixels of a side that each new pixel is made of, ``[new]`` each, and their weights in `PARTS`.
+    """Return the indices ``[new]`` of the two pixels that make up each new pixel, and their weights in `PARTS`.
 
-    Args:
-        old, new: pixels of the side.
-        like: on whose device to work.
-        repeat_once: beyond the outer pixels give one of the two all the weight. OpenCV does so for columns, and keeps
-            both weights for rows, which rounds differently.
+    The arithmetic is that of `brs_detr.runtime.processing._neighbours`.
     """
     step = 1 / (_number(new, like) / _number(old, like))
-    places = ((torch.arange(new, device=like.device, dtype=torch.float64) + 0.5) * step - 0.5).float()
-    cells = places.floor()
-    fraction = places - cells
+    coords = ((torch.arange(new, device=like.device, dtype=torch.float64) + 0.5) * step - 0.5).float()
+    cells = coords.floor()
+    fraction = coords - cells
     first = cells.long()
     if repeat_once:
         fraction = fraction.masked_fill((first < 0) | (first >= old - 1), 0.0)
@@ -149,26 +147,27 @@ def _neighbours(old: int, new: int, like: Tensor, repeat_once: bool) -> tuple[Te
 
 
 def _number(side: int, like: Tensor) -> Tensor:
-    """A size as a tensor: as a symbol, a quotient of it would be exported with the digits of float32."""
+    """Return a size as a float64 tensor. A quotient of symbolic sizes would be exported in float32."""
     return torch.full((), side, dtype=torch.float64, device=like.device)
 
 
 def _quotient(values: Tensor, divisor: int) -> Tensor:
-    """The whole part, for values from 0: an integer division would be exported with the digits of float32."""
+    """Return the integer quotient of non-negative values. An integer division would be exported in float32."""
     return (values.double() / divisor).floor().int()
 
 
-KEPT_NAMES = (
+KEPT_NAMES = {
     *("cls_branches", "reg_branches", "enc_output", "pos_trans", "downsample", "sampling_offsets", "attention_weights"),
     *("rpn_cls", "rpn_reg", "atss_cls", "atss_reg", "atss_centerness", "fc_cls", "fc_reg"),
-)
-"""Layers of logits, boxes and places: half precision ties scores and moves boxes by pixels."""
+}
+"""Layers that stay in float32: they give logits, boxes and positions, and half precision would tie scores and move
+boxes by pixels."""
 
 
 class HalfLayer(nn.Module):
-    """A layer that multiplies in half precision, and takes and gives what it did before.
+    """A layer that computes in half precision; its inputs and outputs keep their dtype.
 
-    Sums, norms, softmax and positions around it stay in float32: in float16 they overflow or lose their digits.
+    The sums, norms, softmax and positions around it stay in float32: in float16 they overflow or lose precision.
     """
 
     def __init__(self, layer: nn.Module, dtype: torch.dtype) -> None:
@@ -183,33 +182,26 @@ class HalfLayer(nn.Module):
 
 
 def halve(model: nn.Module, dtype: torch.dtype) -> int:
-    """Put a `HalfLayer` around every convolution and linear layer of a model but those of `KEPT_NAMES`.
+    """Wrap convolutions and linear layers in `HalfLayer`, except those in `KEPT_NAMES`, and return their number.
 
     Args:
         model: changed in place.
         dtype: `torch.float16` or `torch.bfloat16`.
-
-    Returns:
-        The number of layers that were changed.
     """
     chosen = [
         (parent, name, child)
         for path, parent in model.named_modules()
         if not isinstance(parent, nn.MultiheadAttention)  # it reads the weights of its layers
         for name, child in parent.named_children()
-        if isinstance(child, (nn.Conv2d, nn.Linear)) and not _is_kept(f"{path}.{name}")
+        if isinstance(child, (nn.Conv2d, nn.Linear)) and not {*path.split("."), name} & KEPT_NAMES
     ]
     for parent, name, child in chosen:
         setattr(parent, name, HalfLayer(child, dtype))
     return len(chosen)
 
 
-def _is_kept(path: str) -> bool:
-    return any(part in KEPT_NAMES for part in path.split("."))
-
-
 def write_compiled(program: ExportedProgram, path: Path) -> None:
-    """Compile a program ahead of time for the processor of this machine (AOTInductor).
+    """Compile a program ahead of time for this machine (AOTInductor).
 
     Raises:
         UserError: there is no C++ compiler.
@@ -226,16 +218,16 @@ def write_compiled(program: ExportedProgram, path: Path) -> None:
 
 
 def write_torchscript(model: nn.Module, fixed_size: tuple[int, int] | None, batch_size: int | None, path: Path) -> None:
-    """Save a trace of a model that `torch.jit.load` reads; sizes as in `brs_detr.exporting.program.example_inputs`."""
+    """Trace a model and save it as TorchScript; the sizes are those of `example_inputs`."""
     with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the tracer, about sizes that it records well
-        # not strict: stages are a dictionary
+        warnings.simplefilter("ignore")  # the tracer records sizes correctly, in spite of its warnings
+        # strict tracing takes no dictionary, as the stages are
         traced = torch.jit.trace(model, example_inputs(fixed_size, batch_size), check_trace=False, strict=False)
         traced.save(str(path))
 
 
 def describe_archive(path: Path, info: ArtefactInfo) -> None:
-    """Add the description of an artefact to its file, where PyTorch keeps files that users add."""
+    """Store the description of an artefact in its archive, in PyTorch's folder for extra files."""
     with zipfile.ZipFile(path, "a") as archive:
         root = archive.namelist()[0].split("/")[0]
         archive.writestr(f"{root}/extra/{METADATA_KEY}", info.to_json())

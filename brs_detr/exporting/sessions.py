@@ -1,10 +1,10 @@
-"""Run an artefact in one of PyTorch's formats, or the model itself; `brs_detr.runtime.session` runs ONNX."""
+"""Run artefacts in PyTorch's formats, and the model itself. `brs_detr.runtime.session` runs ONNX."""
 
 from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from brs_detr.checkpoints.checkpoint import build_model, find_device, read_check
 from brs_detr.checkpoints.file_info import read_archived_info
 from brs_detr.errors import UserError
 from brs_detr.exporting.describe import describe
-from brs_detr.exporting.formats import FORMATS, format_of
+from brs_detr.exporting.formats import FORMATS, ExportOptions, format_of
 from brs_detr.runtime.artefact_info import ArtefactInfo
 from brs_detr.runtime.processing import Prepared
 from brs_detr.runtime.session import OnnxSession, Outputs, Session
@@ -26,22 +26,23 @@ from brs_detr.runtime.session import OnnxSession, Outputs, Session
 Program = Callable[
     [torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]
 ]
-"""Of images and their sizes: boxes, scores, labels, and by name what was computed on the way to them."""
+"""Takes images and their sizes; returns boxes, scores, labels, and the stages by name."""
 
 
 class StagedSession(Session, Protocol):
-    """A session that also gives what was computed on the way."""
+    """A session that also returns the intermediate stages."""
 
     def run_all(self, images: NDArray[Any], image_sizes: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
-        """Everything by name: ``boxes``, ``scores``, ``labels`` and the stages."""
+        """Return ``boxes``, ``scores``, ``labels`` and the stages by name."""
 
 
 class TorchSession:
-    """An exported program, a compiled one or a TorchScript, told apart by what is in the file.
+    """Runs a file in one of PyTorch's formats: torch.export, AOTInductor or TorchScript.
 
     Args:
         path: file that `brs-detr export` wrote.
-        device: `cpu`, `cuda`, ...; by default the CPU. A compiled program runs where it was compiled for.
+        device: `cpu`, `cuda`, ...; default: the CPU. A compiled program runs on the device that it was compiled for.
+        info: description of a file that has none yet; default: the stored description.
 
     Raises:
         UserError: the file is missing, damaged, or was not written by `brs-detr export`.
@@ -54,17 +55,17 @@ class TorchSession:
         self._program = _load(self.path, self.device)
 
     def run(self, images: NDArray[Any], image_sizes: NDArray[np.int64] | None) -> Outputs:
-        """What the artefact gives, see `brs_detr.runtime.artefact_info`."""
+        """Run a batch."""
         return Outputs(*(output.cpu().numpy() for output in self._run(images, image_sizes)[:3]))
 
     def run_all(self, images: NDArray[Any], image_sizes: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
-        """The same by name, and every stage on the way."""
+        """Run a batch and return the outputs and the stages by name."""
         *outputs, stages = self._run(images, image_sizes)
         named = {**dict(zip(Outputs._fields, outputs, strict=True)), **stages}
         return {name: output.cpu().numpy() for name, output in named.items()}
 
     def _run(self, images: NDArray[Any], image_sizes: NDArray[np.int64] | None) -> Any:
-        assert image_sizes is not None  # PyTorch's formats have preprocessing beside
+        assert image_sizes is not None  # PyTorch's formats contain no preprocessing
         with torch.inference_mode():
             return self._program(
                 torch.from_numpy(images).to(self.device), torch.from_numpy(image_sizes).to(self.device)
@@ -72,12 +73,12 @@ class TorchSession:
 
 
 class ModelSession:
-    """The model itself, as training left it: what artefacts are compared with.
+    """Runs the trained model, which artefacts are compared with.
 
     Args:
         model: a detector of mmdet.
         info: how images are prepared.
-        dtype: of the images that the model takes.
+        dtype: dtype of the model's inputs.
     """
 
     def __init__(self, model: nn.Module, info: ArtefactInfo, dtype: torch.dtype = torch.float32) -> None:
@@ -90,15 +91,15 @@ class ModelSession:
 
     @classmethod
     def of_checkpoint(cls, path: str | Path, device: str | None = None) -> ModelSession:
-        """The model of a checkpoint or a run's folder; by default on the GPU if there is one."""
+        """Open the model of a checkpoint or run folder; the default device is the GPU if there is one."""
         checkpoint = read_checkpoint(path)
         model = build_model(checkpoint, device)
         head = getattr(model, "eval_head", "query")
-        settings = getattr(model, f"{head}_head").test_cfg
-        return cls(model, describe(checkpoint, head, settings, preprocess=False, postprocess=True))
+        test_cfg = getattr(model, f"{head}_head").test_cfg
+        return cls(model, describe(checkpoint, head, test_cfg, ExportOptions()))
 
     def run(self, images: NDArray[Any], image_sizes: NDArray[np.int64] | None) -> Outputs:
-        """What the model predicts."""
+        """Run a batch."""
         from mmdet.structures import DetDataSample
 
         assert image_sizes is not None
@@ -116,32 +117,30 @@ class ModelSession:
         with torch.inference_mode():
             batch = torch.from_numpy(images).to(next(self.model.parameters()).device, self.dtype)
             found = self.model(batch, samples, mode="predict")
-        columns = zip(*(_filled(sample.pred_instances, self._max_detections) for sample in found), strict=True)
-        return Outputs(*map(np.stack, columns))
+        return padded_outputs(found, self.info.postprocessing.max_detections)
 
     def expected_stages(self, prepared: Prepared, batch_size: int) -> Any:
-        """What the stages of an artefact must be on copies of a prepared image, see `co_detr.expected_stages`."""
+        """Compute the stages that an artefact must give on copies of a prepared image (`co_detr.expected_stages`)."""
         images = torch.from_numpy(prepared.images).to(self.dtype).repeat(batch_size, 1, 1, 1)
         return self.model.expected_stages(images, torch.from_numpy(prepared.image_sizes))  # type: ignore[operator]
 
     def mapped(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Scores of detections as the model gives them: probabilities, where it maps them at last."""
+        """Map scores of detections to probabilities, if the model does so as its last step."""
         return self.model.score_map(scores, labels) if hasattr(self.model, "score_map") else scores  # type: ignore[operator]
 
-    @property
-    def _max_detections(self) -> int:
-        return self.info.postprocessing.max_detections
 
+def padded_outputs(samples: Sequence[Any], number: int) -> Outputs:
+    """Stack the predictions of mmdet for a batch, padded to a number of detections by scores of -1."""
 
-def _filled(instances: Any, number: int) -> Outputs:
-    """The detections of an image, with as many places without one as are missing."""
-    missing = number - len(instances)
-    instances = instances.cpu()
-    return Outputs(
-        F.pad(instances.bboxes, (0, 0, 0, missing)).numpy(),
-        F.pad(instances.scores, (0, missing), value=-1.0).numpy(),
-        F.pad(instances.labels, (0, missing)).numpy(),
-    )
+    def padded(instances: Any) -> Outputs:
+        missing = number - len(instances)
+        return Outputs(
+            F.pad(instances.bboxes, (0, 0, 0, missing)).numpy(),
+            F.pad(instances.scores, (0, missing), value=-1.0).numpy(),
+            F.pad(instances.labels, (0, missing)).numpy(),
+        )
+
+    return Outputs(*map(np.stack, zip(*(padded(sample.pred_instances.cpu()) for sample in samples), strict=True)))
 
 
 def _read_info(path: Path) -> ArtefactInfo:
@@ -156,7 +155,7 @@ def _load(path: Path, device: torch.device) -> Program:
         return torch._inductor.aoti_load_package(str(path))
     if path.suffix == FORMATS["torchscript"].suffix:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that this format is on its way out
+            warnings.simplefilter("ignore")  # that this format is deprecated
             return torch.jit.load(str(path), map_location=device)
     program = torch.export.load(path)
     if device.type != "cpu":
@@ -167,15 +166,15 @@ def _load(path: Path, device: torch.device) -> Program:
 
 
 def open_session(path: str | Path, device: str | None = None, num_threads: int | None = None) -> tuple[str, Session]:
-    """Open a file for measurements: an exported file, or a checkpoint as the model alone, without its pipeline.
+    """Open a file for measurements. Of a checkpoint, only the model runs, without its test pipeline.
 
     Args:
         path: exported file, run folder or checkpoint.
-        device: by default the GPU if there is one.
-        num_threads: threads on the CPU; by default as many as the library takes.
+        device: default: the GPU if there is one.
+        num_threads: number of CPU threads; default: the library's choice.
 
     Returns:
-        Name of the format, ``pytorch`` for a checkpoint, and the session.
+        The name of the format, ``pytorch`` for a checkpoint, and the session.
     """
     path = Path(path)
     name = format_of(path)

@@ -1,16 +1,18 @@
 """Detection heads trained with ranking losses.
 
-`register` adds the losses and heads of this package to mmdet's registry; ``co_detr`` calls it.
+Importing this package prepares mmdet. `register` adds the losses and heads of this package to mmdet's registry;
+``co_detr`` calls it.
 """
 
 from __future__ import annotations
 
+from brs_detr.mm.platform import prepare
+
+prepare()
+
 
 def register() -> None:
     """Register all losses and heads of this package with mmdet. Repeated calls have no effect."""
-    from brs_detr.mm.platform import prepare
-
-    prepare()
     from mmdet.registry import MODELS
 
     from brs_detr.heads.deformable_detr import AnyWidthDeformableDETR

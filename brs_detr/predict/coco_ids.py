@@ -1,4 +1,4 @@
-"""Which image and category ids of an annotation file predictions are given."""
+"""Match images and classes to the ids in an annotation file."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def find_image_ids(
 ) -> dict[str, Any]:
     """Find the image id of each source.
 
-    A file in the image folder is the image that is listed under its path. Any other is the image whose path ends most
-    like its own; the file name alone is enough only where no other image has it.
+    A file in the image folder matches the image that is listed under its path. Any other file matches the image whose
+    path has the longest end in common with its own; the file name alone is enough only if it is unique.
 
     Args:
         sources: images.
-        images: entries of a COCO object with `id` and `file_name`.
-        image_dir: what `file_name` is relative to, where that is known.
+        images: entries of a COCO dataset with `id` and `file_name`.
+        image_dir: folder that `file_name` is relative to, if known.
 
     Returns:
-        Ids by the names of the sources.
+        Image ids by the names of the sources.
 
     Raises:
-        UserError: an image is unknown, may be one of several, or is the same as another one.
+        UserError: a source matches no image, several images, or the same image as another source.
     """
     index: dict[str, list[Mapping[str, Any]]] = {}
     for image in images:
@@ -58,9 +58,9 @@ def find_category_ids(class_names: Sequence[str], categories: Sequence[Mapping[s
     missing = sorted(set(class_names) - set(known))
     if missing:
         raise UserError(
-            f"The annotations know no class {', '.join(missing)}, which the model finds; "
-            f"they know {shortened(list(known))}.",
-            "Give annotations of the data set that the model was trained on.",
+            f"The annotations have no class {', '.join(missing)}, which the model finds; "
+            f"they have {shortened(list(known))}.",
+            "Give annotations of the dataset that the model was trained on.",
         )
     return {name: known[name] for name in class_names}
 
@@ -68,16 +68,16 @@ def find_category_ids(class_names: Sequence[str], categories: Sequence[Mapping[s
 def _image_of(
     source: Source, index: Mapping[str, list[Mapping[str, Any]]], image_dir: Path | None
 ) -> Mapping[str, Any]:
-    unknown = UserError(f"The annotations know no image {source.name}.", "Give annotations that list these images.")
+    unknown = UserError(f"The annotations have no image {source.name}.", "Give annotations that list these images.")
     if source.path is None:
         raise unknown
     path = _absolute(source.path)
-    stated = _parts(path)
-    images = index.get(stated[0], [])
+    parts = _parts(path)
+    images = index.get(parts[0], [])
     if image_dir is not None and Path(path).is_relative_to(_absolute(image_dir)):
-        best = [image for image in images if _parts(_absolute(image_dir / image["file_name"])) == stated]
+        best = [image for image in images if _parts(_absolute(image_dir / image["file_name"])) == parts]
     else:
-        shared = [len(os.path.commonprefix([_parts(image["file_name"]), stated])) for image in images]
+        shared = [len(os.path.commonprefix([_parts(image["file_name"]), parts])) for image in images]
         is_enough = len(images) == 1 or max(shared, default=0) > 1
         best = [image for image, length in zip(images, shared, strict=True) if not is_enough or length == max(shared)]
     if not best:
@@ -85,8 +85,8 @@ def _image_of(
     if len(best) > 1:
         listed = shortened([f"{image['file_name']} (image {image['id']})" for image in best])
         raise UserError(
-            f"{source.path} may be any of several images of the annotations: {listed}.",
-            "Predict on the images where the data set has them, or put them into folders as the annotations name them.",
+            f"{source.path} may be any of several images in the annotations: {listed}.",
+            "Predict on the images in the dataset itself, or put them into folders with the names in the annotations.",
         )
     return best[0]
 
@@ -96,5 +96,5 @@ def _absolute(path: Path) -> str:
 
 
 def _parts(path: str) -> list[str]:
-    """The parts of a path in one Unicode normal form, the last first."""
+    """Return the parts of a path in Unicode normal form, the last part first."""
     return list(PureWindowsPath(unicodedata.normalize("NFC", path)).parts[::-1])

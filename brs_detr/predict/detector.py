@@ -1,4 +1,4 @@
-"""One detector for every file that holds a model."""
+"""A detector for every file that contains a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from brs_detr.runtime.session import OnnxSession, Outputs, Session
 
 
 class Detector(RuntimeDetector):
-    """A detector from any file that holds one, with its class names, thresholds and preprocessing.
+    """A detector in any file that contains one, with its class names, thresholds and preprocessing.
 
     >>> from brs_detr import Detector
     >>> model = Detector("work_dirs/my_run")
@@ -30,16 +30,15 @@ class Detector(RuntimeDetector):
     Args:
         path: folder of a training run, a checkpoint (`.pth`, `.safetensors`), or a file that `brs-detr export` wrote
             (ONNX, torch-export, AOTInductor, TorchScript).
-        device: `cpu`, `cuda`, `cuda:1`, ...; by default the GPU if there is one.
+        device: `cpu`, `cuda`, `cuda:1`, ...; default: the GPU if there is one.
         score_threshold: lowest score to keep, in [0, 1]: one number, or a dictionary by class name. Default: 0.5, or
-            what `brs-detr calibrate` chose for each class; for raw scores, the threshold with the best F1 on the
-            validation data.
-        batch_size: number of images of a list to run together, if they have the same size. A file with a fixed batch
-            size keeps its own.
-        trust_file: run the code that a checkpoint asks for.
-        raw_scores: leave scores as they were trained. By default they are probabilities if the file is calibrated
-            (docs/scores.md); `calibrated` says whether it is.
-        keep_memory: keep the memory of onnxruntime for the next batch; otherwise release it after each.
+            the threshold that `brs-detr calibrate` chose for each class; for raw scores, the threshold with the best
+            F1 on the validation split.
+        batch_size: number of images of the same size to run together. A file with a fixed batch size ignores it.
+        trust_file: run code that a checkpoint asks for.
+        raw_scores: return raw scores. By default, scores are probabilities if the file is calibrated, as `calibrated`
+            says (docs/scores.md).
+        keep_memory: let onnxruntime keep its memory for the next batch; otherwise it is released after each.
 
     Raises:
         UserError: the file is missing, damaged or of another kind, asks for code to be run, or has no raw scores; or
@@ -72,25 +71,25 @@ class Detector(RuntimeDetector):
             session = TorchSession(path, device)
         if raw_scores and session.info.calibrated:
             raise UserError(
-                f"{path} gives probabilities and holds no raw scores.",
+                f"{path} gives probabilities and has no raw scores.",
                 "Export its checkpoint again with `brs-detr export CHECKPOINT --raw-scores`.",
             )
         self._start(session, score_threshold, batch_size)
 
     @property
     def model(self) -> Any:
-        """The PyTorch model (`torch.nn.Module`) of a checkpoint; an exported file has none."""
+        """The PyTorch model (`torch.nn.Module`) of a checkpoint; exported files have none."""
         return self.session.model  # type: ignore[attr-defined]
 
 
 class CheckpointSession:
-    """The model of a checkpoint behind its own test pipeline: decoded images in, boxes in pixels of them out.
+    """Runs the model of a checkpoint with its own test pipeline, on decoded images.
 
     Args:
         path: run folder or checkpoint.
-        device: by default the GPU if there is one.
-        trust_file: run the code that the checkpoint asks for.
-        raw_scores: leave scores as they were trained.
+        device: default: the GPU if there is one.
+        trust_file: run code that the checkpoint asks for.
+        raw_scores: return raw scores.
     """
 
     def __init__(self, path: Path, device: str | None, *, trust_file: bool = False, raw_scores: bool = False) -> None:
@@ -114,40 +113,35 @@ class CheckpointSession:
         self._prepare = Compose(steps)
 
     def run(self, images: NDArray[Any], image_sizes: NDArray[np.int64] | None) -> Outputs:
-        """Run RGB images uint8 [B, H, W, 3]."""
+        """Run a batch of RGB images uint8 [B, H, W, 3]."""
         import torch
+
+        from brs_detr.exporting.sessions import padded_outputs
 
         packed = [self._packed(image) for image in images]
         inputs = {name: [one[name] for one in packed] for name in ("inputs", "data_samples")}
         with torch.inference_mode():
             samples = self.model.test_step(inputs)  # type: ignore[operator]
-        found = [sample.pred_instances.cpu().numpy() for sample in samples]
-        most = max(len(one.scores) for one in found)
-        boxes = np.zeros((len(found), most, 4), np.float32)
-        scores, labels = np.full((len(found), most), -1, np.float32), np.zeros((len(found), most), np.int64)
-        for row, one in enumerate(found):
-            number = len(one.scores)
-            boxes[row, :number], scores[row, :number], labels[row, :number] = one.bboxes, one.scores, one.labels
-        return Outputs(boxes, scores, labels)
+        return padded_outputs(samples, max(len(sample.pred_instances) for sample in samples))
 
     def _packed(self, image: NDArray[np.uint8]) -> dict[str, Any]:
-        """An image as the first step of the pipeline would have read it: in BGR."""
+        """Prepare an image as if the first step of the pipeline had read it, in BGR."""
         size, bgr = image.shape[:2], np.ascontiguousarray(image[..., ::-1], self._dtype)
         results = {"img": bgr, "img_path": None, "img_id": 0, "img_shape": size, "ori_shape": size}
         return self._prepare(results)  # type: ignore[no-any-return]
 
 
 MERGE_SHARE = 0.5
-"""Boxes of one class are merged if they share more than this of the smaller one: parts of one object in two tiles."""
+"""Boxes of a class in two tiles are merged if they share more than this fraction of the smaller one."""
 
 
 class TiledDetector:
-    """Runs a detector on overlapping tiles of an image, each in full resolution, with supervision's slicer.
+    """Runs a detector on overlapping tiles of an image in full resolution, with supervision's slicer.
 
     Args:
-        detector: runs on the tiles.
+        detector: the detector to run on each tile.
         tile: side of a tile in pixels.
-        overlap: share of a tile that its neighbour covers as well, in [0, 1).
+        overlap: fraction of a tile that its neighbour covers, too, in [0, 1).
     """
 
     def __init__(self, detector: Any, tile: int, overlap: float) -> None:
@@ -166,7 +160,7 @@ class TiledDetector:
         )
 
     def __call__(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        """Find the objects in each image, RGB [H, W, 3]."""
+        """Detect the objects in each image, RGB [H, W, 3]."""
         return [self._detect(image) for image in images]
 
     def _detect(self, image: NDArray[np.uint8]) -> Detections:

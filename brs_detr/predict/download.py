@@ -1,4 +1,4 @@
-"""Fetch an image or a video over http."""
+"""Download an image or a video over http."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ _SUFFIX_OF = {
 
 
 def download(address: str, folder: Path, suffixes: Collection[str], most_bytes: int = MOST_BYTES) -> Path:
-    """Fetch an image or a video.
+    """Download an image or a video.
 
     Args:
-        address: http or https.
-        folder: where to put it.
-        suffixes: of files that are wanted.
-        most_bytes: limit for its size.
+        address: http or https address.
+        folder: folder for the file.
+        suffixes: accepted suffixes.
+        most_bytes: limit for the size of the file.
 
     Returns:
         The file, named after the last part of the address.
 
     Raises:
-        UserError: the address is of another kind, cannot be fetched whole, or holds something else.
+        UserError: the address is not http, does not respond with the whole file, or is something else.
     """
     ends = time.monotonic() + SECONDS
 
     def require_time(done: int, total: int | None) -> None:
         if time.monotonic() > ends:
-            raise UserError(f"Fetching {address} takes longer than {SECONDS:.0f} s.", "Download it by other means.")
+            raise UserError(f"Downloading {address} takes longer than {SECONDS:.0f} s.", "Download it by other means.")
 
     try:
         with open_address(address, is_vouched_for=True, timeout=SECONDS_WITHOUT_A_BYTE) as answer:
@@ -56,7 +56,7 @@ def download(address: str, folder: Path, suffixes: Collection[str], most_bytes: 
         ) from None
     except (Cut, urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        raise UserError(f"Cannot fetch {address}: {reason}.", "Check the address and the network.") from None
+        raise UserError(f"Cannot download {address}: {reason}.", "Check the address and the network.") from None
     return path
 
 
@@ -64,5 +64,5 @@ def _file_name(address: str, content_type: str, suffixes: Collection[str]) -> st
     name = PurePosixPath(unquote(urlsplit(address).path)).name.replace("\\", "_") or "download"
     suffix = _SUFFIX_OF.get(content_type) or PurePosixPath(name).suffix.lower()
     if suffix not in suffixes:
-        raise UserError(f"{address} is no image or video, but {content_type}.", "Give the address of a file.")
+        raise UserError(f"{address} is not an image or a video, but {content_type}.", "Give the address of a file.")
     return name if PurePosixPath(name).suffix.lower() in suffixes else name + suffix

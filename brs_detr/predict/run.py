@@ -1,11 +1,12 @@
-"""Read, detect, write: one batch after the other, so that memory does not grow with the number of images."""
+"""Read images, detect objects and write them, batch by batch, so that memory does not grow with their number."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,18 @@ from brs_detr.predict.video import Frame, Video
 from brs_detr.predict.writers import (
     CROPS,
     FORMATS,
-    CocoWriter,
-    CropWriter,
-    CsvWriter,
-    JsonWriter,
-    PictureWriter,
-    Writer,
-    YoloWriter,
-    picture_name,
-    video_names,
+    Write,
+    coco_writer,
+    crop_writer,
+    csv_writer,
+    drawing_writer,
+    drawn_image_name,
+    drawn_video_names,
+    json_writer,
+    yolo_writer,
 )
 from brs_detr.run.console import track
 from brs_detr.runtime.calibration import by_name
-from brs_detr.runtime.detections import Detections
 from brs_detr.runtime.images import UnreadableImage, read_pixels
 
 
@@ -47,12 +47,12 @@ class PredictOptions:
         formats: keys of `brs_detr.predict.writers.FORMATS`; JSON is always written.
         pictures: draw the objects on the images.
         crops: cut the objects out.
-        batch_size: number of images to read and detect together.
-        classes: class names to keep, separated by commas (`choose_labels`); None for all.
-        annotations: COCO object with the image and category ids for the COCO results.
-        image_dir: folder that its file names are relative to, if known.
+        batch_size: number of images per batch.
+        classes: names of the classes to keep, separated by commas (see `choose_labels`); None for all.
+        annotations: COCO dataset with the image and category ids for the COCO results.
+        image_dir: folder that the file names in `annotations` are relative to, if known.
         most_frames: number of frames of a video or camera; None for all.
-        every: take one frame of so many.
+        every: use one of this many frames.
     """
 
     out: Path
@@ -69,12 +69,12 @@ class PredictOptions:
 
 @dataclass
 class Predicted:
-    """What was done.
+    """Summary of a run.
 
     Args:
         num_frames: number of images and video frames.
-        num_objects: number of objects found.
-        unreadable: what is wrong with each image that could not be decoded.
+        num_objects: number of detected objects.
+        unreadable: for each image that could not be decoded, what is wrong.
     """
 
     num_frames: int = 0
@@ -85,7 +85,7 @@ class Predicted:
 def predict(
     detector: Any, model_name: str, sources: Sequence[Source], options: PredictOptions, console: Console
 ) -> Predicted:
-    """Detect on all sources and write what was found.
+    """Detect the objects in all sources and write them.
 
     Args:
         detector: called with a list of RGB arrays; has `class_names`, `score_threshold` and `calibrated`.
@@ -101,53 +101,48 @@ def predict(
     videos = {source: Video(source, options.most_frames, options.every) for source in sources if source.is_video}
     result = Predicted()
     writers = _writers(detector, model_name, sources, videos, options)
-    try:
-        for batch in _batches(_frames(sources, videos, result, console), options.batch_size):
-            for frame, found in zip(batch, detector([frame.pixels for frame in batch]), strict=True):
-                chosen = found if kept_labels is None else _only(found, kept_labels)
-                for writer in writers:
-                    writer.add(frame, chosen)
-                result.num_frames += 1
-                result.num_objects += len(chosen)
+    with ExitStack() as stack:
+        writes = [stack.enter_context(writer) for writer in writers]
+        try:
+            for batch in _batches(_frames(sources, videos, result, console), options.batch_size):
+                for frame, found in zip(batch, detector([frame.pixels for frame in batch]), strict=True):
+                    kept = found if kept_labels is None else found.select(np.isin(found.labels, kept_labels))
+                    for write in writes:
+                        write(frame, kept)
+                    result.num_frames += 1
+                    result.num_objects += len(kept)
+        except KeyboardInterrupt:  # this is how a camera is stopped: keep what was found
+            if not result.num_frames:
+                raise
         if not result.num_frames:
             raise UserError("No image could be decoded: " + " ".join(result.unreadable))
-    except BaseException as end:
-        if isinstance(end, KeyboardInterrupt) and result.num_frames:  # of a camera, the way to end it
-            for writer in writers:
-                writer.close()
-            return result
-        for writer in writers:
-            writer.discard()
-        raise
-    for writer in writers:
-        writer.close()
     return result
 
 
 def require_readable(sources: Sequence[Source]) -> list[str]:
-    """Refuse files that are no images, by their headers, before any work is done.
+    """Check the headers of all images before any work is done.
 
     Returns:
-        Names of images with several pages or frames, of which only the first is used.
+        The names of images with several pages or frames, of which only the first is used.
 
     Raises:
-        UnreadableImage: the first that cannot be read.
+        UnreadableImage: a header cannot be read.
     """
     images = [source for source in sources if source.path is not None and not source.is_video]
     return [source.name for source in images if source.path is not None and read_header(source.path).has_more]
 
 
 def require_room(sources: Sequence[Source], out: Path, overwrite: bool, pictures: bool = True) -> None:
-    """Refuse to mix new results with old ones, or to draw over an original.
+    """Check that new results replace no original and are not mixed with earlier results.
 
     Args:
-        sources: what to detect on.
-        out: folder of the results.
-        overwrite: delete what an earlier run wrote there.
-        pictures: the sources will be drawn.
+        sources: images and videos to detect objects in.
+        out: folder for the results.
+        overwrite: delete the results of an earlier run.
+        pictures: whether the objects will be drawn.
 
     Raises:
-        UserError: it is a file, there are earlier results, or a drawn picture would replace an original or another one.
+        UserError: `out` is a file or holds earlier results, or a drawn image would replace an original or another one.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file, not a folder.", "Choose another --out DIR.")
@@ -157,9 +152,9 @@ def require_room(sources: Sequence[Source], out: Path, overwrite: bool, pictures
     originals = {source.path.resolve() for source in sources if source.path is not None}
     drawn: dict[str, Source] = {}
     for source in sources if pictures else ():
-        name = picture_name(source.name)
+        name = drawn_image_name(source.name)
         if (out / name).resolve() in originals:
-            raise UserError(f"The drawn picture would replace the original {out / name}.", "Choose another --out DIR.")
+            raise UserError(f"The drawn image would replace the original {out / name}.", "Choose another --out DIR.")
         first = drawn.setdefault(name.lower(), source)
         if first is not source:
             raise UserError(f"{first.name} and {source.name} would both be drawn as {name}.", "Rename one of them.")
@@ -172,10 +167,8 @@ def _delete_results(out: Path, originals: set[Path]) -> None:
         names = [str(entry["file"]) for entry in read_json(out / FORMATS["json"])["images"]]
     except (UserError, KeyError, TypeError):
         names = []
-    drawn = {
-        drawn for name in names for drawn in (picture_name(name), *video_names([name]), *video_names([name, name]))
-    }
-    for name in drawn:
+    drawn = ((drawn_image_name(name), *drawn_video_names([name]), *drawn_video_names([name, name])) for name in names)
+    for name in set(chain.from_iterable(drawn)):
         if is_there(out / name):
             path = (out / name).resolve()
             if path.is_relative_to(out.resolve()) and path not in originals:
@@ -190,40 +183,32 @@ def _delete_results(out: Path, originals: set[Path]) -> None:
 
 def _writers(
     detector: Any, model_name: str, sources: Sequence[Source], videos: dict[Source, Video], options: PredictOptions
-) -> list[Writer]:
-    names = detector.class_names
+) -> list[AbstractContextManager[Write]]:
+    class_names = detector.class_names
     header = {
         "checkpoint": model_name,
-        "class_names": list(names),
-        "score_threshold": by_name(detector.score_threshold, names),
+        "class_names": list(class_names),
+        "score_threshold": by_name(detector.score_threshold, class_names),
         "calibrated": detector.calibrated,
     }
-    makers: dict[str, Callable[[], Writer]] = {
-        "csv": lambda: CsvWriter(options.out),
-        "coco": lambda: _coco_writer(sources, names, options),
-        "yolo": lambda: YoloWriter(options.out, names),
-    }
-    writers: list[Writer] = [JsonWriter(options.out, header)]
-    try:
-        writers += [makers[name]() for name in dict.fromkeys(options.formats) if name != "json"]
-        if options.pictures:
-            fps = {source.name: video.fps / options.every for source, video in videos.items()}
-            writers.append(PictureWriter(options.out, fps))
-        if options.crops:
-            writers.append(CropWriter(options.out))
-    except BaseException:
-        for writer in writers:
-            writer.discard()
-        raise
+    writers: list[AbstractContextManager[Write]] = [json_writer(options.out, header)]
+    if "csv" in options.formats:
+        writers.append(csv_writer(options.out))
+    if "coco" in options.formats:
+        image_ids: dict[str, Any] | None = None
+        category_ids: dict[str, Any] = {name: number for number, name in enumerate(class_names, start=1)}
+        if options.annotations is not None:
+            category_ids = find_category_ids(class_names, options.annotations["categories"])
+            image_ids = find_image_ids(sources, options.annotations["images"], options.image_dir)
+        writers.append(coco_writer(options.out, image_ids, category_ids))
+    if "yolo" in options.formats:
+        writers.append(yolo_writer(options.out, class_names))
+    if options.pictures:
+        fps = {source.name: video.fps / options.every for source, video in videos.items()}
+        writers.append(drawing_writer(options.out, fps))
+    if options.crops:
+        writers.append(crop_writer(options.out))
     return writers
-
-
-def _coco_writer(sources: Sequence[Source], class_names: Sequence[str], options: PredictOptions) -> CocoWriter:
-    known = options.annotations
-    if known is None:
-        return CocoWriter(options.out, None, {name: number for number, name in enumerate(class_names, start=1)})
-    category_ids = find_category_ids(class_names, known["categories"])
-    return CocoWriter(options.out, find_image_ids(sources, known["images"], options.image_dir), category_ids)
 
 
 def _frames(
@@ -248,24 +233,16 @@ def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
         yield batch
 
 
-def _only(found: Detections, labels: list[int]) -> Detections:
-    kept = np.isin(found.labels, labels)
-    return Detections(found.boxes_xyxy[kept], found.scores[kept], found.labels[kept], found.class_names)
-
-
-"""Which classes a user asks for."""
-
-
 def choose_labels(text: str, class_names: Sequence[str]) -> list[int]:
-    """Labels of class names separated by commas.
+    """Return the labels of classes that are named in a comma-separated list.
 
     Args:
-        text: such as `car, bus`. Class names may contain commas; they need quotation marks only if the text could be
-            read in two ways: `"a, b",c`.
-        class_names: all classes of the model.
+        text: such as `car, bus`. A class name that contains a comma needs quotation marks only if the text is
+            ambiguous: `"a, b",c`.
+        class_names: names of all classes of the model.
 
     Raises:
-        UserError: a class is unknown, or the text can be read in two ways.
+        UserError: a class is unknown, or the text is ambiguous.
     """
     known = {name.strip(): name for name in class_names}
     parts = [part for part in text.split(",") if part.strip()]
@@ -279,13 +256,13 @@ def choose_labels(text: str, class_names: Sequence[str]) -> list[int]:
         first, second = (" and ".join(map(repr, reading)) for reading in readings[:2])
         raise UserError(
             f"--classes {text!r} may mean {first}, or {second}.",
-            """Put a name that holds a comma into quotation marks, as '"a, b",c', and leave no space between names.""",
+            """Quote a name that contains a comma, as in '"a, b",c', and put no space between names.""",
         )
     return [label for label, name in enumerate(class_names) if name in readings[0]]
 
 
 def _readings(parts: Sequence[str], known: Mapping[str, str]) -> Iterator[list[str]]:
-    """Every way to join neighbouring parts into known names."""
+    """Yield every way to join neighbouring parts into known names."""
     if not parts:
         yield []
     for count in range(1, len(parts) + 1):

@@ -1,4 +1,4 @@
-"""What the user wants to detect on: images, folders, patterns, videos, addresses or a camera."""
+"""Find the images and videos to detect objects in: files, folders, patterns, addresses, or a camera."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Source:
-    """One file or camera.
+    """A file or a camera.
 
     Args:
-        name: what it is called in the results; relative, with forward slashes.
-        path: of the file; None for a camera.
-        is_video: has more than one frame.
-        camera: number of the camera, or None.
+        name: its name in the results: a relative path with forward slashes.
+        path: path of the file; None for a camera.
+        is_video: whether it is a video or a camera.
+        camera: number of the camera; None for a file.
     """
 
     name: str
@@ -38,33 +38,30 @@ class Source:
 
 
 def find_sources(texts: Sequence[str], recursive: bool, downloads: Path) -> list[Source]:
-    """Everything that was asked for, in order.
+    """Find all sources, in order and without duplicates.
 
     Args:
         texts: paths of images, videos or folders, glob patterns, http(s) addresses, or `webcam`.
-        recursive: look into the folders of folders too.
-        downloads: folder for what is fetched.
+        recursive: include subfolders.
+        downloads: folder for downloads.
 
     Raises:
-        UserError: a path does not exist, nothing fits, or an address cannot be fetched.
+        UserError: a path does not exist, nothing matches, or a download fails.
     """
     sources: list[Source] = []
-    for number, text in enumerate(texts, start=1):  # of two addresses files may have one name
+    for number, text in enumerate(texts, start=1):  # a folder each, since two downloads may have the same name
         sources += _find(text, recursive, downloads / str(number))
-    return _with_names_of_their_own(sources)
+    return _with_unique_names(sources)
 
 
 def left_out(texts: Sequence[str], recursive: bool) -> list[str]:
-    """Files of folders, and those that fit a pattern, that `find_sources` passes over for their suffix.
-
-    Hidden files are not named.
-    """
+    """List the files in folders and patterns that `find_sources` skips because of their suffix, except hidden ones."""
     found: list[Path] = []
     for text in texts:
         if Path(text).is_dir():
             found += [path for path in _files(Path(text), recursive) if path.suffix.lower() not in SUFFIXES]
         elif _is_pattern(text):
-            found += [path for path in _fitting(text) if path.suffix.lower() not in SUFFIXES | VIDEO_SUFFIXES]
+            found += [path for path in _matching(text) if path.suffix.lower() not in SUFFIXES | VIDEO_SUFFIXES]
     return [str(path) for path in found if not path.name.startswith(".")]
 
 
@@ -94,16 +91,16 @@ def _folder(folder: Path, recursive: bool) -> list[Source]:
     paths = [path for path in _files(folder, recursive) if path.suffix.lower() in SUFFIXES]
     if not paths:
         has_deeper = not recursive and any(path.suffix.lower() in SUFFIXES for path in folder.rglob("*"))
-        cure = "Add --recursive: its folders hold some." if has_deeper else f"Known suffixes: {_known()}."
-        raise UserError(f"There is no image in {folder}.", cure)
+        hint = "Add --recursive: its subfolders have some." if has_deeper else f"Known suffixes: {_known()}."
+        raise UserError(f"There is no image in {folder}.", hint)
     return [Source(path.relative_to(folder).as_posix(), path) for path in paths]
 
 
 def _pattern(pattern: str) -> list[Source]:
-    known = [path for path in _fitting(pattern) if path.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES]
+    known = [path for path in _matching(pattern) if path.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES]
     if not known:
         raise UserError(
-            f"Nothing that can be read fits {pattern}, and there is no file of this name.",
+            f"No image or video matches {pattern}, and there is no file of this name.",
             f"Known suffixes: {_known()}.",
         )
     return [_file(path) for path in known]
@@ -114,23 +111,23 @@ def _files(folder: Path, recursive: bool) -> list[Path]:
 
 
 def _is_pattern(text: str) -> bool:
-    """Whether a path has a sign of a pattern behind the folders that are there under this very name."""
+    """Whether a path contains a wildcard after its longest part that exists literally."""
     if _ADDRESS.match(text):
         return False
     parts = Path(text).parts
-    num_there = next((count for count in range(len(parts), 0, -1) if Path(*parts[:count]).exists()), 0)
-    return any(sign in part for part in parts[num_there:] for sign in "*?[")
+    num_literal = next((count for count in range(len(parts), 0, -1) if Path(*parts[:count]).exists()), 0)
+    return any(wildcard in part for part in parts[num_literal:] for wildcard in "*?[")
 
 
-def _fitting(pattern: str) -> list[Path]:
-    """Files that fit a pattern. A part of it that is there under this very name means that file or folder alone."""
+def _matching(pattern: str) -> list[Path]:
+    """Return the files that match a pattern. A part of it that exists literally matches only itself."""
     found = [Path(Path(pattern).anchor)]
     for part in Path(pattern).relative_to(found[0]).parts:
-        found = [path for folder in found if folder.is_dir() for path in _fitting_part(folder, part)]
+        found = [path for folder in found if folder.is_dir() for path in _matching_part(folder, part)]
     return sorted({path for path in found if path.is_file()})
 
 
-def _fitting_part(folder: Path, part: str) -> list[Path]:
+def _matching_part(folder: Path, part: str) -> list[Path]:
     if part == "**":
         return [folder, *(path for path in folder.rglob("*") if path.is_dir())]
     if (folder / part).exists():
@@ -142,21 +139,21 @@ def _known() -> str:
     return ", ".join(sorted(SUFFIXES))
 
 
-def _with_names_of_their_own(sources: Sequence[Source]) -> list[Source]:
-    """Each file once. Where two have one name, call all files by their path from the folder they have in common."""
+def _with_unique_names(sources: Sequence[Source]) -> list[Source]:
+    """Remove duplicates. If two files share a name, name all files by their paths from their common folder."""
     unique: dict[object, Source] = {}
     for source in sources:
-        unique.setdefault(_place(source) or source.name, source)
+        unique.setdefault(_full_path(source) or source.name, source)
     names = Counter(source.name.lower() for source in unique.values())
     if max(names.values(), default=0) < 2:
         return list(unique.values())
-    root = os.path.commonpath([place.parent for source in sources if (place := _place(source)) is not None])
+    root = os.path.commonpath([path.parent for source in sources if (path := _full_path(source)) is not None])
     return [
-        source if (place := _place(source)) is None else replace(source, name=place.relative_to(root).as_posix())
+        source if (path := _full_path(source)) is None else replace(source, name=path.relative_to(root).as_posix())
         for source in unique.values()
     ]
 
 
-def _place(source: Source) -> Path | None:
-    """The path that tells a file from all others; links are not followed, since each has a name of its own."""
+def _full_path(source: Source) -> Path | None:
+    """Return the absolute path of a file. Links are not followed, since each has its own name."""
     return None if source.path is None else Path(os.path.normpath(source.path.absolute()))

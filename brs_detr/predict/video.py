@@ -1,8 +1,9 @@
-"""Frames of images, videos and cameras, and videos of frames, by OpenCV."""
+"""Read frames from videos and cameras, and write videos, with OpenCV."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,13 @@ DEFAULT_FPS = 25.0
 
 @dataclass(frozen=True)
 class Frame:
-    """A decoded image.
+    """An image, or a frame of a video.
 
     Args:
-        name: path of an image, relative to what was asked for, with forward slashes; or name of a video or camera.
+        name: name of its `Source`.
         pixels: RGB uint8 [H, W, 3].
-        index: number of a video's frame; None for an image.
-        seconds: time of a video's frame; None for an image.
+        index: index of the frame in its video; None for an image.
+        seconds: time of the frame in its video; None for an image.
     """
 
     name: str
@@ -39,12 +40,12 @@ class Frame:
 
     @property
     def stem(self) -> str:
-        """Name for files made of this frame: without a suffix, with the number of a video's frame."""
+        """Base for the names of files: the name without its suffix, with the index of a video's frame."""
         return self._numbered(Path(self.name).with_suffix("").as_posix())
 
     @property
     def long_stem(self) -> str:
-        """`stem` with the suffix of the image, for two files that differ in nothing else."""
+        """`stem` with the suffix, which tells images apart that differ in nothing else."""
         return self._numbered(self.name)
 
     def _numbered(self, name: str) -> str:
@@ -57,7 +58,7 @@ class Video:
     Args:
         source: a video or camera.
         most_frames: number of frames to read; None for all.
-        every: read one frame of so many.
+        every: read one of this many frames.
 
     Raises:
         UserError: it cannot be opened, or has no frame that can be decoded.
@@ -74,22 +75,22 @@ class Video:
         self._first = self._read()
         if self._first is None:
             if source.path is None:
-                raise UserError(f"There is no camera number {source.camera}.", "Give another, as webcam:1.")
-            raise UserError(f"{source.path} is no video that can be decoded, or has no frame.", "Convert it to MP4.")
+                raise UserError(f"There is no camera number {source.camera}.", "Choose another, such as webcam:1.")
+            raise UserError(f"{source.path} is not a video that can be decoded, or has no frame.", "Convert it to MP4.")
         self.fps = float(self._capture.get(cv2.CAP_PROP_FPS)) or DEFAULT_FPS
         stated = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)) if source.path is not None else 0
-        limits = [-(-stated // every)] * (stated > 0) + [most_frames] * bool(most_frames)
+        limits = [-(-max(stated, 0) // every), most_frames]
         self.num_frames: int | None = min((limit for limit in limits if limit), default=None)
 
     def __len__(self) -> int:
         return self.num_frames or 0
 
     def __iter__(self) -> Iterator[Frame]:
-        index, given, pixels = 0, 0, self._first
+        index, num_yielded, pixels = 0, 0, self._first
         try:
-            while pixels is not None and (self.most_frames is None or given < self.most_frames):
+            while pixels is not None and (self.most_frames is None or num_yielded < self.most_frames):
                 if index % self.every == 0:
-                    given += 1
+                    num_yielded += 1
                     yield Frame(self.source.name, pixels, index, index / self.fps)
                 index += 1
                 pixels = self._read()
@@ -101,35 +102,30 @@ class Video:
         return np.ascontiguousarray(pixels[..., ::-1]) if is_read else None
 
 
-class VideoFile:
-    """An MP4 file that is written frame by frame; it gets its name when it is closed."""
+@contextmanager
+def written_video(path: Path, fps: float) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
+    """Yield a function that appends a frame, RGB [H, W, 3], to an MP4 file; all frames have the size of the first.
 
-    def __init__(self, path: Path, fps: float) -> None:
-        self.path, self.fps = path, fps
-        self._partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-        self._writer: Any = None
+    The file appears when the context ends, and is deleted if it fails. Without frames there is no file.
+    """
+    import cv2
 
-    def add(self, pixels: NDArray[np.uint8]) -> None:
-        """Append a frame, RGB [H, W, 3]; all have the size of the first."""
-        import cv2
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")  # OpenCV goes by the suffix
+    writer = cv2.VideoWriter()
 
-        if self._writer is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+    def add(pixels: NDArray[np.uint8]) -> None:
+        if not writer.isOpened():
+            path.parent.mkdir(parents=True, exist_ok=True)
             size = (pixels.shape[1], pixels.shape[0])
-            codec = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._partial), codec, self.fps, size)
-            if not self._writer.isOpened():
-                raise UserError(f"OpenCV cannot write the video {self.path}.", "Add --no-pictures.")
-        self._writer.write(np.ascontiguousarray(pixels[..., ::-1]))
+            if not writer.open(str(partial), cv2.VideoWriter.fourcc(*"mp4v"), fps, size):
+                raise UserError(f"OpenCV cannot write the video {path}.", "Add --no-pictures.")
+        writer.write(np.ascontiguousarray(pixels[..., ::-1]))
 
-    def close(self) -> None:
-        """Finish the file."""
-        if self._writer is not None:
-            self._writer.release()
-            self._partial.replace(self.path)
-
-    def discard(self) -> None:
-        """Delete what was written."""
-        if self._writer is not None:
-            self._writer.release()
-        self._partial.unlink(missing_ok=True)
+    try:
+        yield add
+        writer.release()
+        if partial.exists():
+            partial.replace(path)
+    finally:
+        writer.release()
+        partial.unlink(missing_ok=True)

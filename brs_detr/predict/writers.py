@@ -1,230 +1,204 @@
-"""Write what was found: JSON, CSV, COCO results, YOLO labels, drawn images and videos, crops."""
+"""Write detections: JSON, CSV, COCO results, YOLO labels, drawn images and videos, crops.
+
+Each writer is a context manager that yields a function to call for every frame. Its files appear under their names when
+the context ends, and are deleted if it fails; drawings, labels and crops of single images are written at once and stay.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from PIL import Image
 
-from brs_detr.predict.video import Frame, VideoFile
+from brs_detr.files import written_whole
+from brs_detr.predict.video import Frame, written_video
 from brs_detr.runtime.detections import Detections
 from brs_detr.runtime.draw import draw_detections
 
+Write = Callable[[Frame, Detections], None]
+"""Writes the detections of a frame."""
+
 FORMATS = {"json": "predictions.json", "csv": "predictions.csv", "coco": "predictions.coco.json", "yolo": "labels"}
 CROPS = "crops"
+CSV_COLUMNS = ("file", "frame", "seconds", "name", "label", "score", "x1", "y1", "x2", "y2", "width", "height")
+
 _KEPT_SUFFIXES = {".jpg", ".jpeg", ".png"}
 _JPEG_QUALITY = 92
 
 
-class Writer:
-    """Writes the detections of one frame after the other."""
+@contextmanager
+def json_writer(out: Path, header: Mapping[str, Any]) -> Iterator[Write]:
+    """Write predictions.json: the header, then for each image its objects with boxes (x1, y1, x2, y2) in pixels."""
+    start = json.dumps(header, indent=1).removesuffix("\n}") + ',\n "images": ['
+    with _json_list(out / FORMATS["json"], start, end="\n ]\n}\n") as add:
 
-    def add(self, frame: Frame, found: Detections) -> None:
-        """Write one frame's objects."""
-        raise NotImplementedError
+        def write(frame: Frame, found: Detections) -> None:
+            entry: dict[str, Any] = {"file": frame.name, "height": frame.size[0], "width": frame.size[1]}
+            if frame.index is not None:
+                entry |= {"frame": frame.index, "seconds": round(frame.seconds or 0.0, 4)}
+            add({**entry, "objects": objects_of(found)})
 
-    def close(self) -> None:
-        """Finish."""
-
-    def discard(self) -> None:
-        """Delete unfinished files; files of single images stay."""
-
-
-class _TextFile(Writer):
-    """A text file that gets its name when it is closed."""
-
-    def __init__(self, path: Path, start: str = "", separator: str = ",\n", end: str = "") -> None:
-        self.path = path
-        self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.file: IO[str] = self._partial.open("w", encoding="utf-8", errors="backslashreplace", newline="")
-        self.file.write(start)
-        self._separator, self._next, self._end = separator, "\n", end
-
-    def _write_entry(self, entry: Any) -> None:
-        self.file.write(self._next + json.dumps(entry))
-        self._next = self._separator
-
-    def close(self) -> None:
-        """Finish."""
-        self.file.write(self._end)
-        self.file.close()
-        self._partial.replace(self.path)
-
-    def discard(self) -> None:
-        """Delete unfinished files."""
-        self.file.close()
-        self._partial.unlink(missing_ok=True)
-
-
-class JsonWriter(_TextFile):
-    """An entry for each image, with its objects; boxes are (x1, y1, x2, y2) in pixels. `header` goes first."""
-
-    def __init__(self, out: Path, header: Mapping[str, Any]) -> None:
-        start = json.dumps(header, indent=1).removesuffix("\n}") + ',\n "images": ['
-        super().__init__(out / FORMATS["json"], start, end="\n ]\n}\n")
-
-    def add(self, frame: Frame, found: Detections) -> None:
-        """Write one frame\'s objects."""
-        entry: dict[str, Any] = {"file": frame.name, "height": frame.size[0], "width": frame.size[1]}
-        if frame.index is not None:
-            entry |= {"frame": frame.index, "seconds": round(frame.seconds or 0.0, 4)}
-        self._write_entry({**entry, "objects": objects_of(found)})
+        yield write
 
 
 def objects_of(found: Detections) -> list[dict[str, Any]]:
-    """The objects as plain values, as in predictions.json."""
+    """Convert detections to plain values, as in predictions.json."""
     return [{"name": one.name, "label": one.label, "score": one.score, "box_xyxy": list(one.box_xyxy)} for one in found]
 
 
-class CsvWriter(_TextFile):
-    """A row for each object."""
+@contextmanager
+def csv_writer(out: Path) -> Iterator[Write]:
+    """Write predictions.csv with a row per object."""
+    with _text_file(out / FORMATS["csv"]) as file:
+        rows = csv.writer(file)
+        rows.writerow(CSV_COLUMNS)
 
-    HEAD = ("file", "frame", "seconds", "name", "label", "score", "x1", "y1", "x2", "y2", "width", "height")
+        def write(frame: Frame, found: Detections) -> None:
+            start = (frame.name, frame.index, None if frame.seconds is None else round(frame.seconds, 4))
+            for one in found:
+                rows.writerow([*start, one.name, one.label, one.score, *one.box_xyxy, frame.size[1], frame.size[0]])
 
-    def __init__(self, out: Path) -> None:
-        super().__init__(out / FORMATS["csv"])
-        self._rows = csv.writer(self.file)
-        self._rows.writerow(self.HEAD)
-
-    def add(self, frame: Frame, found: Detections) -> None:
-        """Write one frame\'s objects."""
-        start = (frame.name, frame.index, None if frame.seconds is None else round(frame.seconds, 4))
-        for one in found:
-            self._rows.writerow([*start, one.name, one.label, one.score, *one.box_xyxy, frame.size[1], frame.size[0]])
+        yield write
 
 
-class CocoWriter(_TextFile):
-    """A list of COCO results; boxes are (x, y, w, h) in pixels.
+@contextmanager
+def coco_writer(out: Path, image_ids: Mapping[str, Any] | None, category_ids: Mapping[str, Any]) -> Iterator[Write]:
+    """Write COCO results, a list of objects with boxes (x, y, w, h) in pixels.
 
     Args:
-        out: folder.
-        image_ids: by image name; None numbers the images from 1.
-        category_ids: by class name.
+        out: folder of the results.
+        image_ids: image ids by image name; None numbers the images from 1.
+        category_ids: category ids by class name.
     """
+    num_images = 0
+    with _json_list(out / FORMATS["coco"], "[", end="\n]\n") as add:
 
-    def __init__(self, out: Path, image_ids: Mapping[str, Any] | None, category_ids: Mapping[str, Any]) -> None:
-        self._image_ids, self._category_ids, self._count = image_ids, category_ids, 0
-        super().__init__(out / FORMATS["coco"], "[", end="\n]\n")
+        def write(frame: Frame, found: Detections) -> None:
+            nonlocal num_images
+            num_images += 1
+            for entry in found.to_coco(num_images if image_ids is None else image_ids[frame.name]):
+                add({**entry, "category_id": category_ids[entry["category_name"]]})
 
-    def add(self, frame: Frame, found: Detections) -> None:
-        """Write one frame\'s objects."""
-        self._count += 1
-        image_id = self._count if self._image_ids is None else self._image_ids[frame.name]
-        for entry in found.to_coco(image_id):
-            self._write_entry({**entry, "category_id": self._category_ids[entry["category_name"]]})
+        yield write
 
 
-class YoloWriter(Writer):
-    """A text file for each image with class, centre and size as shares of the image's, and score; and `classes.txt`."""
+@contextmanager
+def yolo_writer(out: Path, class_names: Sequence[str]) -> Iterator[Write]:
+    """Write a text file per image with label, centre, size (as fractions of the image) and score; and classes.txt."""
+    folder, taken = out / FORMATS["yolo"], {"classes"}
 
-    def __init__(self, out: Path, class_names: tuple[str, ...]) -> None:
-        self.folder, self.class_names = out / FORMATS["yolo"], class_names
-        self._written = {"classes"}
-
-    def add(self, frame: Frame, found: Detections) -> None:
-        """Write one frame\'s objects."""
+    def write(frame: Frame, found: Detections) -> None:
         h, w = frame.size
         lines = []
         for one in found:
             x1, y1, x2, y2 = one.box_xyxy
             numbers = ((x1 + x2) / 2 / w, (y1 + y2) / 2 / h, (x2 - x1) / w, (y2 - y1) / h, one.score)
             lines.append(f"{one.label} {' '.join(f'{number:.6f}' for number in numbers)}\n")
-        name = frame.long_stem if frame.stem.lower() in self._written else frame.stem  # a.jpg and a.png
-        self._written.add(name.lower())
-        path = self.folder / f"{name}.txt"
+        name = frame.long_stem if frame.stem.lower() in taken else frame.stem  # for a.jpg and a.png
+        taken.add(name.lower())
+        path = folder / f"{name}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(lines), encoding="utf-8")
 
-    def close(self) -> None:
-        """Finish."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "classes.txt").write_text("".join(f"{name}\n" for name in self.class_names), encoding="utf-8")
+    yield write
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
 
 
-def picture_name(name: str) -> str:
-    """Name of the drawn copy of an image: the same, or a PNG if its format cannot be written."""
+@contextmanager
+def drawing_writer(out: Path, fps: Mapping[str, float]) -> Iterator[Write]:
+    """Draw the objects on images, and on a copy of each video.
+
+    Args:
+        out: folder of the results.
+        fps: frames per second of the drawn videos by name.
+    """
+    with ExitStack() as stack:
+        names = zip(fps, drawn_video_names(list(fps)), strict=True)
+        videos = {name: stack.enter_context(written_video(out / drawn, fps[name])) for name, drawn in names}
+
+        def write(frame: Frame, found: Detections) -> None:
+            if frame.index is None:
+                path = out / drawn_image_name(frame.name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                found.draw(frame.pixels).save(path)
+            else:
+                boxes, labels, scores = found.boxes_xyxy, found.labels, found.scores
+                drawn = draw_detections(frame.pixels, boxes, labels, scores, class_names=found.class_names, min_side=0)
+                videos[frame.name](np.asarray(drawn))
+
+        yield write
+
+
+@contextmanager
+def crop_writer(out: Path) -> Iterator[Write]:
+    """Write a JPEG of each object to a folder per class."""
+    labels: dict[str, int] = {}
+
+    def write(frame: Frame, found: Detections) -> None:
+        image = Image.fromarray(frame.pixels)
+        for number, one in enumerate(found, start=1):
+            x1, y1, x2, y2 = one.box_xyxy
+            box = (int(x1), int(y1), max(int(np.ceil(x2)), int(x1) + 1), max(int(np.ceil(y2)), int(y1) + 1))
+            folder_name = safe_name(one.name)
+            if labels.setdefault(folder_name.lower(), one.label) != one.label:  # two classes with one safe name
+                folder_name = f"{folder_name}_{one.label}"
+            folder = out / CROPS / folder_name
+            folder.mkdir(parents=True, exist_ok=True)
+            name = f"{safe_name(frame.stem)}_{number}"
+            while (folder / f"{name}.jpg").exists():  # for a.jpg and a.png
+                name += "_"
+            image.crop(box).save(folder / f"{name}.jpg", quality=_JPEG_QUALITY)
+
+    yield write
+
+
+def drawn_image_name(name: str) -> str:
+    """Return the name of the drawn copy of an image: the same, or a PNG if its format cannot be written."""
     return name if Path(name).suffix.lower() in _KEPT_SUFFIXES else f"{name}.png"
 
 
-def video_names(names: Sequence[str]) -> list[str]:
-    """Names of the drawn copies of videos: without suffix, or with it if several videos have one stem."""
+def drawn_video_names(names: Sequence[str]) -> list[str]:
+    """Return the names of the drawn copies of videos: without suffix, or with it if several videos share a stem."""
     stems = [Path(name).with_suffix("").as_posix() for name in names]
     counts = Counter(stem.lower() for stem in stems)
     chosen = (stem if counts[stem.lower()] == 1 else name for name, stem in zip(names, stems, strict=True))
     return [f"{name}_found.mp4" for name in chosen]
 
 
-class PictureWriter(Writer):
-    """Drawn images, named as the images, and a drawn video for each video.
-
-    Args:
-        out: folder.
-        fps: frames per second of the drawn videos, by name of the video.
-    """
-
-    def __init__(self, out: Path, fps: Mapping[str, float]) -> None:
-        self.out = out
-        files = zip(fps, video_names(list(fps)), strict=True)
-        self._videos = {name: VideoFile(out / file, fps[name]) for name, file in files}
-
-    def add(self, frame: Frame, found: Detections) -> None:
-        """Write one frame\'s objects."""
-        if frame.index is None:
-            path = self.out / picture_name(frame.name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            found.draw(frame.pixels).save(path)
-            return
-        drawn = draw_detections(
-            frame.pixels, found.boxes_xyxy, found.labels, found.scores, class_names=found.class_names, min_side=0
-        )
-        self._videos[frame.name].add(np.asarray(drawn))
-
-    def close(self) -> None:
-        """Finish."""
-        for video in self._videos.values():
-            video.close()
-
-    def discard(self) -> None:
-        """Delete unfinished files."""
-        for video in self._videos.values():
-            video.discard()
-
-
-class CropWriter(Writer):
-    """A JPEG of each object, in one folder for each class."""
-
-    def __init__(self, out: Path) -> None:
-        self.folder = out / CROPS
-        self._labels: dict[str, int] = {}
-
-    def add(self, frame: Frame, found: Detections) -> None:
-        """Write one frame\'s objects."""
-        image = Image.fromarray(frame.pixels)
-        for number, one in enumerate(found, start=1):
-            x1, y1, x2, y2 = one.box_xyxy
-            box = (int(x1), int(y1), max(int(np.ceil(x2)), int(x1) + 1), max(int(np.ceil(y2)), int(y1) + 1))
-            folder = self.folder / self._folder_name(one.name, one.label)
-            folder.mkdir(parents=True, exist_ok=True)
-            name = f"{safe_name(frame.stem)}_{number}"
-            while (folder / f"{name}.jpg").exists():  # of a.jpg and a.png
-                name += "_"
-            image.crop(box).save(folder / f"{name}.jpg", quality=_JPEG_QUALITY)
-
-    def _folder_name(self, class_name: str, label: int) -> str:
-        """Name of the class, with its label if another class has the same folder."""
-        name = safe_name(class_name)
-        return name if self._labels.setdefault(name.lower(), label) == label else f"{name}_{label}"
-
-
 def safe_name(text: str) -> str:
-    """A text as a file name on every system: letters, digits, and `-_.` inside."""
+    """Turn a text into a file name for every system, of letters, digits, and `-_.` inside."""
     return re.sub(r"[^\w.-]+", "_", text).strip("._ ") or "_"
+
+
+@contextmanager
+def _text_file(path: Path) -> Iterator[IO[str]]:
+    with (
+        written_whole(path) as partial,
+        partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        yield file
+
+
+@contextmanager
+def _json_list(path: Path, start: str, end: str) -> Iterator[Callable[[Any], None]]:
+    """Yield a function that appends an entry to the list between `start` and `end`."""
+    with _text_file(path) as file:
+        file.write(start)
+        separator = "\n"
+
+        def add(entry: Any) -> None:
+            nonlocal separator
+            file.write(separator + json.dumps(entry))
+            separator = ",\n"
+
+        yield add
+        file.write(end)

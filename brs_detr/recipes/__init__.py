@@ -1,1 +1,1 @@
-"""Recipes of fine-tuning: which settings suit a data set, and how they are written into a config."""
+"""Fine-tuning recipes: choose settings that suit a dataset, and write them into a config."""

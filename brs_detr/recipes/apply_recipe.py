@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Transform = dict[str, Any]
 ModelPart = MutableMapping[str, Any]
 
-_MEAN_REACH = 0.05  # share of the run that the moving mean of the weights reaches back over
+_AVERAGE_SPAN = 0.05  # fraction of the run that the moving average of the weights spans
 _NUM_SCALES = 6
 
 
@@ -25,9 +25,9 @@ def apply_recipe(config: Config, plan: TrainingPlan) -> None:
     """Make a config train as planned.
 
     Args:
-        config: of any detector, with its data set; changed in place. Its own schedule, learning rate and train pipeline
-            are replaced.
-        plan: the recipe, and what it comes to with the data.
+        config: config of any detector with its dataset, changed in place. Its schedule, learning rate and training
+            pipeline are replaced.
+        plan: the recipe, fitted to the data.
     """
     recipe, resolution = plan.recipe, resolution_for(config, plan.recipe)
     _set_schedule(config, plan)
@@ -47,12 +47,12 @@ def apply_recipe(config: Config, plan: TrainingPlan) -> None:
 
 
 def resolution_for(config: Config, recipe: Recipe) -> tuple[int, int] | None:
-    """(long side, short side) that images are resized into; None where they keep their size."""
+    """Return the (long side, short side) that images are resized to fit, or None if they keep their size."""
     return recipe.resolution or resolution_of(inner_dataset(config, "val").pipeline)
 
 
 def resolution_of(pipeline: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
-    """(long side, short side) that a test pipeline resizes images into; None where it does not."""
+    """Return the (long side, short side) that a test pipeline resizes images to fit, or None if it does not resize."""
     resize = next((step for step in pipeline if step["type"] == "Resize"), None)
     scale = resize.get("scale") if resize else None
     return (max(scale), min(scale)) if scale else None
@@ -87,20 +87,20 @@ def _set_optimizer(config: Config, plan: TrainingPlan) -> None:
 
 
 def _set_backbone(backbone: ModelPart, plan: TrainingPlan) -> None:
-    """Freeze stages, and train BatchNorm only from random weights: a few images give no statistics to rely on."""
+    """Freeze stages. BatchNorm is trained only from random weights, because small batches give poor statistics."""
     if stage_names(backbone):
         backbone["frozen_stages"] = plan.recipe.frozen_stages
     if "norm_eval" in backbone:
         backbone["norm_eval"] = plan.start != "nothing"
-        if plan.start == "nothing":
+        if plan.start == "nothing" and backbone["type"] != "TimmBackbone":  # whose BatchNorm is always trained
             backbone["norm_cfg"] = {**backbone.get("norm_cfg", {"type": "BN"}), "requires_grad": True}
 
 
 def stage_names(backbone: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Prefixes of the parameter names of the stem and of each stage; nothing where the kind of backbone is not known.
+    """Return the prefixes of the parameter names of the stem and each stage, or nothing for an unknown backbone.
 
     Args:
-        backbone: its config.
+        backbone: config of the backbone.
     """
     kind = str(backbone["type"]).rpartition(".")[2]
     if kind.startswith("Res"):  # ResNet, ResNetV1d, ResNeXt, Res2Net
@@ -115,12 +115,12 @@ def stage_names(backbone: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def learning_rate_keys(
     backbone: Mapping[str, Any], backbone_lr: float, layer_decay: float
 ) -> dict[str, dict[str, float]]:
-    """Entries of mmengine's `paramwise_cfg.custom_keys` for a backbone.
+    """Return the entries of mmengine's `paramwise_cfg.custom_keys` for a backbone.
 
     Args:
-        backbone: its config.
-        backbone_lr: multiplier of the learning rate for the last stage.
-        layer_decay: factor between the multipliers of a stage and the next one.
+        backbone: config of the backbone.
+        backbone_lr: learning rate multiplier of the last stage.
+        layer_decay: ratio of the multipliers of a stage and the next one.
     """
     keys = {"backbone": {"lr_mult": backbone_lr}}
     stages = stage_names(backbone) if layer_decay < 1 else []
@@ -131,42 +131,42 @@ def learning_rate_keys(
 
 
 def ranking_heads(model: ModelPart) -> list[ModelPart]:
-    """Configs of the heads with ranking losses."""
+    """Return the configs of the heads with ranking losses."""
     roi_head = model.get("roi_head") or {}
     heads = (model.get("query_head"), model.get("rpn_head"), roi_head.get("bbox_head"), model.get("atss_head"))
     return [head for head in heads if head and str(head["type"]).startswith("Ranking")]
 
 
 def needed_queries(config: Config, plan: TrainingPlan) -> int | None:
-    """Queries of the model: what it has, or half as many again as the most objects in an image.
+    """Return the number of queries: as in the recipe or the model, but at least 1.5 times the most objects per image.
 
     Returns:
-        None for a detector without queries.
+        The number of queries, or None for a detector without queries.
     """
-    holder = _query_holder(config.model)
-    if holder is None:
+    head = _find_query_head(config.model)
+    if head is None:
         return None
-    return plan.recipe.queries or max(holder["num_queries"], _in_fifties(1.5 * plan.facts.max_objects))
+    return plan.recipe.queries or max(head["num_queries"], _round_up(1.5 * plan.facts.max_objects))
 
 
 def _set_queries(config: Config, plan: TrainingPlan) -> None:
-    holder = _query_holder(config.model)
-    if holder is None:
+    head = _find_query_head(config.model)
+    if head is None:
         return
-    holder["num_queries"] = needed_queries(config, plan)
+    head["num_queries"] = needed_queries(config, plan)
     test_cfg = config.model.test_cfg.get("query", config.model.test_cfg)
     if "max_per_img" in test_cfg:
-        test_cfg["max_per_img"] = max(test_cfg["max_per_img"], _in_fifties(plan.facts.max_objects))
+        test_cfg["max_per_img"] = max(test_cfg["max_per_img"], _round_up(plan.facts.max_objects))
 
 
-def _query_holder(model: ModelPart) -> ModelPart | None:
-    """The part of a model's config that has `num_queries`."""
+def _find_query_head(model: ModelPart) -> ModelPart | None:
+    """Return the part of a model's config that has `num_queries`: the query head, or the model itself."""
     parts = (model.get("query_head"), model)
     return next((part for part in parts if part and "num_queries" in part), None)
 
 
-def _in_fifties(number: float) -> int:
-    """Rounded up to a multiple of 50; 0 up to 50, which every model has."""
+def _round_up(number: float) -> int:
+    """Round up to a multiple of 50, or return 0 for up to 50, since every model has 50 queries."""
     return math.ceil(number / 50) * 50 if number > 50 else 0
 
 
@@ -185,7 +185,7 @@ def _set_train_data(config: Config, recipe: Recipe, resolution: tuple[int, int] 
 
 
 def augmentation(recipe: Recipe, resolution: tuple[int, int] | None) -> list[Transform]:
-    """The transforms after loading (and mosaic): colour, flip, crop, size, packing."""
+    """Return the transforms after loading (and mosaic): colour, flip, crop, resize, pack."""
     steps: list[Transform] = []
     if recipe.colour:
         steps.append({"type": "YOLOXHSVRandomAug"})
@@ -198,12 +198,12 @@ def augmentation(recipe: Recipe, resolution: tuple[int, int] | None) -> list[Tra
 
 
 def _resize(recipe: Recipe, resolution: tuple[int, int] | None) -> Transform:
-    """Resize to one of several sizes; where the model takes images as they are, by one of several factors."""
+    """Resize to a random one of several sizes or, for a model that does not resize, by one of several factors."""
     low, high = recipe.multi_scale
     shares = _unique(round(low + (high - low) * step / (_NUM_SCALES - 1), 3) for step in range(_NUM_SCALES))
     if resolution is None:
         choices: list[Transform] = [{"type": "Resize", "scale_factor": share} for share in shares]
-    else:  # as in DETR the short side varies, the long one is a limit
+    else:  # as in DETR, the short side varies and the long side is limited
         long, short = resolution
         sides = _unique(max(1, round(short * share)) for share in shares)
         choices = [{"type": "Resize", "scale": (max(long, side), side), "keep_ratio": True} for side in sides]
@@ -219,10 +219,10 @@ def _hooks(plan: TrainingPlan) -> list[dict[str, Any]]:
     hooks: list[dict[str, Any]] = []
     if recipe.mosaic:
         hooks.append({"type": "CloseMosaic", "begin": epochs - max(1, round(recipe.plain_epochs * epochs))})
-    if recipe.ema:  # of weights and BatchNorm statistics; gamma shortens its reach at the beginning
-        reach = max(2.0, _MEAN_REACH * plan.iterations)
-        mean = {"ema_type": "ExpMomentumEMA", "momentum": 1 / reach, "gamma": math.ceil(reach), "update_buffers": True}
-        hooks.append({"type": "EMAHook", **mean})
+    if recipe.ema:  # gamma shortens the span at the beginning
+        span = max(2.0, _AVERAGE_SPAN * plan.iterations)
+        ema = {"ema_type": "ExpMomentumEMA", "momentum": 1 / span, "gamma": math.ceil(span), "update_buffers": True}
+        hooks.append({"type": "EMAHook", **ema})
     if recipe.patience:
         hooks.append({"type": "StopEarly", "patience": recipe.patience})
     return hooks

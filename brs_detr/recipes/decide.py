@@ -1,4 +1,4 @@
-"""Decide how to fine-tune: choose the recipe, and find a batch that fits into memory."""
+"""Decide how to fine-tune: choose a recipe, and find a batch size that fits into memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mmengine import Config
 
 USED_SHARE = 0.9
-"""Of the memory that a batch may fill: fragments, and images with more objects than the trial's, need the rest."""
+"""Fraction of the memory that a batch may use. The rest is for fragmentation and images with more objects."""
 _CPU_BATCH = 4
 _UNKNOWN_SIZE = (640, 640)
 
@@ -37,17 +37,17 @@ def decide(
     amp: bool = False,
     resumed: Mapping[str, Any] | None = None,
 ) -> TrainingPlan:
-    """Choose the recipe and the batch for a detector and a data set.
+    """Choose the recipe and the batch size for a detector and a dataset.
 
     Args:
-        config: of the detector, with its data set; not changed.
+        config: config of the detector with its dataset, not changed.
         start: kind of the starting weights.
-        facts: of the data.
-        batch: images that a process holds at a time, `auto` for what fits, or None for that of the config.
-        settings: of the recipe, as the user asked for.
-        assignments: `key=value` for the config, which a trial of `auto` has to know.
+        facts: facts about the training data.
+        batch: number of images per process, `auto` for as many as fit, or None for that of the config.
+        settings: settings of the recipe that the user asked for.
+        assignments: `key=value` assignments to the config, needed for the trial steps of `auto`.
         amp: whether the forward pass runs in bfloat16.
-        resumed: what was decided for the run that is resumed, from its `run.json`.
+        resumed: the decisions in the `run.json` of the run that is resumed.
 
     Raises:
         UserError: a setting cannot be used, or not even one image fits.
@@ -61,7 +61,7 @@ def decide(
     backbone = config.model.backbone
     if not stage_names(backbone):
         for setting in sorted({"frozen_stages", "layer_decay"} & asked):
-            raise UserError(f"{setting} does not work with a {backbone['type']}: its stages have no known names.")
+            raise UserError(f"{setting} does not work with {backbone['type']}: the names of its stages are not known.")
         recipe = replace(recipe, frozen_stages=-1, layer_decay=1.0)
     width = (config.model.get("neck") or {}).get("out_channels", REFERENCE_WIDTH)
 
@@ -75,7 +75,7 @@ def decide(
 
 
 def _largest_batch(config: Config, plan: TrainingPlan, assignments: tuple[str, ...], amp: bool) -> int:
-    """What fits into the GPUs of all processes."""
+    """Return the largest batch size that fits on the GPU of every process."""
     import torch
     from mmengine.dist import all_reduce
 
@@ -99,11 +99,11 @@ def _largest_batch(config: Config, plan: TrainingPlan, assignments: tuple[str, .
 
 
 def largest_batch(fits: Callable[[int], bool], limit: int) -> int:
-    """Double a batch as long as it fits.
+    """Double the batch size as long as a batch fits.
 
     Args:
         fits: tries a training step with this many images.
-        limit: largest batch that is of use; at least 1.
+        limit: largest useful batch size, at least 1.
 
     Raises:
         UserError: not even a single image fits.
@@ -120,18 +120,18 @@ def largest_batch(fits: Callable[[int], bool], limit: int) -> int:
 
 
 class TrialStep:
-    """Tries training steps on made-up images of the largest size.
+    """Try training steps on synthetic images of the largest size.
 
     Args:
-        config: resolved; its model is built with random weights.
+        config: resolved config, whose model is built with random weights.
         size: (h, w) of the images in pixels.
-        num_objects: in each image.
-        device: to train on.
-        has_mean: whether memory holds a moving mean of the weights as well.
+        num_objects: number of objects per image.
+        device: device to train on.
+        has_ema: whether memory also holds a moving average of the weights.
     """
 
     def __init__(
-        self, config: Config, size: tuple[int, int], num_objects: int, device: torch.device, has_mean: bool = False
+        self, config: Config, size: tuple[int, int], num_objects: int, device: torch.device, has_ema: bool = False
     ) -> None:
         from mmengine.optim import build_optim_wrapper
         from mmengine.registry import MODELS, init_default_scope
@@ -140,11 +140,11 @@ class TrialStep:
         model = {**config.model, "backbone": {**config.model.backbone, "init_cfg": None}}
         self.model = MODELS.build(model).to(device).train()
         self.optim_wrapper = build_optim_wrapper(self.model, config.optim_wrapper)
-        self.mean = copy.deepcopy(self.model) if has_mean else None
+        self.ema = copy.deepcopy(self.model) if has_ema else None
         self.size, self.num_objects, self.device = size, num_objects, device
 
     def __call__(self, batch: int) -> bool:
-        """Whether a step with this many images fits."""
+        """Return whether a step with this many images fits."""
         import torch
 
         try:

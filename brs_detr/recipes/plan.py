@@ -1,4 +1,4 @@
-"""A recipe fitted to the data at hand: batch, epochs and learning rate, and the table that explains them."""
+"""A recipe fitted to the data: batch size, epochs and learning rate, and the table that explains them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 REFERENCE_WIDTH = 128
-"""Of the small model, on which the learning rate for random weights was found."""
+"""Width of the small model, for which the learning rate from random weights was tuned."""
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How the images of an optimizer step get into memory.
+    """How an optimizer step is divided into batches.
 
     Args:
-        batch: images that a process holds at a time; the losses see these together.
-        accumulation: batches whose gradients are averaged for a step.
-        processes: that train together.
-        num_images: of the training set.
+        batch: images per process and forward pass.
+        accumulation: number of batches whose gradients are averaged for a step.
+        processes: number of processes.
+        num_images: size of the training set.
     """
 
     batch: int
@@ -38,7 +38,7 @@ class BatchPlan:
 
     @property
     def effective(self) -> int:
-        """Images per optimizer step; all of a training set that is smaller."""
+        """Images per optimizer step, at most the whole training set."""
         return min(self.batch * self.accumulation * self.processes, self.num_images)
 
     @property
@@ -48,7 +48,7 @@ class BatchPlan:
 
     @property
     def updates(self) -> int:
-        """Optimizer steps per epoch; the last one averages the batches that are left."""
+        """Optimizer steps per epoch. The last one averages the remaining batches."""
         return math.ceil(self.iterations / self.accumulation)
 
     def __str__(self) -> str:
@@ -59,14 +59,14 @@ class BatchPlan:
 
 
 def plan_batch(batch: int, effective: int, processes: int, num_images: int, is_asked: bool = False) -> BatchPlan:
-    """Reach an effective batch by accumulation.
+    """Plan how to reach an effective batch size by gradient accumulation.
 
     Args:
-        batch: most images that a process shall hold at a time.
+        batch: largest number of images per process and forward pass.
         effective: images per optimizer step, over all processes.
-        processes: that train together.
-        num_images: of the training set.
-        is_asked: whether the user asked for `batch`, so that it stands even above `effective`.
+        processes: number of processes.
+        num_images: size of the training set.
+        is_asked: whether the user asked for `batch`, which may then exceed `effective`.
     """
     share = max(1, effective // processes)
     batch = min(batch if is_asked else min(batch, share), max(1, math.ceil(num_images / processes)))
@@ -75,14 +75,14 @@ def plan_batch(batch: int, effective: int, processes: int, num_images: int, is_a
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """Number of training images, and most objects in an image of the training and validation splits."""
+    """The number of training images, and the most objects in any training or validation image."""
 
     num_images: int
     max_objects: int
 
 
 def measure_facts(train: CocoSplit, others: Iterable[CocoSplit] = ()) -> TrainingFacts:
-    """Count the images of `train`, and the objects per image of all splits; crowds are not counted."""
+    """Count the images of `train`, and the objects per image in all splits. Crowds are not counted."""
     datasets = [read_annotations(split.annotation_file) for split in (train, *others)]
     return TrainingFacts(len(datasets[0]["images"]), max(map(_max_objects, datasets)))
 
@@ -94,15 +94,15 @@ def _max_objects(dataset: dict[str, Any]) -> int:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """A recipe, and what it comes to with the data at hand.
+    """A recipe fitted to the data.
 
     Args:
-        recipe: with the settings that the user asked for.
+        recipe: the recipe, with the user's settings.
         start: kind of the starting weights.
-        facts: of the data.
-        batch: of the processes at hand.
+        facts: facts about the training data.
+        batch: how an optimizer step is divided into batches.
         asked: names of the settings that the user asked for.
-        width: channels of the model's feature maps.
+        width: number of channels of the model's feature maps.
     """
 
     recipe: Recipe
@@ -114,33 +114,34 @@ class TrainingPlan:
 
     @property
     def size(self) -> Size:
-        """Of the training set."""
+        """Size class of the training set."""
         return size_of(self.facts.num_images)
 
     @property
     def epochs(self) -> int:
-        """Those of the recipe; more to reach `min_updates`, unless the user asked for a number."""
+        """Epochs of the recipe, or more to reach `min_updates`, unless the user asked for a number."""
         if "epochs" in self.asked:
             return self.recipe.epochs
         return max(self.recipe.epochs, math.ceil(self.recipe.min_updates / self.batch.updates))
 
     @property
     def iterations(self) -> int:
-        """Batches of the whole run."""
+        """Batches per process in the whole run."""
         return self.epochs * self.batch.iterations
 
     @property
     def val_interval(self) -> int:
-        """Epochs from one evaluation to the next."""
+        """Epochs between evaluations."""
         return max(1, round(self.epochs / self.recipe.evaluations))
 
     @property
     def learning_rate(self) -> float:
-        """Of AdamW: what the user asked for, or that of the recipe, scaled to the batch and the width of the model.
+        """Learning rate of AdamW: the user's, or that of the recipe scaled to the batch size and the model's width.
 
-        Adam divides a gradient by its own size, so that noise alone sets how far a step may go: it falls with the
-        square root of the batch (Malladi et al., On the SDEs and Scaling Rules for Adaptive Gradient Algorithms, 2022).
-        From random weights a wide model takes smaller steps: the sum over twice as many inputs moves twice as far.
+        Adam divides a gradient by its magnitude, so that its noise limits the learning rate. The noise falls with the
+        square root of the batch size (Malladi et al., On the SDEs and Scaling Rules for Adaptive Gradient Algorithms,
+        2022). From random weights, the learning rate is inversely proportional to the width, because a sum over twice
+        as many inputs changes twice as much.
         """
         rate = self.recipe.learning_rate
         if "learning_rate" in self.asked:
@@ -150,33 +151,28 @@ class TrainingPlan:
 
 
 _REASONS: dict[str, dict[str, str]] = {
-    "epochs": {"few": "few images: many passes", "some": "a middling set", "many": "many images: few passes"},
-    "effective_batch": {
-        "detector": "what DETRs are tuned for",
-        "backbone": "what DETRs are tuned for",
-        "nothing": "all is to be learnt: steps count",
-    },
+    "epochs": dict(few="few images need many passes", some="a medium-sized dataset", many="many images, few passes"),
+    "effective_batch": {**dict.fromkeys(("detector", "backbone"), "usual for DETRs"), "nothing": "more, smaller steps"},
     "learning_rate": {
         "detector": "a trained detector: small steps",
-        "backbone": "new heads on a trained backbone",
+        "backbone": "new heads, pretrained backbone",
         "nothing": "random weights",
     },
-    "backbone_lr": {"detector": "it knows images", "backbone": "it knows images"},
+    "backbone_lr": dict.fromkeys(("detector", "backbone"), "already pretrained"),
     "frozen_stages": {
-        "nothing": "nothing learnt to keep",
+        "nothing": "nothing is pretrained",
         "few": "few images: keep what is learnt",
-        "some": "edges are edges",
-        "many": "edges are edges",
+        **dict.fromkeys(("some", "many"), "early features are generic"),
     },
-    "ema": {"few": "steadier than single steps", "some": "steadier than single steps", "nothing": "steadier"},
+    "ema": dict.fromkeys(("few", "some", "nothing"), "smooths out single steps"),
     "crop": {"nothing": "whole images are easier at first"},
-    "colour": {"few": "light that few images show"},
+    "colour": {"few": "few images, little variety"},
 }
 """Why a setting has its value, by kind of starting weights or by size of the training set."""
 
 
 class Row(NamedTuple):
-    """A line of the table."""
+    """A row of the table."""
 
     what: str
     value: str
@@ -186,19 +182,19 @@ class Row(NamedTuple):
 def recipe_rows(
     plan: TrainingPlan, resolution: tuple[int, int] | None, queries: int | None, is_ranking: bool = False
 ) -> list[Row]:
-    """What will be done, and why.
+    """Return what will be done, and why.
 
     Args:
-        plan: what was decided.
-        resolution: (long side, short side) in pixels; None where images keep their size.
-        queries: of the model; None for a detector without queries.
+        plan: the fitted recipe.
+        resolution: (long side, short side) in pixels. None if images keep their size.
+        queries: number of queries. None for a detector without queries.
         is_ranking: whether the model has ranking losses.
     """
     recipe, interval = plan.recipe, plan.val_interval
     ranked = plan.batch.batch * (plan.batch.accumulation if recipe.joint_ranking else 1)
     parts = {"flip": recipe.flip, "crop": recipe.crop, "colour": recipe.colour, "mosaic": recipe.mosaic}
     augmentation = ", ".join(name for name, value in parts.items() if value)
-    size = "as they are" if resolution is None else f"{resolution[0]} x {resolution[1]}"
+    size = "original" if resolution is None else f"{resolution[0]} x {resolution[1]}"
     low, high = recipe.multi_scale
     is_longer = plan.epochs > recipe.epochs
     rows = [
@@ -212,13 +208,13 @@ def recipe_rows(
         Row("learning rate", f"{plan.learning_rate:.3g}, {recipe.schedule}", _why(plan, "learning_rate")),
         Row("backbone", _backbone(recipe), _why(plan, "backbone_lr", "layer_decay")),
         Row("frozen", _frozen(recipe.frozen_stages), _why(plan, "frozen_stages")),
-        Row("image size", f"{size}, {low:g} to {high:g} of it", _why(plan, "resolution", "multi_scale")),
+        Row("image size", f"{size}, scaled by {low:g} to {high:g}", _why(plan, "resolution", "multi_scale")),
         Row("augmentation", augmentation or "none", _why(plan, "crop", "colour", "flip", "mosaic")),
-        Row("queries", str(queries), f"at most {plan.facts.max_objects} objects an image"),
-        Row("moving mean", "yes" if recipe.ema else "no", _why(plan, "ema")),
+        Row("queries", str(queries), f"at most {plan.facts.max_objects} objects per image"),
+        Row("moving average", "yes" if recipe.ema else "no", _why(plan, "ema")),
         Row("evaluation", "every epoch" if interval == 1 else f"every {interval} epochs", ""),
         Row(
-            "early stop",
+            "early stopping",
             f"after {recipe.patience} without a better AP" if recipe.patience else "no",
             _why(plan, "patience"),
         ),
@@ -229,16 +225,16 @@ def recipe_rows(
 
 def _why(plan: TrainingPlan, *settings: str) -> str:
     if plan.asked.intersection(settings):
-        return "as you asked"
+        return "your setting"
     reasons = (_REASONS.get(setting, {}) for setting in settings)
     return next(filter(None, (reason.get(plan.start) or reason.get(plan.size) for reason in reasons)), "")
 
 
 def _backbone(recipe: Recipe) -> str:
     if recipe.backbone_lr == 1 and recipe.layer_decay == 1:
-        return "the same"
-    decay = f", {recipe.layer_decay:g} a stage" if recipe.layer_decay < 1 else ""
-    return f"{recipe.backbone_lr:g} of that{decay}"
+        return "the same rate"
+    decay = f", {recipe.layer_decay:g} per stage" if recipe.layer_decay < 1 else ""
+    return f"{recipe.backbone_lr:g} times that{decay}"
 
 
 def _frozen(stages: int) -> str:
@@ -248,7 +244,7 @@ def _frozen(stages: int) -> str:
 
 
 def recipe_table(rows: Iterable[Row]) -> Table:
-    """The rows for a rich console."""
+    """Return the rows as a table for a rich console."""
     from rich import box
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""The settings of a fine-tuning: their ranges, and their values by number of images and by starting weights."""
+"""Settings for fine-tuning: their valid ranges, and their values by number of images and starting weights."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from brs_detr.config.config import parse_value
 from brs_detr.errors import UserError, did_you_mean
 
 Size = Literal["few", "some", "many"]
-"""Of a training set: fewer than 500 images, fewer than 5,000, more."""
+"""Size class of a training set: fewer than 500 images, fewer than 5,000, or more."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to fine-tune.
+    """Settings for fine-tuning.
 
     Args:
         epochs: passes over the training images.
-        min_updates: optimizer steps to reach at least; epochs are added where there would be fewer.
+        min_updates: minimum number of optimizer steps. Epochs are added to reach it.
         effective_batch: images per optimizer step, over all processes and accumulated batches.
-        learning_rate: of AdamW at `effective_batch`; it is scaled to the batch at hand.
-        schedule: `cosine`, or `step`: divided by 5 after 10/12 and after 11/12 of the epochs.
-        warmup: share of the iterations over which the learning rate rises to its value.
-        backbone_lr: learning rate of the backbone as a multiple of the others.
-        layer_decay: factor between the learning rates of a backbone stage and the next one; 1 for no decay.
-        frozen_stages: backbone stages that are not trained; 0 freezes the stem alone, -1 nothing.
+        learning_rate: learning rate of AdamW for `effective_batch` images. It is scaled to the actual batch.
+        schedule: `cosine`, or `step`, which divides by 5 after 10/12 and after 11/12 of the epochs.
+        warmup: fraction of the iterations over which the learning rate rises to its value.
+        backbone_lr: learning rate of the backbone as a multiple of `learning_rate`.
+        layer_decay: ratio of the learning rates of a backbone stage and the next one; 1 for no decay.
+        frozen_stages: number of backbone stages that are not trained; 0 freezes only the stem, -1 nothing.
         ema: evaluate and keep an exponential moving average of the weights.
         evaluations: number of evaluations on the validation images, spread over the run.
         patience: stop after this many evaluations in a row without a better AP; 0 never stops.
-        resolution: (long side, short side) in pixels to resize images into; None for that of the model's config.
-        multi_scale: range of the training sizes, as shares of the resolution.
+        resolution: (long side, short side) in pixels that images are resized to fit. None for that of the config.
+        multi_scale: range of image sizes in training, as fractions of the resolution.
         flip: probability of a horizontal flip.
         crop: probability of a random crop of at least half the width and height.
         colour: jitter hue, saturation and brightness.
         mosaic: combine four images into one, half of the time.
-        plain_epochs: share of the epochs, at the end, that are trained without mosaic.
-        queries: most objects that can be found in an image; None to follow the data.
+        plain_epochs: fraction of the epochs, at the end, that are trained without mosaic.
+        queries: most objects that can be found per image. None for a number that suits the data.
         joint_ranking: let ranking losses compare all images of a step, over the accumulated batches.
 
     Raises:
@@ -72,7 +72,7 @@ class Recipe:
         for name, (is_valid, description) in _RULES.items():
             value = getattr(self, name)
             if not is_valid(value):
-                raise UserError(f"{name}={value!r} cannot be used.", f"It is {description}.")
+                raise UserError(f"{name}={value!r} cannot be used.", f"It must be {description}.")
 
 
 def _whole(low: int, high: float = math.inf) -> Callable[[Any], bool]:
@@ -101,10 +101,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "frozen_stages": (_whole(-1, 4), "a whole number from -1, nothing, to 4, the whole backbone"),
     "schedule": (lambda value: value in ("cosine", "step"), "cosine or step"),
     "queries": (lambda value: value is None or _whole(1)(value), "a whole number, at least 1, or None"),
-    "multi_scale": (_is_range, "a pair of shares such as (0.6, 1.0), the smaller one first"),
+    "multi_scale": (_is_range, "a pair of fractions such as (0.6, 1.0), the smaller one first"),
     "resolution": (
         lambda value: value is None or (type(value) is tuple and _is_range(value[::-1]) and value[1] >= 32),
-        "a pair of pixel numbers such as (1333, 800), the long side first, neither below 32",
+        "a pair of sides in pixels such as (1333, 800), the long one first, neither below 32",
     ),
 }
 
@@ -130,12 +130,12 @@ RECIPES: dict[tuple[Size, Start], Recipe] = {
 
 
 def size_of(num_images: int) -> Size:
-    """Size of a training set with so many images."""
+    """Return the size class of a training set."""
     return "few" if num_images < 500 else "some" if num_images < 5000 else "many"
 
 
 def change_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """A copy of a recipe with other values by name of the setting; lists, as JSON has them, stand for tuples.
+    """Return a copy of a recipe with some settings changed. Lists, as in JSON, stand for tuples.
 
     Raises:
         UserError: there is no such setting, or a value has the wrong type or is out of range.
@@ -161,17 +161,17 @@ _INSTEAD_OF_KEY = {
     "param_scheduler": "--set schedule=cosine or step, and warmup=X",
     "model.backbone.frozen_stages": "--freeze N",
 }
-"""Keys of the config that the recipe sets, and how to change them."""
+"""Config keys that the recipe sets, and the options that change them."""
 
 
 def split_assignments(assignments: Iterable[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Separate `key=value` assignments of recipe settings, which have no dot in their name, from those of config keys.
+    """Separate `key=value` assignments of recipe settings, whose names have no dot, from those of config keys.
 
     Returns:
-        Values by setting, and the assignments of config keys.
+        The values of settings by name, and the assignments of config keys.
 
     Raises:
-        UserError: there is no such setting, or the recipe sets the config key; the message says what to use instead.
+        UserError: there is no such setting, or the recipe sets the config key. The hint names what to use instead.
     """
     settings: dict[str, Any] = {}
     others = []

@@ -1,4 +1,4 @@
-"""Whether a folder holds the data set of a table, all of it and nothing else."""
+"""Check that a folder holds exactly the dataset of a table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from brs_detr.errors import UserError
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """What a split consists of; None where nobody has published it."""
+    """Published numbers of images and boxes of a split, or None if they are not published."""
 
     num_images: int | None
     num_boxes: int | None
@@ -23,16 +23,16 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A public data set.
+    """A public dataset.
 
     Args:
-        title: what people call it.
-        annotation_file: below its folder, with ``{split}``.
-        image_dir: likewise.
-        num_classes: of it.
-        splits: `train` and `val`.
-        epoch: images of an epoch as its recipes count them.
-        layout: how to get it and lay it out.
+        title: name for messages.
+        annotation_file: path in the dataset folder, with ``{split}`` for the name of the split.
+        image_dir: folder of the images, likewise.
+        num_classes: number of classes.
+        splits: facts about `train` and `val`.
+        epoch: number of images per epoch, including repetitions.
+        layout: how to download it, and the layout of its folder.
     """
 
     title: str
@@ -44,7 +44,7 @@ class DataSet:
     layout: str
 
     def split(self, folder: Path, name: str) -> CocoSplit:
-        """Where a split is, below the folder of the data set."""
+        """Return the paths of a split."""
         return CocoSplit(
             name, folder / self.annotation_file.format(split=name), folder / self.image_dir.format(split=name)
         )
@@ -85,28 +85,28 @@ DATA_SETS = {
 
 
 def check_data_set(name: str, folder: Path, splits: Iterable[str] = ("train", "val")) -> dict[str, CocoSplit]:
-    """Check that a folder holds the images and boxes of a data set.
+    """Check that a folder holds the images and boxes of a dataset.
 
-    Counts are compared with those published; nobody publishes checksums of the annotation files.
+    Their numbers are compared with the published ones, since no checksums of the annotation files are published.
 
     Args:
         name: a key of `DATA_SETS`.
-        folder: laid out as `DataSet` says.
-        splits: that are needed.
+        folder: folder of the dataset.
+        splits: names of the splits to check.
 
     Returns:
         The splits by name.
 
     Raises:
-        UserError: something is missing, or there is too much or too little; the message lists all of it.
+        UserError: files are missing, or numbers differ. The message lists everything.
     """
     data_set = DATA_SETS[name]
-    found = {split: data_set.split(folder, split) for split in splits}
-    faults = [fault for split in found.values() for fault in _faults(data_set, split)]
+    checked = {split: data_set.split(folder, split) for split in splits}
+    faults = [fault for split in checked.values() for fault in _faults(data_set, split)]
     if faults:
         lines = "\n".join(f"  {fault}" for fault in faults)
         raise UserError(f"{folder} is not {data_set.title}:\n{lines}", data_set.layout)
-    return found
+    return checked
 
 
 def _faults(data_set: DataSet, split: CocoSplit) -> list[str]:
@@ -119,25 +119,25 @@ def _faults(data_set: DataSet, split: CocoSplit) -> list[str]:
         "boxes": (len(dataset["annotations"]), expected.num_boxes),
         "classes": (len(dataset["categories"]), data_set.num_classes),
     }
-    wrong = [
-        f"{split.annotation_file} has {found:,} {what}, and should have {wanted:,}"
-        for what, (found, wanted) in counts.items()
-        if wanted is not None and found != wanted
+    faults = [
+        f"{split.annotation_file} has {count:,} {what}, but should have {published:,}"
+        for what, (count, published) in counts.items()
+        if published is not None and count != published
     ]
     absent = _absent(dataset["images"], split.image_dir)
     if absent:
-        wrong.append(f"{split.image_dir} lacks {len(absent):,} images, the first is {absent[0]}")
-    return wrong
+        faults.append(f"{split.image_dir} lacks {len(absent):,} images, of which the first is {absent[0]}")
+    return faults
 
 
 def _absent(images: list[dict[str, Any]], folder: Path) -> list[str]:
-    """Files that a folder lacks. Folders are listed once each: asking for 100,000 files takes a while."""
+    """Return the images that a folder lacks. Each subfolder is listed once, which is faster than a check per file."""
     by_folder = defaultdict(list)
     for image in images:
         by_folder[Path(image["file_name"]).parent].append(image["file_name"])
     absent = []
     for parent, names in by_folder.items():
-        place = folder / parent
-        present = {entry.name for entry in place.iterdir()} if place.is_dir() else set()
+        subfolder = folder / parent
+        present = {entry.name for entry in subfolder.iterdir()} if subfolder.is_dir() else set()
         absent += [name for name in names if Path(name).name not in present]
     return absent

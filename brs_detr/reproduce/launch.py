@@ -1,4 +1,4 @@
-"""Start the training of a recipe: in this process, on the GPUs of this machine, on several machines, or by Slurm."""
+"""Start a training: in this process, on the GPUs of this machine, on several machines, or with Slurm."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from brs_detr.run.run_folder import RunFolder
 
 INTERRUPTED = 130  # exit code
 _MAX_RESTARTS = 3
-_SECONDS_TO_MEET = 3600  # of several machines, one of which may still be reading COCO from a slow disk
+_SECONDS_TO_MEET = 3600  # for several machines, one of which may still be reading COCO from a slow disk
 
 
 @dataclass(frozen=True)
 class Machines:
-    """Where a training runs.
+    """The machines of a training.
 
     Args:
-        gpus: processes of this machine, one a GPU; on a CPU processes alone.
-        count: machines, all alike.
-        rank: of this one, from 0.
-        head: `HOST:PORT` of the first one; needed with more than one.
+        gpus: number of processes on each machine, one per GPU.
+        count: number of machines.
+        rank: rank of this machine, from 0.
+        head: `HOST:PORT` of the first machine, needed with more than one.
     """
 
     gpus: int = 1
@@ -43,7 +43,7 @@ class Machines:
 
     @property
     def num_processes(self) -> int:
-        """Of all machines."""
+        """Number of processes on all machines."""
         return self.gpus * self.count
 
     @property
@@ -52,13 +52,13 @@ class Machines:
         return self.rank == 0
 
     def require_complete(self) -> None:
-        """Raise a UserError where the machines could not find each other."""
+        """Raise a UserError if the machines could not find each other."""
         if self.count > 1 and self.head is None:
-            raise UserError("Several machines need to know the first one.", "Add --head HOST:PORT, the same on all.")
+            raise UserError("The first of several machines must be named.", "Add --head HOST:PORT, the same on all.")
         if self.count > 1 and not re.fullmatch(r"[^:\s]+:\d+", str(self.head)):
-            raise UserError(f"--head {self.head} is not of the form HOST:PORT.", "For instance --head node0:29500")
+            raise UserError(f"--head {self.head} is not of the form HOST:PORT.", "Example: --head node0:29500")
         if not 0 <= self.rank < self.count:
-            raise UserError(f"--rank {self.rank} of {self.count} machines.", f"It counts from 0 to {self.count - 1}.")
+            raise UserError(f"--rank {self.rank} of {self.count} machines.", f"Ranks go from 0 to {self.count - 1}.")
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class Training:
 
     Args:
         recipe: config file.
-        work_dir: folder of the run.
-        seed: of every random choice.
-        epochs: None for as many as the recipe says.
+        work_dir: run folder.
+        seed: seed of all random numbers.
+        epochs: number of epochs, or None for that of the recipe.
     """
 
     recipe: Path
@@ -82,7 +82,7 @@ def run_training(training: Training, machines: Machines, console: Console) -> No
     """Train to the end, from the last checkpoint if there is one.
 
     Raises:
-        UserError: it failed, or another process is at it.
+        UserError: the training failed, or another process uses the folder.
     """
     with _claim(training.work_dir, machines.rank) as claim:
         if machines.num_processes == 1:
@@ -93,16 +93,16 @@ def run_training(training: Training, machines: Machines, console: Console) -> No
         code = _run(command, claim)
     if code:
         raise UserError(
-            f"The training stopped with exit code {code}; what it said is above.",
-            "Fix that and give the same command again: it resumes from the last checkpoint.",
+            f"The training stopped with exit code {code}; see its messages above.",
+            "Fix the fault and repeat the command: it resumes from the last checkpoint.",
         )
 
 
 def _run(command: Sequence[str], claim: int | None) -> int:
-    """Run a command to its end, which takes its time after a signal: its workers save.
+    """Run a command. After a signal, wait until its processes have saved.
 
     Raises:
-        Stopped: a signal came.
+        Stopped: a signal was received.
     """
     from brs_detr.training.train_loop import STOPPING, Stopped
 
@@ -110,9 +110,9 @@ def _run(command: Sequence[str], claim: int | None) -> int:
 
     def receive(number: int, frame: object) -> None:
         received.append(number)
-        if number != signal.SIGINT:  # which a terminal sends to all
+        if number != signal.SIGINT:  # a terminal sends SIGINT to the child, too
             child.send_signal(signal.SIGTERM)
-        waiting.print("Waiting for the training's processes to end")
+        waiting.print("Waiting for the training processes to end")
 
     with subprocess.Popen(command, pass_fds=[] if claim is None else [claim]) as child:
         before = {number: signal.signal(number, receive) for number in STOPPING}
@@ -142,13 +142,13 @@ def _train_here(training: Training, console: Console) -> None:
 
 
 def torchrun_command(training: Training, machines: Machines) -> list[str]:
-    """The command that trains on more than one GPU, restarts and resumes when a process is lost."""
-    where = ["--standalone", "--local-addr=127.0.0.1"]  # torchrun hangs on a host name that nothing resolves
+    """Return the command that trains on several GPUs, and restarts and resumes if a process is lost."""
+    where = ["--standalone", "--local-addr=127.0.0.1"]  # torchrun hangs if the host name cannot be resolved
     if machines.count > 1:
         host, _, port = str(machines.head).rpartition(":")
         where = [
             f"--nnodes={machines.count}",
-            f"--node-rank={machines.rank}",  # the first process, which writes the checkpoints, is on the head
+            f"--node-rank={machines.rank}",  # so that the first process, which writes the checkpoints, is on the head
             f"--master-addr={host}",
             f"--master-port={port}",
             f"--rdzv-conf=timeout={_SECONDS_TO_MEET}",
@@ -164,9 +164,9 @@ def torchrun_command(training: Training, machines: Machines) -> list[str]:
 
 @contextmanager
 def _claim(folder: Path, rank: int = 0) -> Iterator[int | None]:
-    """Hold a folder, so that no second training writes into it; a child that inherits the descriptor holds it as well.
+    """Lock a folder against a second training. A child process that inherits the descriptor holds the lock, too.
 
-    Machines that train together share the folder, and their file system may share locks: each has one of its own.
+    Each machine has its own lock file, because machines that train together share the folder.
     """
     try:
         with hold(folder.with_name(f".{folder.name}.rank{rank}.lock"), wait=False) as descriptor:
@@ -175,7 +175,7 @@ def _claim(folder: Path, rank: int = 0) -> Iterator[int | None]:
         holder = read_holder(RunFolder(folder).lock)
         raise UserError(
             f"Another process is training in {folder}{f': {holder}' if holder else ''}.",
-            "Wait for it, or end it; then give the command again.",
+            "Wait for it or stop it, then repeat the command.",
         ) from None
 
 
@@ -191,9 +191,9 @@ _SLURM = """\
 #SBATCH --signal=TERM@300
 #SBATCH --open-mode=append
 #SBATCH --output={name}-%j.log
-# Written by `brs-detr reproduce --slurm`. Submit it with `sbatch`. Five minutes before its time is up, or when another
-# job takes its place, it saves; then it is queued again, as after the failure of a node, and goes on from there.
-# All nodes must see this folder and the data.
+# Written by `brs-detr reproduce --slurm`. Submit it with `sbatch`. Five minutes before its time limit, and when it is
+# preempted, the job saves, is requeued and resumes, as it does after the failure of a node.
+# All nodes must have access to this folder and the data.
 set -euo pipefail
 cd {folder}
 HEAD="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p):29500"
@@ -206,14 +206,14 @@ exit "$code"
 
 
 def write_slurm_script(path: Path, name: str, arguments: Sequence[str], machines: Machines, hours: float) -> None:
-    """Write a batch script for Slurm that gives the same command on every node.
+    """Write a batch script for Slurm that runs the same command on every node.
 
     Args:
         path: file to write.
-        name: of the job.
-        arguments: of `brs-detr`, but for those about machines.
-        machines: nodes and GPUs of each.
-        hours: that the training is expected to take.
+        name: name of the job.
+        arguments: arguments of `brs-detr`, except those about machines.
+        machines: number of nodes, and GPUs per node.
+        hours: expected duration of the training.
     """
     command = shlex.join([sys.executable, "-m", "brs_detr.cli", *arguments])
     on_each_node = f'{command} --machines "$SLURM_NNODES" --rank "$SLURM_NODEID" --head "$HEAD"'

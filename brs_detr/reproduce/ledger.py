@@ -1,4 +1,4 @@
-"""`ledger.json`: every row of the paper that was reproduced here, and the tables of the paper beside it."""
+"""The ledger `ledger.json`: all results for rows of the paper, and tables that compare them with the paper."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ EMPTY = "-"
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """One result.
+    """A result.
 
     Args:
         row: name of the row in `brs_detr.reproduce.tables`.
-        kind: trained here, released weights evaluated here, or a trial of the machinery that says nothing of the paper.
-        metrics: those of `METRICS`, of the last epoch, in [0, 1]; of masks and
-            of LVIS's groups of classes too where they were measured.
-        paper_ap: published figure, in [0, 1], if there is one.
-        seed: of the training.
-        config: by name.
-        config_hash: SHA-256 of the resolved config without paths; of released weights, that of their file.
-        data_hash: SHA-256 of what was trained and evaluated on, see `brs_detr.run.run_record.data_hash`.
-        effective_batch: images a step.
-        num_processes: that shared them.
-        weights: file that was evaluated, from the folder of the ledger.
-        log: of the training, likewise; empty without one.
+        kind: trained here, released weights evaluated here, or a smoke test, which cannot be compared with the paper.
+        metrics: `METRICS` of the last epoch in [0, 1], and if measured, those of masks and of LVIS's groups of classes.
+        paper_ap: published AP in [0, 1], if there is one.
+        seed: seed of the training.
+        config: name of the config.
+        config_hash: SHA-256 of the resolved config without paths, or of the file of released weights.
+        data_hash: hash of the data, see `brs_detr.run.run_record.data_hash`.
+        effective_batch: images per optimizer step.
+        num_processes: number of processes.
+        weights: file that was evaluated, relative to the folder of the ledger.
+        log: log of the training, likewise, or empty.
         environment: device and versions.
-        date: on which it was evaluated.
-        metric: that the published figure is of.
+        date: date of the evaluation.
+        metric: metric of the published AP.
+        loss: ranking loss asked for with `--loss` instead of that of the row, or empty.
     """
 
     row: str
@@ -67,42 +67,43 @@ class LedgerEntry:
     environment: dict[str, str]
     date: str
     metric: str = "AP"
+    loss: str = ""
 
     @property
     def ap(self) -> float:
-        """What is compared with the published figure."""
+        """The AP that is compared with the published one."""
         return self.metrics[self.metric]
 
     @property
     def difference(self) -> float | None:
-        """AP here less AP published; None of a trial, and where none is published."""
+        """AP minus published AP. None for a smoke test, and if none is published."""
         return None if self.kind == "smoke" or self.paper_ap is None else round(self.ap - self.paper_ap, 6)
 
     @property
     def verdict(self) -> Verdict:
-        """Within the noise between runs, above it or below it."""
+        """How the result compares with the published AP."""
         if self.kind == "smoke":
             return "smoke"
         return "not published" if self.difference is None else judge(self.difference)
 
     @property
     def key(self) -> tuple[str, str, int | None, str, str]:
-        """What makes it another result, and not the same one again."""
+        """What identifies the result."""
         return self.row, self.kind, self.seed, self.config_hash, self.data_hash
 
 
 def judge(difference: float) -> Verdict:
-    """Within the noise between runs, above it or below it."""
+    """Return whether a difference from the published AP is within the noise between runs, above it or below it."""
     if abs(difference) <= NOISE:
         return "reproduced"
     return "above" if difference > 0 else "below"
 
 
 def read_ledger(path: Path) -> list[LedgerEntry]:
-    """Entries of a ledger, oldest first; none where there is no file.
+    """Read the entries of a ledger, oldest first. A missing file has no entries.
 
     Raises:
-        UserError: the file is damaged, or of a later version.
+        UserError: the file is damaged, or from a later version.
     """
     if not path.exists():
         return []
@@ -110,13 +111,13 @@ def read_ledger(path: Path) -> list[LedgerEntry]:
         stored = json.loads(path.read_text(encoding="utf-8"))
         if stored["format_version"] > FORMAT_VERSION:
             raise UserError(f"{path} was written by a later version of brs-detr.", "Update brs-detr.")
-        entries = [{"metric": "AP", **entry} for entry in stored["entries"]]
+        entries = [{"metric": "AP", "loss": "", **entry} for entry in stored["entries"]]
         entries = [{name: entry[name] for name in LedgerEntry.__dataclass_fields__} for entry in entries]
         return [LedgerEntry(**{**entry, "metrics": _checked(entry["metrics"])}) for entry in entries]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise UserError(
-            f"{path} is damaged or no ledger ({reason}).", "Mend it, or write to another with --ledger."
+            f"{path} is damaged or not a ledger ({reason}).", "Repair it, or use another file with --ledger."
         ) from None
 
 
@@ -125,24 +126,23 @@ def _checked(metrics: dict[str, Any]) -> dict[str, float]:
 
 
 def kept_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Those that a ledger keeps: of boxes; of masks and of LVIS's groups of classes, if there are any."""
+    """Return the metrics that a ledger keeps: of boxes and, if measured, of masks and LVIS's groups of classes."""
     return {name: metrics[name] for name in _KEPT if name in METRICS or name in metrics}
 
 
 def add_to_ledger(path: Path, entry: LedgerEntry) -> None:
-    """Write an entry, in the place of an earlier one of the same run; the file is whole at any time.
+    """Add an entry to a ledger atomically. It replaces an earlier entry of the same run.
 
     Raises:
-        UserError: the file that is there cannot be read; it stays as it is.
+        UserError: the existing file cannot be read. It is not changed.
     """
-    kept = [other for other in read_ledger(path) if other.key != entry.key]
-    entries = [{**asdict(one), "difference": one.difference, "verdict": one.verdict} for one in [*kept, entry]]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    results = [*(other for other in read_ledger(path) if other.key != entry.key), entry]
+    entries = [{**asdict(result), "difference": result.difference, "verdict": result.verdict} for result in results]
     write_whole(path, json.dumps({"format_version": FORMAT_VERSION, "entries": entries}, indent=1) + "\n")
 
 
 def tables(entries: Sequence[LedgerEntry], names: Iterable[str] = TABLES) -> list[Table]:
-    """One table for each name, AP in percent; rows without a result stay empty."""
+    """Return the tables of the paper with our results, with AP in percent."""
     return [_table(name, entries) for name in names]
 
 
@@ -156,11 +156,15 @@ def _table(name: str, entries: Sequence[LedgerEntry]) -> Table:
         table.add_column(column, no_wrap=True)
     for column in ("paper", "ours", "difference", *_SHORT.values()):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("result of ours")
+    table.add_column("our result")
     for row in rows:
-        own = [entry for entry in entries if entry.row == row.name and entry.kind != "smoke"]
+        results = [entry for entry in entries if entry.row == row.name and entry.kind != "smoke"]
         facts = (row.name, row.detector, row.backbone, *[row.loss] * has_losses, str(row.epochs))
-        table.add_row(*facts, EMPTY if row.paper_ap is None else f"{100 * row.paper_ap:.1f}", *_cells(row, own))
+        paper = EMPTY if row.paper_ap is None else f"{100 * row.paper_ap:.1f}"
+        table.add_row(*facts, paper, *_cells(row, [entry for entry in results if not entry.loss]))
+        for loss in dict.fromkeys(entry.loss for entry in results if entry.loss):
+            others = (f"{row.name} --loss {loss}", *facts[1:])
+            table.add_row(*others, paper, *_cells(row, [entry for entry in results if entry.loss == loss]))
     return table
 
 
@@ -168,7 +172,8 @@ def _cells(row: Row, entries: Sequence[LedgerEntry]) -> list[str]:
     trained = _repeats([entry for entry in entries if entry.kind == "trained"])
     chosen = trained or [entry for entry in entries if entry.kind == "released weights"][-1:]
     if not chosen:
-        return [EMPTY] * (2 + len(_SHORT)) + [_nothing(row)]
+        is_unavailable = row.config is None and row.zoo is None
+        return [EMPTY] * (2 + len(_SHORT)) + ["not available in mmdet" if is_unavailable else "not run"]
     values = [100 * entry.ap for entry in chosen]
     mean = statistics.mean(values)
     spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
@@ -180,31 +185,25 @@ def _cells(row: Row, entries: Sequence[LedgerEntry]) -> list[str]:
 
 
 def _repeats(entries: Sequence[LedgerEntry]) -> list[LedgerEntry]:
-    """Those that differ from the newest in their seed alone: the same recipe on the same data."""
-    same = lambda entry: (entry.config_hash, entry.data_hash)  # noqa: E731
-    return [entry for entry in entries if same(entry) == same(entries[-1])]
+    """Return the entries with the same recipe and data as the newest one, which differ only in the seed."""
+    return [entry for entry in entries if entry.key[3:] == entries[-1].key[3:]]
 
 
 def _origin(entries: Sequence[LedgerEntry], difference: float | None) -> str:
-    verdict = "nothing to compare with" if difference is None else judge(difference)
+    verdict = "no published AP" if difference is None else judge(difference)
     if entries[0].kind == "released weights":
         return f"{verdict}: released weights"
     seeds = ", ".join(str(entry.seed) for entry in entries)
     return f"{verdict}: trained, seed{'s' * (len(entries) > 1)} {seeds}"
 
 
-def _nothing(row: Row) -> str:
-    if row.config is None:
-        return "not run" if row.zoo else "not in mmdet: cannot be run here"
-    return "not run"
-
-
 def entry_line(entry: LedgerEntry) -> str:
-    """A result in a line."""
+    """Describe a result in one line."""
+    run = f"{entry.row} --loss {entry.loss}" if entry.loss else entry.row
     shown = "  ".join(f"{name} {100 * value:.2f}" for name, value in entry.metrics.items() if value >= 0)
     if entry.kind == "smoke":
-        return f"{entry.row}: every step works. {shown}: of a trial on a tiny model, not comparable with the paper"
+        return f"{run}: every step works. {shown} (tiny model, not comparable with the paper)"
     if entry.difference is None or entry.paper_ap is None:
-        return f"{entry.row}: {shown}; no figure is published"
+        return f"{run}: {shown}; no AP is published"
     paper = f"paper {100 * entry.paper_ap:.1f}, difference {100 * entry.difference:+.2f}"
-    return f"{entry.row}: {shown}; {paper}: {entry.verdict}"
+    return f"{run}: {shown}; {paper}: {entry.verdict}"

@@ -1,4 +1,4 @@
-"""The config that a row is trained with: the shipped one, on this data, with the paper's batch on these GPUs."""
+"""The config for training a row: the shipped one, with the user's data and the paper's batch size on these GPUs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from brs_detr.config.config import load_config
 from brs_detr.config.folder_data import inner_dataset
+from brs_detr.config.losses import set_loss
 from brs_detr.data.formats.coco_folder import CocoSplit
 from brs_detr.reproduce.plan import Batch
 
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     from mmengine import Config
 
 OFFICIAL_LOWEST_SCORE, OFFICIAL_LOWEST_SCORE_LVIS = 0.4, 0.6
-"""Of the official multi-stage detectors with ranking losses; see docs/official-behaviour.md."""
+"""Score thresholds of the official multi-stage detectors with ranking losses, see docs/official-behaviour.md."""
 
-_PLACES = ("data_root", "ann_file", "data_prefix")
+_PATH_KEYS = ("data_root", "ann_file", "data_prefix")
 
 WIDTH = 64
 SIDES = (48, 64, 80)  # pixels, where the paper has 480 to 800
@@ -28,18 +29,24 @@ _BASE_CHANNELS = 8
 _SMALL_SWIN: dict[str, Any] = {"embed_dims": 16, "depths": [2, 2, 2, 2], "num_heads": [1, 2, 4, 8]}
 
 
-def make_recipe(config_name: str, batch: Batch, splits: Mapping[str, CocoSplit], smoke: bool) -> Config:
+def make_recipe(
+    config_name: str, batch: Batch, splits: Mapping[str, CocoSplit], smoke: bool, loss: str | None = None
+) -> Config:
     """Resolve the config of a row.
 
     Args:
-        config_name: a shipped config.
-        batch: how the effective batch comes about. What is accumulated is ranked image pair by image pair, as the
-            official code ranks within each GPU.
+        config_name: name of a shipped config.
+        batch: how the images of a step are divided. Each accumulated batch is ranked by itself, as the official code
+            ranks within each GPU.
         splits: `train` and `val`.
-        smoke: make the model and the images small, for a trial of every step.
+        smoke: make the model and the images small, to test every step.
+        loss: ranking loss of all heads, a key of `brs_detr.config.losses.LOSSES`. By default that of the config.
     """
     config = load_config(config_name)
-    _cut_as_official(config.model, OFFICIAL_LOWEST_SCORE_LVIS if "lvis" in config_name else OFFICIAL_LOWEST_SCORE)
+    if loss is not None:
+        set_loss(config, loss)
+    lowest_score = OFFICIAL_LOWEST_SCORE_LVIS if "lvis" in config_name else OFFICIAL_LOWEST_SCORE
+    _set_official_threshold(config.model, lowest_score)
     if smoke:
         shrink(config)
     for phase in ("train", "val", "test"):
@@ -55,8 +62,8 @@ def make_recipe(config_name: str, batch: Batch, splits: Mapping[str, CocoSplit],
     return config
 
 
-def _cut_as_official(model: Mapping[str, Any], lowest_score: float) -> None:
-    """Let second stages that rank drop low scores, as the figures of the paper were measured; Co-DETR's do not."""
+def _set_official_threshold(model: Mapping[str, Any], lowest_score: float) -> None:
+    """Drop low scores in second stages with ranking losses, as the official code does except for Co-DETR."""
     heads = (model.get("roi_head") or {}).get("bbox_head") or []
     for head in [] if "query_head" in model else heads if isinstance(heads, list) else [heads]:
         if head["type"] == "RankingShared2FCBBoxHead":
@@ -64,18 +71,18 @@ def _cut_as_official(model: Mapping[str, Any], lowest_score: float) -> None:
 
 
 def recipe_hash(config: Config) -> str:
-    """SHA-256 of a recipe, the same wherever the data lie."""
-    kept = copy.deepcopy(config)
+    """Return the SHA-256 of a recipe without the paths of the data."""
+    config = copy.deepcopy(config)
     for phase in ("train", "val", "test"):
-        dataset = inner_dataset(kept, phase)
-        for name in _PLACES:
+        dataset = inner_dataset(config, phase)
+        for name in _PATH_KEYS:
             dataset.pop(name, None)
-        kept.get(f"{phase}_evaluator", {}).pop("ann_file", None)
-    return hashlib.sha256(kept.pretty_text.encode()).hexdigest()
+        config.get(f"{phase}_evaluator", {}).pop("ann_file", None)
+    return hashlib.sha256(config.pretty_text.encode()).hexdigest()
 
 
 def shrink(config: Config) -> None:
-    """Shrink the model, its images and its number of workers, in place. Losses, samplers and schedule stay."""
+    """Shrink the model and the images, and use no workers, in place. Losses, samplers and schedule do not change."""
     model = config.model
     model.backbone.init_cfg = None
     stages = _shrink_backbone(model.backbone)
@@ -90,7 +97,7 @@ def shrink(config: Config) -> None:
 
 
 def _shrink_backbone(backbone: Any) -> list[int]:
-    """Channels of its stages."""
+    """Shrink a backbone, and return the number of channels of each stage."""
     if backbone.type == "SwinTransformer":
         backbone.update(_SMALL_SWIN)
         return [_SMALL_SWIN["embed_dims"] << stage for stage in range(4)]
@@ -106,7 +113,7 @@ def _shrink_queries(head: Any) -> None:
 
 
 def _set_widths(node: Any) -> None:
-    """Every width of 256 becomes `WIDTH`, every feed-forward as wide; branches of several convolutions have one."""
+    """Set every width of 256 and every feed-forward width to `WIDTH`, and stacked convolutions to one."""
     if not isinstance(node, dict):
         for child in node if isinstance(node, (list, tuple)) else ():
             _set_widths(child)
@@ -123,7 +130,7 @@ def _set_widths(node: Any) -> None:
 
 
 def _set_sides(steps: list[Any]) -> None:
-    """The transforms of a pipeline with sizes of a tenth."""
+    """Set the image sizes in a pipeline to a tenth."""
     for step in steps:
         if isinstance(step, list):
             _set_sides(step)

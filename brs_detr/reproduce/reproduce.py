@@ -1,4 +1,4 @@
-"""From a row of the paper to an entry in the ledger: train it, or evaluate weights that somebody released."""
+"""From a row of the paper to an entry in the ledger: train it, or evaluate released weights."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from brs_detr.data.formats.coco_folder import CocoSplit, find_splits
 from brs_detr.errors import UserError
 from brs_detr.files import write_whole
 from brs_detr.reproduce.launch import Machines, Training, run_training
-from brs_detr.reproduce.ledger import Kind, LedgerEntry, add_to_ledger, kept_metrics
-from brs_detr.reproduce.plan import Batch, batch_of
+from brs_detr.reproduce.ledger import LedgerEntry, add_to_ledger, kept_metrics
+from brs_detr.reproduce.plan import batch_of
 from brs_detr.reproduce.recipe import make_recipe, recipe_hash
 from brs_detr.reproduce.tables import Row
 from brs_detr.run.locks import hold
@@ -42,32 +42,31 @@ if TYPE_CHECKING:
 
 DEMO = "demo"
 SMOKE_EPOCHS = 2
-_SMOKE_IMAGES = (16, 4)  # one step an epoch
-
-_OTHERWISE = "give a file of yours with --weights FILE."
+_SMOKE_IMAGES = (16, 4)  # one step per epoch
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where everything is.
+    """Paths of the data and the results.
 
     Args:
-        data: folder of COCO 2017; of any data set for a trial; `demo` for synthetic images.
+        data: folder of the dataset. For a smoke test, any dataset, or `demo` for synthetic images.
         out: folder of all runs.
-        ledger: file.
+        ledger: ledger file.
     """
 
     data: str
     out: Path
     ledger: Path
 
-    def run_folder(self, row: Row, seed: int, smoke: bool) -> Path:
-        """Folder of one run and what belongs to it."""
-        return (self.out / "smoke" if smoke else self.out) / row.name / f"seed{seed}"
+    def run_folder(self, row: Row, seed: int, smoke: bool, loss: str | None = None) -> Path:
+        """Return the folder of a run, its recipe and its evaluation."""
+        name = f"{row.name}_{loss}" if loss else row.name
+        return (self.out / "smoke" if smoke else self.out) / name / f"seed{seed}"
 
 
 def trial_data(places: Places) -> dict[str, CocoSplit]:
-    """The splits `train` and `val` of the data of a trial.
+    """Return the splits `train` and `val` for a smoke test.
 
     Raises:
         UserError: the folder has no such splits.
@@ -76,7 +75,7 @@ def trial_data(places: Places) -> dict[str, CocoSplit]:
         return _synthetic_images(places.out / "smoke" / "data")
     splits = find_splits(places.data)
     if not {"train", "val"} <= splits.keys():
-        raise UserError(f"{places.data} has the splits {', '.join(splits)}.", "A trial needs train and val.")
+        raise UserError(f"{places.data} has the splits {', '.join(splits)}.", "--smoke needs train and val.")
     return splits
 
 
@@ -99,27 +98,29 @@ def train_row(
     seed: int,
     smoke: bool,
     console: Console,
+    loss: str | None = None,
 ) -> LedgerEntry | None:
-    """Train a row, or resume it, evaluate its last epoch and write the result into the ledger.
+    """Train a row, or resume it, evaluate the last epoch, and write the result into the ledger.
 
     Args:
-        row: with a config.
-        places: where everything is.
+        row: a row with a config.
+        places: paths of the data and the results.
         splits: `train` and `val`, from `check_data_set` or `trial_data`.
-        machines: to train on.
-        seed: of every random choice.
-        smoke: a trial on a tiny model.
-        console: where progress is shown.
+        machines: machines to train on.
+        seed: seed of all random numbers.
+        smoke: test every step with a tiny model.
+        console: where to show progress.
+        loss: ranking loss instead of that of the row, see `brs_detr.config.losses`.
 
     Returns:
-        The entry; None on machines other than the first.
+        The entry, or None on machines other than the first.
 
     Raises:
         UserError: the folder holds another run, or the training failed.
     """
     assert row.config is not None
-    folder, batch = places.run_folder(row, seed, smoke), batch_of(row, machines.num_processes)
-    recipe = make_recipe(row.config, batch, splits, smoke)
+    folder, batch = places.run_folder(row, seed, smoke, loss), batch_of(row, machines.num_processes)
+    recipe = make_recipe(row.config, batch, splits, smoke, loss)
     training = Training(folder / "recipe.py", folder / "run", seed, SMOKE_EPOCHS if smoke else None)
     if machines.is_head:
         _place_recipe(training.recipe, recipe.pretty_text)
@@ -134,26 +135,26 @@ def train_row(
     evaluation = _evaluate(weights, None, folder / "eval", console)
     record = read_record(RunFolder(training.work_dir))
     return _write_entry(
+        row,
         places,
-        row=row.name,
+        evaluation,
+        weights,
+        training.work_dir / "train.log",
+        {"device": record["device"], "platform": record["platform"], **record["versions"]},
         kind="smoke" if smoke else "trained",
-        metrics=evaluation.metrics,
-        paper_ap=row.paper_ap,
-        metric=row.metric,
         seed=seed,
         config=row.config,
         config_hash=recipe_hash(recipe),
         data_hash=record["data_hash"],
-        batch=batch,
-        weights=weights,
-        log=training.work_dir / "train.log",
-        environment={"device": record["device"], "platform": record["platform"], **record["versions"]},
+        effective_batch=batch.effective,
+        num_processes=batch.num_processes,
+        loss=loss or "",
     )
 
 
 @contextmanager
 def _one_thread(wanted: bool) -> Iterator[None]:
-    """Tiny models are several times slower on several threads."""
+    """Use one thread, if wanted, since tiny models are several times slower on several threads."""
     import torch
 
     before = torch.get_num_threads()
@@ -165,11 +166,11 @@ def _one_thread(wanted: bool) -> Iterator[None]:
 
 
 def _place_recipe(path: Path, text: str) -> None:
-    """Write the recipe of a new run; refuse to resume a run of another one."""
+    """Write the recipe of a new run, and refuse to resume a run with another one."""
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise UserError(
             f"{path.parent} holds a run with another recipe: other data, another number of GPUs or another version.",
-            f"Move {path.parent} away to begin anew, or write elsewhere with --out DIR.",
+            f"Move {path.parent} away to start again, or choose another folder with --out DIR.",
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text)
@@ -181,32 +182,31 @@ def _is_finished(work_dir: Path) -> bool:
 
 
 def evaluate_weights(row: Row, checkpoint: Checkpoint, places: Places, val: CocoSplit, console: Console) -> LedgerEntry:
-    """Evaluate weights of somebody else and write the result into the ledger.
+    """Evaluate released weights, and write the result into the ledger.
 
     Args:
-        row: whose figure they should reach.
-        checkpoint: with the config that they belong to.
-        places: where everything is.
-        val: images to evaluate on.
-        console: where progress is shown.
+        row: the row to compare with.
+        checkpoint: the weights and their config.
+        places: paths of the data and the results.
+        val: split to evaluate on.
+        console: where to show progress.
     """
     folder = places.out / row.name / "released"
     evaluation = _evaluate(checkpoint, val, folder, console)
     return _write_entry(
+        row,
         places,
-        row=row.name,
+        evaluation,
+        checkpoint.path,
+        None,
+        describe_machine(),
         kind="released weights",
-        metrics=evaluation.metrics,
-        paper_ap=row.paper_ap,
-        metric=row.metric,
         seed=None,
         config=row.config or row.zoo or "",
         config_hash=sha256_of(checkpoint.path),
         data_hash=data_hash({"val": (val, read_annotations(val.annotation_file))}),
-        batch=None,
-        weights=checkpoint.path,
-        log=None,
-        environment=describe_machine(),
+        effective_batch=None,
+        num_processes=1,
     )
 
 
@@ -219,26 +219,22 @@ def _evaluate(checkpoint: Checkpoint | Path, split: CocoSplit | None, folder: Pa
 
 
 def _write_entry(
+    row: Row,
     places: Places,
-    *,
-    row: str,
-    kind: Kind,
-    metrics: Mapping[str, float],
-    batch: Batch | None,
+    evaluation: Evaluation,
     weights: Path,
     log: Path | None,
     environment: Mapping[str, Any],
     **facts: Any,
 ) -> LedgerEntry:
-    beside = places.ledger.parent
+    folder = places.ledger.parent
     entry = LedgerEntry(
-        row=row,
-        kind=kind,
-        metrics=kept_metrics(metrics),
-        effective_batch=batch.effective if batch else None,
-        num_processes=batch.num_processes if batch else 1,
-        weights=os.path.relpath(weights, beside),
-        log=os.path.relpath(log, beside) if log else "",
+        row=row.name,
+        paper_ap=row.paper_ap,
+        metric=row.metric,
+        metrics=kept_metrics(evaluation.metrics),
+        weights=os.path.relpath(weights, folder),
+        log=os.path.relpath(log, folder) if log else "",
         environment={name: str(value) for name, value in environment.items()},
         date=datetime.now(timezone.utc).date().isoformat(),
         **facts,
@@ -250,24 +246,24 @@ def _write_entry(
 def released_checkpoint(
     row: Row, weights: Path | None, mirror: str | None, trust_file: bool, console: Console
 ) -> Checkpoint:
-    """Fetch released weights and bring them into the form of a checkpoint.
+    """Download released weights, and convert them to a checkpoint.
 
     Args:
-        row: whose weights.
-        weights: a file to take instead: official, of ours, or for a row of the zoo of mmdet 3.
+        row: the row whose weights are wanted.
+        weights: a file to use instead: official weights, a checkpoint of this package, or weights of mmdet's zoo.
         mirror: see `brs_detr.checkpoints.checkpoint_index.fetch`.
         trust_file: run the code that the file asks for.
-        console: where progress is shown.
+        console: where to show progress.
 
     Raises:
-        UserError: none are released, they cannot be fetched, or they do not fit.
+        UserError: no weights are released, they cannot be downloaded, or they do not fit.
     """
     if row.zoo is not None:
         return _of_zoo(row.zoo, weights, trust_file)
     if weights is None and row.weights is None:
         raise UserError(
-            f"Nobody has released weights of {row.detector} with {row.backbone} for this table.",
-            f"Train it: brs-detr reproduce {row.tables[0]} --row {row.name}. Or give a file with --weights FILE.",
+            f"No weights of {row.detector} with {row.backbone} are released for this table.",
+            f"Train it: brs-detr reproduce {row.tables[0]} --row {row.name}. Or name a file with --weights FILE.",
         )
     path = weights or fetch(str(row.weights), mirror=mirror, console=console).path
     if _is_ours(path):
@@ -284,41 +280,37 @@ def _is_ours(path: Path) -> bool:
 
 
 def _require_model_of(row: Row, checkpoint: Checkpoint) -> None:
-    """Refuse a checkpoint of another model than the row's."""
+    """Refuse a checkpoint whose model differs from that of the row."""
     expected = load_config(str(row.config)).model
     set_num_classes(expected, len(checkpoint.class_names))
     if _comparable(expected) != _comparable(checkpoint.config.model):
         raise UserError(
-            f"{checkpoint.path} is not of {row.detector} with {row.backbone} as in {row.config}: its config differs.",
-            "`brs-detr info FILE` says what it is; `brs-detr eval FILE --data DIR` measures it without the ledger.",
+            f"{checkpoint.path} is not {row.detector} with {row.backbone} as in {row.config}: its config differs.",
+            "`brs-detr info FILE` describes it; `brs-detr eval FILE --data DIR` measures it without the ledger.",
         )
 
 
 def _comparable(model: Config) -> str:
-    """The config of a model as text, without where the backbone's first weights came from."""
+    """Return the config of a model as text, without the initial weights of the backbone."""
     backbone = {name: value for name, value in model.backbone.items() if name != "init_cfg"}
     return json.dumps({**model.to_dict(), "backbone": backbone}, sort_keys=True)
 
 
 def _of_zoo(name: str, weights: Path | None, trust_file: bool) -> Checkpoint:
     config = load_config(zoo_config_file(name))
-    path = weights or cached_file(zoo_url(name), name, _OTHERWISE)
-    read = read_weights(str(path), trust_file)
+    path = weights or cached_file(zoo_url(name), name, "name a local file with --weights FILE.")
+    content = read_weights(str(path), trust_file)
     config.model.backbone.init_cfg = None
-    return Checkpoint(path, config, read.class_names or coco_classes(), read.state_dict, {})
+    return Checkpoint(path, config, content.class_names or coco_classes(), content.state_dict, {})
 
 
 def zoo_config_file(name: str) -> Path:
-    """Config file of mmdet, as installed.
-
-    Args:
-        name: such as `dino/dino-4scale_r50_8xb2-12e_coco`.
-    """
+    """Return the path of a config of the installed mmdet, such as `dino/dino-4scale_r50_8xb2-12e_coco`."""
     return Path(str(files("mmdet") / ".mim" / "configs" / f"{name}.py"))
 
 
 def zoo_model(name: str) -> dict[str, Any]:
-    """What mmdet says of a model of its zoo: AP, epochs, address of the weights."""
+    """Return mmdet's metadata of a model in its zoo: AP, epochs, address of the weights."""
     import yaml
 
     metafile = zoo_config_file(name).with_name("metafile.yml")
@@ -327,5 +319,5 @@ def zoo_model(name: str) -> dict[str, Any]:
 
 
 def zoo_url(name: str) -> str:
-    """Address of the weights of a model of mmdet's zoo."""
+    """Return the address of the weights of a model in mmdet's zoo."""
     return str(zoo_model(name)["Weights"])

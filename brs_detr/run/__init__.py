@@ -1,1 +1,1 @@
-"""What every command shares: the folder, record and locks of a run, its processes, and the console."""
+"""Shared by all commands: run folders with their records and locks, distributed processes, and the console."""

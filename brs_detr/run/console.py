@@ -29,25 +29,25 @@ _WIDTH_WITHOUT_TERMINAL = 160
 
 
 class PlainConsole(Console):
-    """A console that reads no markup and passes on no control character of a text."""
+    """A console that ignores markup and escapes control characters in text."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, soft_wrap=True, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Lay out a string with overlong words cut."""
+        """Lay out a string, with overlong words shortened."""
         return super().render_str(for_terminal(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        """Lay out anything. Rich's own control codes pass, those in a text do not."""
+        """Lay out anything. Rich's own control codes pass, but those in text are escaped."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text))
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """Create a console without colours or line breaks. It is silent in every process except the first.
+    """Create a console for a command. Only the first of several processes prints.
 
-    A file or a pipe has no width of its own, so tables get enough to keep each row on one line.
+    A file or a pipe has no width, so it is given one that keeps each table row on one line.
 
     Args:
         stderr: print to standard error instead of standard output.
@@ -59,14 +59,14 @@ def make_console(*, stderr: bool = False) -> Console:
 
 
 class SizedIterable(Protocol[Item]):
-    """A list or a data loader."""
+    """Anything with a length that can be iterated, such as a data loader."""
 
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[Item]: ...
 
 
 def track(items: SizedIterable[Item], what: str, console: Console) -> Iterator[Item]:
-    """Iterate over items. A terminal shows a progress bar."""
+    """Iterate over items, with a progress bar on a terminal."""
     with counter(what, console) as progress:
         progress(0, len(items))
         for done, item in enumerate(items, start=1):
@@ -86,7 +86,7 @@ def stage(what: str, console: Console) -> Iterator[None]:
 
 @contextmanager
 def counter(what: str, console: Console, *, of_bytes: bool = False) -> Iterator[Callable[[int, int | None], None]]:
-    """Yield `progress(done, total)`, which moves a bar on a terminal and does nothing elsewhere."""
+    """Yield `progress(done, total)`, which updates a progress bar on a terminal and does nothing elsewhere."""
     if not console.is_terminal:
         yield lambda done, total: None
         return
@@ -96,7 +96,7 @@ def counter(what: str, console: Console, *, of_bytes: bool = False) -> Iterator[
 
 
 def make_bar(console: Console, kind: type[Bar], *, of_bytes: bool = False) -> Bar:
-    """Create a progress bar of this class with a count, a note and the remaining time. It disappears when it ends."""
+    """Create a progress bar of a class, with a count, a note and the remaining time. It disappears when it ends."""
     amount = (DownloadColumn(), TransferSpeedColumn()) if of_bytes else (MofNCompleteColumn(),)
     return kind(
         TextColumn("{task.description}", markup=False),

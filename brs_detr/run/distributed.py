@@ -1,4 +1,4 @@
-"""Processes that `torchrun` started together, and the memory of this one."""
+"""Processes that `torchrun` started together, and the memory that this process uses."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ _T = TypeVar("_T")
 
 
 def num_processes() -> int:
-    """Return how many processes `torchrun` started, 1 without it."""
+    """Return the number of processes that `torchrun` started, or 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_launched() -> bool:
-    """Whether this process is one of several that `torchrun` started."""
+    """Return whether this process is one of several that `torchrun` started."""
     return num_processes() > 1
 
 
 def is_first() -> bool:
-    """Whether this process is the one that prints and writes."""
+    """Return whether this process is the one that prints and writes files."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def join_processes(config: Config) -> None:
-    """Start the process group and set up the config for it. A single process is left as it is.
+    """Start the process group and adapt the config to it. Does nothing for a single process.
 
-    Without a GPU the group is gloo, and the model wrapper places nothing on devices. The group ends before Python
-    does: a gloo thread that drops its last tensor later aborts the process.
+    Without a GPU the group uses gloo, and the model wrapper gets no device ids. The group is destroyed before Python
+    exits, because a gloo thread that releases its last tensor later aborts the process.
 
     Args:
         config: changed in place.
@@ -51,8 +51,8 @@ def join_processes(config: Config) -> None:
     if torch.distributed.is_initialized():
         return
     atexit.register(_leave_processes)
-    os.environ.setdefault("MKL_NUM_THREADS", "1")  # or mmengine sets it, with a warning in every process
-    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)  # newer name, newer PyTorch
+    os.environ.setdefault("MKL_NUM_THREADS", "1")  # otherwise mmengine sets it, with a warning in every process
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)  # to support older PyTorch
     if torch.cuda.is_available():
         init_dist("pytorch", backend="nccl")
         return
@@ -61,7 +61,7 @@ def join_processes(config: Config) -> None:
 
 
 def largest_of_all(number: int) -> int:
-    """Return the largest number of all processes. Each waits for the others, no device does."""
+    """Return the largest number of all processes. The processes wait for each other, but not for their GPUs."""
     import torch
     from torch import distributed
 
@@ -73,7 +73,7 @@ def largest_of_all(number: int) -> int:
 
 
 def from_first(value: _T) -> _T:
-    """Return the first process's value in every process."""
+    """Return the value of the first process in every process."""
     from mmengine.dist import broadcast_object_list
 
     values = [value]
@@ -82,7 +82,7 @@ def from_first(value: _T) -> _T:
 
 
 def of_all(value: _T) -> list[_T]:
-    """Return the values of all processes, by rank."""
+    """Return the values of all processes, in the order of their ranks."""
     from mmengine.dist import all_gather_object
 
     return list(all_gather_object(value))
@@ -90,7 +90,7 @@ def of_all(value: _T) -> list[_T]:
 
 @functools.cache
 def _host_group() -> Any:
-    """A gloo group; None if the default group is one."""
+    """Return a gloo group, or None if the default group is one."""
     from torch import distributed
 
     return None if distributed.get_backend() == "gloo" else distributed.new_group(backend="gloo")
@@ -105,16 +105,16 @@ def _leave_processes() -> None:
 
 
 def peak_memory_mb() -> float:
-    """Return the most MiB held so far: on the GPU if there is one, else by this process. Waits for no GPU."""
+    """Return the peak memory in MiB: of the GPU if there is one, else of this process. Does not wait for the GPU."""
     import torch
 
     return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else peak_process_memory_mb()
 
 
 def peak_process_memory_mb() -> float:
-    """Return the most MiB of main memory that this process has held, 0 if unknown."""
+    """Return the peak of this process's main memory in MiB, or 0 if unknown."""
     status = Path("/proc/self/status")
-    if status.exists():  # `getrusage` would begin with what the parent process held
+    if status.exists():  # `getrusage` would include what the parent process held at the fork
         (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
         return int(line.split()[1]) / 2**10
     try:

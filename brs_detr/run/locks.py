@@ -1,4 +1,4 @@
-"""Locks on files, and the lock that keeps a second training out of a run's folder."""
+"""File locks, and the lock that keeps a second training run out of a run folder."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ _MOUNTS = Path("/proc/self/mountinfo")
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 _LOCAL_FILE_SYSTEMS = {"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"}
 _SHARED_FILE_SYSTEMS = {"ceph", "gpfs", "lustre", "nfs", "nfs4"}
-_LOCKS_OF_ONE_MACHINE = {"localflock", "local_lock=all", "local_lock=flock", "nolock"}
+_LOCAL_LOCK_OPTIONS = {"localflock", "local_lock=all", "local_lock=flock", "nolock"}
 
 _held: set[int] = set()
 
 
 class Held(Exception):
-    """Another process holds the lock."""
+    """Raised when another process holds a lock."""
 
 
 @contextmanager
 def hold(lock: Path, *, wait: bool) -> Iterator[int | None]:
-    """Hold a lock file until the block or the process ends. It is created if needed, and the holder may remove it.
+    """Hold a lock file, created if needed, until the block or the process ends. The holder may remove the file.
 
     Args:
-        lock: the file. Its content stays as it is.
-        wait: wait for another process that holds it.
+        lock: path of the lock file, whose content is not changed.
+        wait: wait if another process holds the lock.
 
     Yields:
-        The descriptor. A program that inherits it holds the lock too; a fork does not. None where the system or the
-        file system has no locks.
+        The file descriptor. A program that inherits it holds the lock too, but a forked process does not. None if the
+        operating system or the file system does not support locks.
 
     Raises:
-        Held: another process holds it, and `wait` is false.
+        Held: another process holds the lock, and `wait` is false.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     descriptor = _lock(lock, wait)
@@ -84,7 +84,7 @@ def _lock(lock: Path, wait: bool) -> int | None:
 
 
 def _close_in_fork() -> None:
-    """A forked process, such as a data loader's worker, would keep the lock after its parent ends."""
+    """Release the locks in a forked process, such as a data loader worker, which may outlive its parent."""
     for descriptor in _held:
         os.close(descriptor)
     _held.clear()
@@ -95,28 +95,28 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 
 def is_locked_for_all(path: Path) -> bool:
-    """Whether a lock on this file or folder is seen by every machine that sees the path. False if unknown."""
+    """Return whether every machine that can access a path also sees locks on it. False if unknown."""
     path = path.resolve()
     try:
         lines = _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return False
-    mounts = {line.split()[4].replace(r"\040", " "): line for line in lines}  # of two at one point the later is seen
-    seen, _, file_system = mounts[max(filter(path.is_relative_to, mounts), key=len)].partition(" - ")
+    mounts = {line.split()[4].replace(r"\040", " "): line for line in lines}  # a later mount hides an earlier one
+    mount, _, file_system = mounts[max(filter(path.is_relative_to, mounts), key=len)].partition(" - ")
     kind, *_, options = file_system.split()
-    is_for_one = _LOCKS_OF_ONE_MACHINE & {*options.split(","), *seen.split()[5].split(",")}
-    return kind in _LOCAL_FILE_SYSTEMS or (kind in _SHARED_FILE_SYSTEMS and not is_for_one)
+    has_local_locks = _LOCAL_LOCK_OPTIONS & {*options.split(","), *mount.split()[5].split(",")}
+    return kind in _LOCAL_FILE_SYSTEMS or (kind in _SHARED_FILE_SYSTEMS and not has_local_locks)
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The training that holds a run's folder, as its lock file says.
+    """The process that holds a run folder, according to its lock file.
 
     Args:
         host: name of the machine.
-        process: process id, which in a container is the container's.
-        started: ISO 8601 time.
-        boot: id of the machine's boot, the same in all of its containers.
+        process: process id, as seen inside its container if there is one.
+        started: start time in ISO 8601.
+        boot: boot id of the machine, the same in all of its containers.
         job: id of the Slurm job, empty outside Slurm.
         restarts: how often Slurm has requeued the job.
     """
@@ -133,7 +133,7 @@ class Holder:
 
 
 def read_holder(lock: Path) -> Holder | None:
-    """Read who wrote a lock file. None if it is unreadable, as in the moment before it is written."""
+    """Read which process wrote a lock file. None if it is unreadable, for instance not written yet."""
     try:
         return Holder(**json.loads(lock.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -142,14 +142,14 @@ def read_holder(lock: Path) -> Holder | None:
 
 @contextmanager
 def hold_run(run: RunFolder, console: Console) -> Iterator[None]:
-    """Keep every other training out of a run's folder. The first of several processes holds the lock for all.
+    """Lock a run folder against other training runs. The first of several processes holds the lock for all.
 
     Args:
-        run: the folder is created if needed, and removed again if it stays empty.
-        console: where to report that an earlier training was killed.
+        run: the folder, which is created if needed and removed again if it stays empty.
+        console: where to report that an earlier run was killed.
 
     Raises:
-        UserError: another training is, or may be, in the folder. Every process raises it, and nothing is written.
+        UserError: another run uses, or may use, the folder. Every process raises it, and nothing is written.
     """
     with ExitStack() as stack:
         refusal = None
@@ -173,14 +173,14 @@ def _hold(run: RunFolder, console: Console) -> Iterator[None]:
             before = read_holder(run.lock)
             if before is not None:
                 _require_gone(before, here, run, has_lock=descriptor is not None)
-                console.print(f"The training before was ended from outside: {before}.", markup=False)
+                console.print(f"The previous training was killed: {before}.", markup=False)
             run.lock.write_text(json.dumps(asdict(here)) + "\n", encoding="utf-8")
             try:
                 yield
             finally:
                 run.lock.unlink(missing_ok=True)
                 for path in made:
-                    with suppress(OSError):  # it is not empty, which is usual
+                    with suppress(OSError):  # usually it is not empty
                         path.rmdir()
     except Held:
         raise _refusal(read_holder(run.lock), here, run) from None
@@ -197,18 +197,18 @@ def _this_process() -> Holder:
 
 
 def _require_gone(before: Holder, here: Holder, run: RunFolder, has_lock: bool) -> None:
-    """Refuse to replace a training that may still run although its lock is not seen here."""
+    """Refuse to replace a run that may still be active although its lock cannot be seen from this machine."""
     is_requeued = before.job != "" and before.job == here.job and before.restarts < here.restarts
-    is_told_by_lock = has_lock and (before.boot == here.boot or is_locked_for_all(run.path))
-    if not (is_requeued or is_told_by_lock):
+    is_unlocked = has_lock and (before.boot == here.boot or is_locked_for_all(run.path))
+    if not (is_requeued or is_unlocked):
         raise UserError(
             f"A training may still run in {run.path}: {before}. Locks of that machine cannot be seen from here.",
-            f"If it is gone, remove {run.lock} and run the command again.",
+            f"If it has ended, remove {run.lock} and run the command again.",
         )
 
 
 def _refusal(holder: Holder | None, here: Holder, run: RunFolder) -> UserError:
-    hint = "Wait for it or end it, or write elsewhere with --work-dir DIR."
+    hint = "Wait for it, stop it, or choose another folder with --work-dir DIR."
     if holder is not None and holder.boot != here.boot:
         hint += f" If that machine is gone for good, remove {run.lock}."
-    return UserError(f"Another training runs in {run.path}: {holder or 'a process that has just begun'}.", hint)
+    return UserError(f"Another training runs in {run.path}: {holder or 'a process that has just started'}.", hint)

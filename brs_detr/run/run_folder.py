@@ -1,4 +1,4 @@
-"""Where the files of a training run are."""
+"""The files in a run folder."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from brs_detr.files import write_whole
 
 
 class RunFolder:
-    """Paths in the folder of a run. None of the files need exist.
+    """Paths in a run folder. The files need not exist.
 
     Args:
         path: the folder.
 
     Attributes:
-        best: weights, class names and config of the epoch with the best AP.
-        last: everything needed to resume.
-        previous: the last checkpoint before that, in case `last` is damaged.
+        best: checkpoint with the best AP: weights, class names and config.
+        last: checkpoint with everything needed to resume.
+        previous: the checkpoint before `last`, in case that one is damaged.
         config: the resolved config, which can be trained again.
         record: how the run started and ended, see `brs_detr.run.run_record`.
-        lock: names the process that trains here, see `brs_detr.run.locks`.
+        lock: which process trains here, see `brs_detr.run.locks`.
         metrics: losses and metrics as CSV.
-        scalars: the same as mmengine writes them.
+        scalars: losses and metrics as mmengine writes them.
         predictions: detections of the best weights on the validation split, as COCO results.
-        data: annotation files made for this run, if the data set's own cannot be read as they are.
-        report: the HTML page.
+        data: annotation files made for this run, if those of the dataset cannot be used directly.
+        report: the HTML report.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,12 +48,12 @@ class RunFolder:
 
     @property
     def can_resume(self) -> bool:
-        """Whether there is a checkpoint to resume from. It may be damaged."""
+        """Whether there is a checkpoint to resume from, which may be damaged."""
         return self.last.exists() or self.previous.exists()
 
 
 def checkpoint_file(path: str | Path) -> Path:
-    """Return the file itself, or the best checkpoint of a run's folder.
+    """Return a checkpoint file, given its path or that of its run folder, in which the best one is preferred.
 
     Raises:
         UserError: the folder has no checkpoint.
@@ -64,16 +64,16 @@ def checkpoint_file(path: str | Path) -> Path:
     for file in (RunFolder(path).best, RunFolder(path).last):
         if file.is_file():
             return file
-    raise UserError(f"{path} is no folder of a training run: it has no checkpoints/best.pth.", "Give a checkpoint.")
+    raise UserError(f"{path} is not a run folder: it has no checkpoints/best.pth.", "Give a checkpoint.")
 
 
 def folder_of(checkpoint: Path) -> Path:
-    """Return where files made from a checkpoint belong: the run's folder, or the checkpoint's own."""
+    """Return the folder for files made from a checkpoint: its run folder, or else the folder that it is in."""
     return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a `metrics.csv`, without one that a crash cut off. No file gives no rows."""
+    """Read the rows of a `metrics.csv`, without an incomplete last one. A missing file has no rows."""
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as file:
@@ -81,7 +81,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def read_numbers(path: Path) -> list[dict[str, Any]]:
-    """The same as numbers, without empty cells."""
+    """Read the rows of a `metrics.csv` as numbers, without empty cells."""
     return [
         {name: int(text) if name in ("iteration", "epoch") else float(text) for name, text in row.items() if text}
         for row in read_rows(path)
@@ -89,7 +89,7 @@ def read_numbers(path: Path) -> list[dict[str, Any]]:
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a `metrics.csv` whole. Values without a column are left out."""
+    """Write a `metrics.csv` atomically. Values without a column are left out."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

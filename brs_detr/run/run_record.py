@@ -1,4 +1,4 @@
-"""`run.json`: how a training run was started, on what machine and data, and how it ended."""
+"""The record `run.json`: how a training run was started, on which machine and data, and how it ended."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def describe_run(
     deterministic: bool,
     overrides: Iterable[str],
 ) -> dict[str, Any]:
-    """Describe a run in plain values: enough to repeat it and to tell it from another.
+    """Describe a run by plain values that suffice to repeat it.
 
     Args:
-        config_name: as the user gave it.
-        config: resolved, as it is trained.
-        class_names: by label.
-        data: folder as the user gave it.
-        splits: for training and evaluation, by phase.
-        seed: of every random choice.
+        config_name: name or path of the config, as given by the user.
+        config: the resolved config.
+        class_names: class names; the index is the label.
+        data: dataset folder, as given by the user.
+        splits: splits for training and evaluation, by phase.
+        seed: seed of all random numbers.
         amp: whether the forward pass runs in bfloat16.
         deterministic: whether sums have a fixed order on a GPU too.
-        overrides: the user's assignments.
+        overrides: the user's `key=value` assignments.
     """
     import torch
     from mmengine.dist import get_world_size
@@ -79,7 +79,7 @@ def describe_run(
 
 
 def describe_machine() -> dict[str, str]:
-    """Return the device, the platform and the versions of this process."""
+    """Return the device, the platform and the versions of the packages."""
     return {**_machine(), **_versions()}
 
 
@@ -98,12 +98,12 @@ def repeat_command(argv: list[str]) -> str:
 
 
 def data_hash(contents: Mapping[str, tuple[CocoSplit, Mapping[str, Any]]]) -> str:
-    """Hash annotations and the names and sizes in bytes of the images, whatever the order and the ids in the files.
+    """Hash the annotations, and the names and file sizes of the images, independent of their order and ids.
 
-    The hash changes with a box, a class name, or an image of another size. The images are not read.
+    The hash changes with any box, class name or image file size. The images are not read.
 
     Args:
-        contents: each split with the content of its annotation file, by phase.
+        contents: each split and the content of its annotation file, by phase.
     """
     digest = hashlib.sha256()
     for phase, content in sorted(contents.items()):
@@ -138,7 +138,7 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """Git commit of the checkout that this package runs from, with a plus sign if it was changed."""
+    """Return the git commit of the checkout that this package runs from, with a plus sign if it has changes."""
     root = Path(brs_detr.__file__).parent.parent
     if not (root / ".git").exists():
         return None
@@ -157,13 +157,13 @@ def _now() -> str:
 
 
 def write_record(run: RunFolder, record: Mapping[str, Any]) -> None:
-    """Write the record into the run's folder, in the first of several processes only."""
+    """Write the record of a run. Only the first of several processes writes."""
     if is_first():
         write_whole(run.record, json.dumps(record, indent=2) + "\n")
 
 
 def end_record(run: RunFolder, record: Mapping[str, Any], status: str, **results: Any) -> None:
-    """Write how a run ended: `finished`, `interrupted` or `failed`."""
+    """Add to the record how a run ended: `finished`, `interrupted` or `failed`."""
     ended = _now()
     seconds = (datetime.fromisoformat(ended) - datetime.fromisoformat(record["started"])).total_seconds()
     facts = {"status": status, "ended": ended, "seconds": seconds, "peak_memory_mb": round(peak_memory_mb())}
@@ -174,13 +174,13 @@ def read_record(run: RunFolder) -> dict[str, Any]:
     """Read the record of a run.
 
     Raises:
-        UserError: there is no readable record in the folder.
+        UserError: the folder has no readable record.
     """
     try:
         record = json.loads(run.record.read_text(encoding="utf-8"))
         int(record["seed"])
         if not all(isinstance(split, dict) for split in dict(record.get("splits") or {}).values()):
-            raise ValueError("'splits' does not hold an object for each split")
+            raise ValueError("'splits' must hold an object for each split")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"Cannot read {run.record}: {error}", "Give the folder of a training run.") from None
     return record

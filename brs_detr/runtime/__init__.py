@@ -1,4 +1,4 @@
-"""Run an exported detector: needs numpy, Pillow and onnxruntime, and no PyTorch.
+"""Run an exported detector with numpy, Pillow and onnxruntime, without PyTorch.
 
 >>> from brs_detr.runtime import Detector
 >>> model = Detector("street.onnx")

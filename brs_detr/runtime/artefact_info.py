@@ -1,19 +1,19 @@
-"""What an exported detector says of itself: how to feed it, and how to read what it gives.
+"""The description stored in an exported detector: how to prepare its inputs, and how to read its outputs.
 
-An artefact has one of two inputs::
+The inputs of an artefact depend on where preprocessing is done::
 
-    preprocessing inside    images       uint8   [B, H, W, 3]  RGB, as decoded
-    preprocessing beside    images       float32 [B, 3, H, W]  RGB, resized, normalised, padded at the right and below
-                            image_sizes  int64   [B, 2]        (h, w) of each image without its padding
+    inside    images       uint8   [B, H, W, 3]  RGB, as decoded
+    beside    images       float32 [B, 3, H, W]  RGB, resized, normalised, padded at the right and bottom
+              image_sizes  int64   [B, 2]        (h, w) of each image without its padding
 
-and one output, boxes being (x1, y1, x2, y2) in pixels of the images that went in::
+The outputs are always the same; boxes are (x1, y1, x2, y2) in pixels of the input images::
 
     boxes   float32 [B, K, 4]
-    scores  float32 [B, K]     in [0, 1]; below 0 where there is nothing
+    scores  float32 [B, K]     in [0, 1]; below 0 for unused slots
     labels  int64   [B, K]
 
-With postprocessing inside these are the detections, best first; with postprocessing beside all pairs of a box and a
-class that are candidates, in any order, and where there is a ``score_map``, their scores before it.
+With postprocessing inside, these are the detections, best first. With postprocessing beside, they are all candidates
+(pairs of a box and a class) in any order, with their scores before the ``score_map`` if there is one.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from brs_detr.runtime.calibration import Thresholds, read_thresholds
 from brs_detr.runtime.score_map import ScoreMap
 
 FORMAT_VERSION = 2
-READABLE_VERSIONS = (1, 2)  # in 1 scores are never probabilities
+READABLE_VERSIONS = (1, 2)  # in version 1, scores are never probabilities
 
 METADATA_KEY = "brs_detr"
-"""Under which an artefact stores the text of its `ArtefactInfo`."""
+"""Metadata key of the stored `ArtefactInfo`."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From a decoded image to the model's input: resize, normalise, pad.
+    """How a decoded image becomes the model's input: resize, normalise, pad.
 
     Args:
-        inside: done by the artefact.
-        short_side, long_side: the image is resized, its shape kept, until one of its sides reaches its bound in pixels;
-            None leaves the size alone.
-        fixed_size: (h, w) that every image is resized into, its shape kept, and padded to; None where any size goes.
-        mean, std: of red, green and blue, in 0..255. The padding is 0 after the normalisation.
-        smallest_side: in pixels; smaller batches are padded to it.
+        inside: whether the artefact does this itself.
+        short_side, long_side: largest length of the shorter and the longer side in pixels. The image is resized to the
+            largest size within both, keeping its aspect ratio; None keeps the size.
+        fixed_size: (h, w) that every image is fitted into and padded to, keeping its aspect ratio; None for any size.
+        mean, std: mean and standard deviation of red, green and blue, in 0..255. Padding is 0 after normalisation.
+        smallest_side: smallest side of a batch in pixels; smaller batches are padded.
     """
 
     inside: bool
@@ -59,14 +59,14 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Postprocessing:
-    """From candidates to detections.
+    """How candidates become detections.
 
     Args:
-        inside: done by the artefact.
-        max_detections: that an image can have, of all classes together; the best are kept.
-        iou_threshold: boxes of a class that overlap a better one by more are dropped; None drops nothing.
-        min_score: candidates that do not score more are dropped before; only with an ``iou_threshold``.
-        score_map: left to do, from the scores of detections to probabilities; None where nothing is.
+        inside: whether the artefact does this itself.
+        max_detections: largest number of detections per image, over all classes.
+        iou_threshold: IoU with a better box of the same class above which a box is dropped; None drops nothing.
+        min_score: candidates at or below this score are dropped before suppression; only with an ``iou_threshold``.
+        score_map: map from scores to probabilities that the runtime has to apply; None if there is nothing to do.
     """
 
     inside: bool
@@ -78,19 +78,19 @@ class Postprocessing:
 
 @dataclass(frozen=True)
 class ArtefactInfo:
-    """Everything that running an artefact needs besides the artefact.
+    """Everything that is needed to run an artefact.
 
     Args:
-        head: that it holds, ``query``, ``roi`` or ``atss``.
-        class_names: the place in the list is the label.
-        score_threshold: lowest score to keep by default: one for all classes, or one for each.
-        preprocessing, postprocessing: what is inside and what is left to do.
-        calibrated: scores are probabilities: the share of such detections that find an object of their class.
-        precision: of its large products, ``float32``, ``float16`` or ``bfloat16``.
-        batch_size: images that it takes at a time; None for any number.
+        head: name of the exported head: ``query``, ``roi`` or ``atss``.
+        class_names: class names by label.
+        score_threshold: default for the lowest score to keep, for all classes or per class.
+        preprocessing, postprocessing: what the artefact does itself, and what is left to the runtime.
+        calibrated: whether scores are probabilities that a detection is right.
+        precision: precision of convolutions and matrix products: ``float32``, ``float16`` or ``bfloat16``.
+        batch_size: fixed number of images per batch; None for any number.
         source: name of the checkpoint file.
-        versions: of what made it, by name.
-        parity: figures of the comparison with the model that it was made from.
+        versions: versions of the packages that wrote the artefact.
+        parity: figures of the comparison with the model.
     """
 
     head: str
@@ -106,7 +106,7 @@ class ArtefactInfo:
     parity: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """The text to store in an artefact."""
+        """Serialise to the text that is stored in an artefact."""
         described = {"format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
         score_map = self.postprocessing.score_map
         described["postprocessing"]["score_map"] = None if score_map is None else score_map.to_json()
@@ -114,22 +114,21 @@ class ArtefactInfo:
 
     @classmethod
     def from_json(cls, text: str, file: object) -> ArtefactInfo:
-        """Read what `to_json` wrote.
+        """Read the output of `to_json`.
 
         Args:
             text: the stored text.
-            file: where it was found, for the message.
+            file: file that contains it, for messages.
 
         Raises:
-            UserError: it was written by a later version, or does not say what is needed.
+            UserError: a later version wrote it, or it is damaged or incomplete.
         """
         try:
             stored = json.loads(text)
             version = stored.pop("format_version")
             if version not in READABLE_VERSIONS:
                 raise UserError(
-                    f"{file} was exported in format {version}, this version of brs-detr reads formats up to "
-                    f"{FORMAT_VERSION}.",
+                    f"{file} has format {version}, and this version of brs-detr reads formats up to {FORMAT_VERSION}.",
                     "Update brs-detr, or export the checkpoint again.",
                 )
             stored["class_names"] = tuple(map(str, stored["class_names"]))
@@ -153,7 +152,7 @@ def _postprocessing(stored: Mapping[str, Any], num_classes: int) -> Postprocessi
         return settings
     score_map = ScoreMap.from_json(stored["score_map"])
     if len(score_map.knots) != num_classes:
-        raise ValueError(f"its map of scores is not one of {num_classes} classes")
+        raise ValueError(f"its score map is not for {num_classes} classes")
     return dataclasses.replace(settings, score_map=score_map)
 
 

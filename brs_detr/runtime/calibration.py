@@ -1,4 +1,4 @@
-"""What the scores of a detector mean, and which of them are worth showing."""
+"""Calibrations, which map scores to probabilities, and score thresholds."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from brs_detr.errors import UserError, did_you_mean
 from brs_detr.runtime.score_map import ScoreMap
 
 DEFAULT_THRESHOLD = 0.5
-"""Lowest score to show where scores are probabilities: what is rather right than wrong."""
+"""Default threshold for probabilities: detections that are more likely right than wrong."""
 
 Thresholds = float | tuple[float, ...]
-"""Lowest score to keep: one for all classes, or one for each."""
+"""Lowest score to keep, for all classes or per class."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Learnt from what a detector found on images with known objects.
+    """A score map fitted to the detections on annotated images, with thresholds for the mapped scores.
 
     Args:
-        score_map: from raw scores to the share of detections that find an object of their class at IoU 0.5.
-        kind: of map, see `brs_detr.analysis.fit_score_map`.
-        num_images: that were learnt from.
-        num_detections: of each class on them.
-        thresholds: lowest score, once mapped, to keep; `DEFAULT_THRESHOLD`, or one for each class.
-        goal: what the thresholds were chosen for; empty for the default.
+        score_map: map from raw scores to the probability that a detection finds an object of its class at IoU 0.5.
+        kind: kind of map, see `brs_detr.analysis.fit_score_map`.
+        num_images: number of images that it was fitted to.
+        num_detections: number of detections on these images, per class.
+        thresholds: lowest mapped score to keep: `DEFAULT_THRESHOLD`, or one per class.
+        goal: the goal that the thresholds were chosen for; empty for the default.
     """
 
     score_map: ScoreMap
@@ -37,7 +37,7 @@ class Calibration:
     goal: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Convert to plain values."""
         return {
             "score_map": self.score_map.to_json(),
             "kind": self.kind,
@@ -49,15 +49,15 @@ class Calibration:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any], num_classes: int) -> Calibration:
-        """Read what `to_json` gave.
+        """Read the output of `to_json`.
 
         Raises:
-            ValueError: it is none, or one of another number of classes.
+            ValueError: it is damaged, or has another number of classes.
         """
         try:
             kind, goal, counts = stored["kind"], stored["goal"], stored["num_detections"]
             if not (isinstance(kind, str) and isinstance(goal, str) and isinstance(counts, (list, tuple))):
-                raise ValueError("kind and goal are text, and there is a number of detections for each class")
+                raise ValueError("kind and goal must be text, and num_detections a list")
             calibration = cls(
                 ScoreMap.from_json(stored["score_map"]),
                 kind,
@@ -69,35 +69,35 @@ class Calibration:
         except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from None
         if {len(calibration.score_map.knots), len(calibration.num_detections)} != {num_classes}:
-            raise ValueError(f"it is not one of {num_classes} classes")
+            raise ValueError(f"it is not for {num_classes} classes")
         return calibration
 
 
 def read_thresholds(stored: Any, num_classes: int) -> Thresholds:
-    """A number in [0, 1], or one for each class.
+    """Read a stored threshold, or a list of one per class.
 
     Raises:
-        ValueError, TypeError: it is neither.
+        ValueError, TypeError: it is neither, or not in [0, 1].
     """
     thresholds = tuple(map(float, stored)) if isinstance(stored, (list, tuple)) else float(stored)
     numbers = thresholds if isinstance(thresholds, tuple) else (thresholds,)
     if not all(0 <= number <= 1 for number in numbers) or (numbers is thresholds and len(numbers) != num_classes):
-        raise ValueError("thresholds are in [0, 1], one for all classes or one for each")
+        raise ValueError("thresholds must be in [0, 1], one for all classes or one per class")
     return thresholds
 
 
 def choose_thresholds(
     given: float | Mapping[str, float] | None, default: Thresholds, class_names: Sequence[str]
 ) -> Thresholds:
-    """Lowest scores to keep.
+    """Return the lowest scores to keep.
 
     Args:
-        given: by a user: one for all classes, or by the name of a class; the others keep the default.
-        default: of the model.
-        class_names: of all classes.
+        given: the user's choice: a number for all classes, or numbers by class name; other classes keep the default.
+        default: thresholds of the model.
+        class_names: class names by label.
 
     Raises:
-        UserError: there is no such class, or a threshold is not in [0, 1].
+        UserError: a class is unknown, or a threshold is not in [0, 1].
     """
     if given is None:
         return default
@@ -114,5 +114,5 @@ def choose_thresholds(
 
 
 def by_name(thresholds: Thresholds, class_names: Sequence[str]) -> float | dict[str, float]:
-    """As users are told: the number for all classes, or one by the name of each."""
+    """Return thresholds as users see them: one number, or a dictionary by class name."""
     return dict(zip(class_names, thresholds, strict=True)) if isinstance(thresholds, tuple) else thresholds

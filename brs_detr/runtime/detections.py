@@ -1,4 +1,4 @@
-"""What a detector found in one image."""
+"""The detections in an image."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Detections:
         boxes_xyxy: [N, 4] corners (x1, y1, x2, y2) in pixels of the image.
         scores: [N] in [0, 1].
         labels: [N] indices into `class_names`.
-        class_names: names of all classes of the detector.
+        class_names: names of all classes that the detector knows.
     """
 
     boxes_xyxy: NDArray[np.float32]
@@ -54,10 +54,13 @@ class Detections:
         return [self.class_names[label] for label in self.labels]
 
     def above(self, score: float | Sequence[float]) -> Detections:
-        """Keep the objects that score at least `score`: one number, or one for each class."""
+        """Keep the objects that score at least `score`: one number, or one per class."""
         lowest = np.asarray(score)
-        kept = self.scores >= (lowest[self.labels] if lowest.ndim else lowest)
-        return Detections(self.boxes_xyxy[kept], self.scores[kept], self.labels[kept], self.class_names)
+        return self.select(self.scores >= (lowest[self.labels] if lowest.ndim else lowest))
+
+    def select(self, is_kept: NDArray[np.bool_]) -> Detections:
+        """Keep the objects where a mask [N] is true."""
+        return Detections(self.boxes_xyxy[is_kept], self.scores[is_kept], self.labels[is_kept], self.class_names)
 
     def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
         """Convert to COCO results: `bbox` is (x, y, w, h) in pixels, `category_id` is the label plus 1."""
@@ -90,7 +93,7 @@ class Detections:
         )
 
     def draw(self, image: Image.Image | NDArray[np.uint8]) -> Image.Image:
-        """Draw the boxes on a copy of the image, PIL or RGB array [H, W, 3]."""
+        """Draw the boxes on a copy of the image, which is a PIL image or an RGB array [H, W, 3]."""
         from brs_detr.runtime.draw import draw_detections
 
         return draw_detections(image, self.boxes_xyxy, self.labels, self.scores, class_names=self.class_names)

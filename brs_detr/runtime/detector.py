@@ -1,4 +1,4 @@
-"""Find objects in images, whatever runs the model."""
+"""Detect objects in images with any session that runs a model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Pixels = NDArray[np.uint8]
 
 
 class Detector:
-    """An exported detector in an ONNX file; needs numpy, Pillow and onnxruntime. `brs_detr.Detector` opens all files.
+    """A detector in an exported ONNX file. `brs_detr.Detector` also opens checkpoints and other formats.
 
     >>> from brs_detr.runtime import Detector
     >>> model = Detector("street.onnx")
@@ -33,11 +33,10 @@ class Detector:
 
     Args:
         path: ONNX file that `brs-detr export` wrote.
-        device: `cpu`, `cuda`, `cuda:1`, ...; by default the GPU if onnxruntime can use one.
-        score_threshold: lowest score to keep, in [0, 1]: one number, or a dictionary by class name. Default: what the
-            file says (docs/scores.md).
-        batch_size: number of images of a list to run together, if they have the same size. A file with a fixed batch
-            size keeps its own.
+        device: `cpu`, `cuda`, `cuda:1`, ...; default: the GPU if onnxruntime can use one.
+        score_threshold: lowest score to keep, in [0, 1]: one number, or a dictionary by class name. Default: the
+            file's own threshold (docs/scores.md).
+        batch_size: number of images of the same size to run together. A file with a fixed batch size ignores it.
 
     Raises:
         UserError: the file is missing, damaged or was not written by `brs-detr export`, or there is no such device or
@@ -57,7 +56,7 @@ class Detector:
     def of(
         cls, session: Session, score_threshold: float | Mapping[str, float] | None = None, batch_size: int = 1
     ) -> Detector:
-        """A detector whose model is run by `session`."""
+        """Make a detector whose model runs in `session`."""
         detector = cls.__new__(cls)
         detector._start(session, score_threshold, batch_size)
         return detector
@@ -70,7 +69,7 @@ class Detector:
 
     @property
     def batch_size(self) -> int:
-        """Number of images that run together."""
+        """Number of images per batch."""
         return self.info.batch_size or self._batch_size
 
     @batch_size.setter
@@ -79,12 +78,12 @@ class Detector:
 
     @property
     def info(self) -> ArtefactInfo:
-        """What the file says about itself."""
+        """The description stored in the file."""
         return self.session.info
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Name of each label."""
+        """Class names by label."""
         return self.info.class_names
 
     @property
@@ -98,14 +97,14 @@ class Detector:
     def __call__(self, image: ImageList) -> list[Detections]: ...
 
     def __call__(self, image: ImageLike | ImageList) -> Detections | list[Detections]:
-        """Find the objects in one image or in each image of a list.
+        """Detect the objects in an image or in each image of a list.
 
         Args:
-            image: path, PIL image, RGB array uint8 [H, W, 3], or a list of them. Files are rotated as their EXIF data
-                say; PIL images and arrays are taken as they are.
+            image: path, PIL image, RGB array uint8 [H, W, 3], or a list of these. Files are rotated according to their
+                EXIF data; PIL images and arrays are used as they are.
 
         Returns:
-            Detections of the image, best first; for a list, a list of them.
+            The detections of the image, best first; for a list, a list of detections.
 
         Raises:
             UserError: a file cannot be read as an image.
@@ -119,7 +118,7 @@ class Detector:
         return found
 
     def _batches(self, images: Iterable[Pixels]) -> Iterator[list[Pixels]]:
-        """Group neighbours that the model sees in one size: no image is padded more than it would be alone."""
+        """Group successive images that have the same size in the model, so that no image gets extra padding."""
         batch: list[Pixels] = []
         for image in images:
             if batch and (len(batch) == self.batch_size or self._size_in_model(image) != self._size_in_model(batch[0])):

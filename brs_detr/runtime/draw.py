@@ -1,4 +1,4 @@
-"""Draw boxes with class and score on an image: colours, fonts and where labels go."""
+"""Draw boxes with class names and scores on an image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Rgb = tuple[int, int, int]
 
-# The qualitative palette of M. Okabe and K. Ito (2008) without its black; the blues are set apart.
+# The palette of M. Okabe and K. Ito (2008) for colour-blind readers, without black and with the blues farther apart.
 _COLOURS: tuple[Rgb, ...] = (
     (230, 159, 0),
     (0, 130, 210),
@@ -31,13 +31,13 @@ _COLOURS: tuple[Rgb, ...] = (
 )
 _GOLDEN_TURN = 0.618034
 
-_MIN_SIDE = 480  # smaller images are enlarged, so that a label can be read on them
-MAX_ENLARGED_SIDE = 2048  # pixels; a long thin image stays as it is
-_FILL = 28  # opacity of a box's inside, of 255
+_MIN_SIDE = 480  # smaller images are enlarged, so that labels are legible
+MAX_ENLARGED_SIDE = 2048  # limit of that, for long thin images
+_FILL = 28  # opacity of a box's interior, of 255
 
 
 class _Chip(NamedTuple):
-    """A label next to its box (x1, y1, x2, y2): text and its size (width, height)."""
+    """A label, its size (width, height), and its box (x1, y1, x2, y2)."""
 
     text: str
     size: tuple[int, int]
@@ -62,39 +62,39 @@ def draw_detections(
         labels: [N] indices into `class_names`.
         scores: [N] in [0, 1]; boxes with higher scores are drawn on top.
         class_names: name of each class.
-        min_side: enlarge the image until its shorter side has this many pixels; 0 keeps its size.
+        min_side: the image is enlarged until its shorter side has this many pixels; 0 keeps its size.
 
     Returns:
         RGB image. Line width and font size grow with its size.
     """
-    picture = (image if isinstance(image, Image.Image) else Image.fromarray(image)).convert("RGB")
+    rgb = (image if isinstance(image, Image.Image) else Image.fromarray(image)).convert("RGB")
     boxes = np.asarray(boxes_xyxy, dtype=float).reshape(-1, 4)
-    picture, scale = _enlarged(picture, min_side)
+    drawn, scale = _enlarged(rgb, min_side)
     order = np.arange(len(boxes)) if scores is None else np.argsort(scores, kind="stable")
-    letters = max(12, round(min(picture.size) / 36))
+    font_size = max(12, round(min(drawn.size) / 36))
     chips = []
     for index in order.tolist():
         label = int(np.asarray(labels)[index])
         name = short_name(class_names[label])
         text = name if scores is None else f"{name} {np.asarray(scores)[index]:.2f}"
         x1, y1, x2, y2 = (boxes[index] * scale).tolist()
-        chips.append(_Chip(text, _text_size(text, letters), (x1, y1, x2, y2), class_colour(label)))
-    _draw_boxes(picture, chips)
-    _draw_chips(picture, chips, letters)
-    return picture
+        chips.append(_Chip(text, _text_size(text, font_size), (x1, y1, x2, y2), class_colour(label)))
+    _draw_boxes(drawn, chips)
+    _draw_chips(drawn, chips, font_size)
+    return drawn
 
 
-def _enlarged(picture: Image.Image, min_side: int) -> tuple[Image.Image, float]:
-    scale = max(1.0, min(min_side / min(picture.size), MAX_ENLARGED_SIDE / max(picture.size)))
+def _enlarged(image: Image.Image, min_side: int) -> tuple[Image.Image, float]:
+    scale = max(1.0, min(min_side / min(image.size), MAX_ENLARGED_SIDE / max(image.size)))
     if scale == 1.0:
-        return picture.copy(), scale
-    size = (round(picture.width * scale), round(picture.height * scale))
-    return picture.resize(size, Image.Resampling.BICUBIC), scale
+        return image.copy(), scale
+    size = (round(image.width * scale), round(image.height * scale))
+    return image.resize(size, Image.Resampling.BICUBIC), scale
 
 
-def _draw_boxes(picture: Image.Image, chips: list[_Chip]) -> None:
-    width = max(2, round(min(picture.size) / 240))
-    canvas = ImageDraw.Draw(picture, "RGBA")
+def _draw_boxes(image: Image.Image, chips: list[_Chip]) -> None:
+    width = max(2, round(min(image.size) / 240))
+    canvas = ImageDraw.Draw(image, "RGBA")
     for chip in chips:
         x1, y1, x2, y2 = (round(value) for value in chip.box)
         x2, y2 = max(x1, x2), max(y1, y2)
@@ -103,25 +103,25 @@ def _draw_boxes(picture: Image.Image, chips: list[_Chip]) -> None:
         canvas.rectangle((x1, y1, x2, y2), outline=chip.colour, width=width)
 
 
-def _draw_chips(picture: Image.Image, chips: list[_Chip], letters: int) -> None:
-    """Draw labels, those of the last boxes first, each where it covers least of the labels already drawn."""
-    canvas = ImageDraw.Draw(picture)
+def _draw_chips(image: Image.Image, chips: list[_Chip], font_size: int) -> None:
+    """Draw the labels, those of the last boxes first, each where it covers the least of the labels already drawn."""
+    canvas = ImageDraw.Draw(image)
     taken = np.zeros((0, 4))
     for chip in reversed(chips):
-        x, y = _best_corner(chip, picture.size, taken)
+        x, y = _best_corner(chip, image.size, taken)
         frame = (x, y, x + chip.size[0], y + chip.size[1])
         taken = np.vstack([taken, frame])
-        canvas.rounded_rectangle(frame, radius=letters // 4, fill=chip.colour)
+        canvas.rounded_rectangle(frame, radius=font_size // 4, fill=chip.colour)
         middle = (x + chip.size[0] / 2, y + chip.size[1] / 2)
-        canvas.text(middle, chip.text, fill=ink_on(chip.colour), font=font(letters, bold=True), anchor="mm")
+        canvas.text(middle, chip.text, fill=ink_on(chip.colour), font=font(font_size, bold=True), anchor="mm")
 
 
-def _text_size(text: str, letters: int) -> tuple[int, int]:
-    return round(font(letters, bold=True).getlength(text)) + letters // 2, round(letters * 1.35)
+def _text_size(text: str, font_size: int) -> tuple[int, int]:
+    return round(font(font_size, bold=True).getlength(text)) + font_size // 2, round(font_size * 1.35)
 
 
 def _best_corner(chip: _Chip, size: tuple[int, int], taken: NDArray[np.float64]) -> tuple[float, float]:
-    """Upper left corner for a label: above its box if that is free, else below or inside, never outside the image."""
+    """Return the top left corner of a label: above its box if that is free, else below or inside, within the image."""
     (x1, y1, x2, y2), (width, height) = chip.box, chip.size
     candidates = [(x, y) for y in (y1 - height, y2, y1) for x in (x1, x2 - width)]
     limits = np.array(size) - chip.size
@@ -138,11 +138,8 @@ def _overlap_area(corner: NDArray[np.float64], size: tuple[int, int], taken: NDA
     return float(np.clip(high - low, 0, None).prod(axis=1).sum())
 
 
-"""One colour per class, told apart by colour-blind readers as well, and fonts that need no installation."""
-
-
 def class_colour(label: int) -> Rgb:
-    """Colour (r, g, b) in 0..255 of a class index from 0; the same in every picture and plot."""
+    """Return the colour (r, g, b) in 0..255 of a label; it is the same in every image and plot."""
     if label < len(_COLOURS):
         return _COLOURS[label]
     hue = label * _GOLDEN_TURN % 1
@@ -151,7 +148,7 @@ def class_colour(label: int) -> Rgb:
 
 
 def ink_on(colour: Rgb) -> Rgb:
-    """Black or white, whichever is easier to read on a colour."""
+    """Return black or white, whichever is easier to read on a colour."""
     red, green, blue = ((channel / 255) ** 2.2 for channel in colour)
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     return (0, 0, 0) if luminance > 0.18 else (255, 255, 255)
@@ -159,7 +156,7 @@ def ink_on(colour: Rgb) -> Rgb:
 
 @cache
 def font(size: int, bold: bool = False) -> FreeTypeFont | ImageFont:
-    """Font of a height in pixels: DejaVu Sans from matplotlib, or Pillow's own (Latin only) without matplotlib."""
+    """Return a font of a height in pixels: DejaVu Sans if matplotlib is installed, else Pillow's own (Latin only)."""
     from PIL import ImageFont
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"

@@ -1,4 +1,4 @@
-"""The one reader of images: checks, training and prediction see what it gives."""
+"""Read images. Checks, training and prediction all use this reader, so that they see the same pixels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from brs_detr.errors import UserError
+from brs_detr.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -35,30 +35,30 @@ FORMATS = {
     "AVIF": (".avif", ".avifs"),
     "HEIF": (".heic", ".heif"),
 }
-"""What is read, by Pillow's name, with the suffixes by which images are found in folders. The content decides."""
+"""Supported formats by Pillow's name, with suffixes to find them in folders. The content decides, not the suffix."""
 
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
 PIXEL_LIMIT = 178_956_970
-"""Pixels that an image may have: as many as Pillow lets through."""
+"""Default limit for the pixels of an image, the same as Pillow's."""
 
 PIXEL_LIMIT_VARIABLE = "BRS_DETR_MAX_PIXELS"
-"""Environment variable with another limit."""
+"""Environment variable that sets another limit."""
 
 ORIENTATION = 0x0112
-"""EXIF tag of the rotation."""
+"""EXIF tag of the orientation."""
 
 TURNED = range(2, 9)
-"""Its values that ask for a rotation or a reflection."""
+"""Values of `ORIENTATION` that mean a rotation or a reflection."""
 
 LYING = range(5, 9)
-"""Those that exchange width and height."""
+"""Values of `ORIENTATION` that swap width and height."""
 
 NO_IMAGE = "it is not an image"
-"""How the reason begins where a file is no image of a kind that is read."""
+"""Beginning of `UnreadableImage.reason` for a file that is not an image of a supported format."""
 
 DECODER_FAILED = "could not create decoder object"
-"""What Pillow says of a WebP or an AVIF that ends too early."""
+"""Pillow's message for a truncated WebP or AVIF."""
 
 _BITS_PER_SAMPLE = 258  # TIFF tag
 _BEGINNINGS = {
@@ -66,25 +66,27 @@ _BEGINNINGS = {
     **{b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF"},
 }
 
-warnings.filterwarnings("ignore", module=r"PIL\.")  # of large images and odd metadata; what matters is an error
+warnings.filterwarnings(
+    "ignore", module=r"PIL\."
+)  # about large images and odd metadata; what matters is raised as an error
 
 
 class UnreadableImage(UserError):
     """An image file that is missing or cannot be decoded; the message names the file, `reason` says why.
 
-    A data loader worker sends an exception home as one string, its traceback in front. Made from such a string, this
-    one finds its own message in it again, so that the user reads the same words with and without workers.
+    A worker of a data loader re-raises an exception with its traceback in front of the message. The constructor removes
+    the traceback, so that users see the same message with and without workers.
     """
 
     reason = ""
 
-    def __init__(self, message: str, cure: str | None = None) -> None:
-        super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].rstrip(), cure)
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].rstrip(), hint)
 
     @classmethod
-    def of(cls, path: str | Path, reason: object, cure: str = "Replace the file, or leave it out.") -> Self:
-        """Say which file cannot be read, and why."""
-        error = cls(f"Cannot read the image {path}: {reason}", cure)
+    def of(cls, path: str | Path, reason: object, hint: str = "Replace the file, or leave it out.") -> Self:
+        """Make the error for a file and a reason."""
+        error = cls(f"Cannot read the image {path}: {reason}", hint)
         error.reason = str(reason)
         return error
 
@@ -94,28 +96,30 @@ class TooLargeImage(UnreadableImage):
 
 
 def most_pixels() -> int:
-    """Pixels that an image may have: `PIXEL_LIMIT`, or what the environment variable says.
+    """Return the largest number of pixels of an image: `PIXEL_LIMIT`, or the value of the environment variable.
 
     Raises:
-        UserError: that is not a whole number above 0.
+        UserError: the value is not a whole number above 0.
     """
     text = os.environ.get(PIXEL_LIMIT_VARIABLE) or str(PIXEL_LIMIT)
     if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"{PIXEL_LIMIT_VARIABLE}={text} is no number of pixels.", "Set it to a whole number.")
+        raise UserError(
+            f"{PIXEL_LIMIT_VARIABLE}={text} is not a number of pixels.", "Set it to a whole number above 0."
+        )
     return int(text)
 
 
 @contextmanager
 def open_image(path: str | Path, content: bytes | None = None) -> Iterator[Image.Image]:
-    """Open an image and read its header. What Pillow raises within the context becomes an `UnreadableImage`, too.
+    """Open an image and read its header. Exceptions of Pillow within the context become an `UnreadableImage`.
 
     Args:
-        path: of the file.
-        content: of the file, where it has been read already; `path` is then only its name.
+        path: path of the file.
+        content: bytes of the file, if they are in memory already; then `path` is only a name.
 
     Raises:
-        UnreadableImage: the file is missing, is no image, cannot be decoded, or has pixels that are no colours.
-        TooLargeImage: it has more pixels than `most_pixels`.
+        UnreadableImage: the file is missing, is not an image, cannot be decoded, or its pixels are not colours.
+        TooLargeImage: it has more than `most_pixels` pixels.
     """
     limit = most_pixels()
     if Image.MAX_IMAGE_PIXELS is not None:  # Pillow refuses what is larger than twice this
@@ -133,76 +137,80 @@ def open_image(path: str | Path, content: bytes | None = None) -> Iterator[Image
     except Image.DecompressionBombError as error:
         number = re.search(r"\d+", str(error))
         raise _too_large(path, int(number[0]) if number else limit + 1, limit) from None
-    except Exception as error:  # Pillow's decoders raise all kinds
+    except Exception as error:  # Pillow's decoders raise exceptions of all kinds
         raise UnreadableImage.of(path, _why_unreadable(error, path, content)) from error
 
 
 def read_pixels(image: ImageLike) -> NDArray[np.uint8]:
-    """RGB uint8 [H, W, 3] of a path, a PIL image or such an array.
+    """Return an image as RGB uint8 [H, W, 3].
 
-    A file is turned upright as its EXIF data ask. Transparency is left out, 16 bits become the upper 8, and of several
-    pages or frames the first is taken.
+    Files are rotated according to their EXIF data. Transparency is dropped, of 16 bits the upper 8 are used, and of
+    several pages or frames the first one.
+
+    Args:
+        image: path, PIL image, or RGB array uint8 [H, W, 3].
 
     Raises:
         UnreadableImage: a file is missing or cannot be decoded.
-        ValueError: an array of another type or shape, or a PIL image whose pixels are no colours.
+        ValueError: an array has another type or shape, or the pixels of a PIL image are not colours.
     """
     if isinstance(image, (str, os.PathLike)):
         return read_file(Path(image))
     pixels = image if isinstance(image, np.ndarray) else _rgb(image)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        raise ValueError(f"an image is uint8 [H, W, 3] in RGB, not {pixels.dtype} {list(pixels.shape)}")
+        raise ValueError(f"an image must be uint8 [H, W, 3] in RGB, not {pixels.dtype} {list(pixels.shape)}")
     return pixels
 
 
 def read_file(path: str | Path, content: bytes | None = None) -> NDArray[np.uint8]:
-    """RGB uint8 [H, W, 3] of an image file, see `read_pixels` and `open_image`."""
+    """Read an image file as RGB uint8 [H, W, 3], see `read_pixels` and `open_image`."""
     with open_image(path, content) as image:
         image.load()
         return _upright(_rgb(image), orientation_of(image))
 
 
 def orientation_of(image: Image.Image) -> int:
-    """What the EXIF data of an image ask for: 1 to 8 as the EXIF standard numbers them; 1 where they are damaged."""
+    """Return the EXIF orientation of an image, 1 to 8; 1 (upright) if the EXIF data are missing or damaged."""
     try:
         asked: Any = Image.Image.getexif(image).get(ORIENTATION)
-    except Exception:  # as a damaged header of these data does
+    except Exception:  # Pillow raises all kinds for damaged EXIF data
         return 1
     return int(asked) if asked in TURNED else 1
 
 
 def _stream(path: str | Path, content: bytes | None) -> BinaryIO:
-    """The file. Given its path, Pillow 13 maps a TIFF into memory, and garbles one that is to be turned."""
+    """Open the file. Given a path, Pillow 13 would map a TIFF into memory and garble it if it must be rotated."""
     if content is not None:
         return io.BytesIO(content)
-    if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  (Path does not take names that the disk does not)
-        raise UnreadableImage.of(path, "it is no file")  # a pipe or a device may have no end
+    if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  (Path refuses names that no disk accepts)
+        raise UnreadableImage.of(path, "it is not a regular file")  # a pipe or a device may never end
     return Path(path).open("rb")
 
 
 def _readable_formats() -> list[str]:
-    """Of `FORMATS` those that this Pillow can open."""
+    """Return the `FORMATS` that the installed Pillow can open."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """RGB [H, W, 3] of the first page or frame, not turned."""
+    """Return the first page or frame as RGB [H, W, 3], without rotating it."""
     shift = _bits(image) - 8
     if image.mode.startswith("I"):
         grey = (np.asarray(image) >> shift).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode == "CMYK":
-        return _printed(image)
+        return _rgb_of_cmyk(image)
     if image.mode == "RGB":
-        return np.asarray(image)  # spared a copy
-    has_alpha = image.mode in ("PA", "RGBa") or "transparency" in image.info  # from RGBA alone Pillow drops it unseen
+        return np.asarray(image)  # saves a copy
+    # Pillow drops alpha without blending only from RGBA
+    has_alpha = image.mode in ("PA", "RGBa") or "transparency" in image.info
     return np.asarray((image.convert("RGBA") if has_alpha else image).convert("RGB"))
 
 
-def _printed(image: Image.Image) -> NDArray[np.uint8]:
-    """RGB of a picture in printing inks, rounded as OpenCV does it; Pillow's result is up to two grey levels off."""
-    inks = np.asarray(image).astype(np.int32)  # [H, W, 4], 255 is all of the ink
+def _rgb_of_cmyk(image: Image.Image) -> NDArray[np.uint8]:
+    """Convert CMYK to RGB with OpenCV's rounding; Pillow's result is up to two levels off."""
+    inks = np.asarray(image).astype(np.int32)  # [H, W, 4], 255 is full ink
     paper = 255 - inks[..., 3:]
     return (paper - (inks[..., :3] * paper >> 8)).astype(np.uint8)
 
@@ -218,16 +226,18 @@ def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 
 
 def _bits(image: Image.Image) -> int:
-    """Bits of a channel: 8, or up to 16 of grey pixels.
+    """Return the bits per channel: 8, or up to 16 for greyscale.
 
     Raises:
-        ValueError: the pixels are floating-point numbers, or have a sign, or more bits.
+        ValueError: the pixels are floating-point, signed or wider numbers.
     """
     if not image.mode.startswith(("I", "F")):
         return 8
-    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):  # these two mean 16 bits by it
+    if image.mode == "F" or (
+        image.mode == "I" and image.format not in ("PNG", "PPM")
+    ):  # these formats use it for 16 bits
         raise ValueError(
-            "its pixels are floating-point numbers, have a sign, or have 32 bits; save it with 8 or 16 bits a channel"
+            "its pixels are floating-point, signed or 32-bit numbers; save it with 8 or 16 bits per channel"
         )
     return int(getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0])
 
@@ -236,32 +246,32 @@ def _too_large(path: str | Path, num_pixels: int, limit: int) -> TooLargeImage:
     return TooLargeImage.of(
         path,
         f"it has {num_pixels:,} pixels, more than {limit:,}",
-        f"Cut it into smaller pictures, or raise the limit with the variable {PIXEL_LIMIT_VARIABLE}={num_pixels}.",
+        f"Cut it into smaller images, or raise the limit by setting {PIXEL_LIMIT_VARIABLE}={num_pixels}.",
     )
 
 
 def _why_unreadable(error: Exception, path: str | Path, content: bytes | None) -> str:
-    """What Pillow's exception says, in a line."""
+    """Explain an exception of Pillow in one line."""
     if not isinstance(error, UnidentifiedImageError):
-        text = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        return "it is damaged or cut off" if text == DECODER_FAILED else text
+        text = first_line(error).rstrip(".")
+        return "it is damaged or truncated" if text == DECODER_FAILED else text
     with _stream(path, content) as stream:
         beginning = stream.read(16)
     if not beginning:
         return "it is empty"
     if beginning[4:8] == b"ftyp":
-        return "it is a damaged AVIF, or an AVIF or HEIC that Pillow does not read here; save it as JPEG or PNG"
+        return "it is a damaged AVIF, or an AVIF or HEIC that this Pillow cannot read; save it as JPEG or PNG"
     known = next((name for start, name in _BEGINNINGS.items() if beginning.startswith(start)), None)
-    return f"its header is damaged, or it is a {known} of a kind that is not read" if known else _other_kind(path)
+    return f"its header is damaged, or it is an unsupported kind of {known}" if known else _other_kind(path)
 
 
 def _other_kind(path: str | Path) -> str:
-    """What a file is not, with the kinds that are read where its suffix is that of another kind of image."""
+    """Say that a file is not an image; list the supported formats if its suffix is that of another format."""
     suffix = Path(path).suffix.lower()
-    return f"{NO_IMAGE} of a kind that is read: {', '.join(FORMATS)}" if is_other_image(suffix) else NO_IMAGE
+    return f"{NO_IMAGE} of a supported format: {', '.join(FORMATS)}" if is_other_image(suffix) else NO_IMAGE
 
 
 def is_other_image(suffix: str) -> bool:
-    """Whether a suffix, in lower case with its dot, is that of images of a kind that is not read."""
+    """Whether a suffix, in lower case with its dot, belongs to an image format that is not supported."""
     Image.init()
     return suffix not in SUFFIXES and (suffix in Image.registered_extensions() or suffix in (".svg", ".jxl"))

@@ -1,4 +1,4 @@
-"""Before the graph: resize, normalise, pad. After it: choose the best candidates. With numpy alone."""
+"""Preprocessing (resize, normalise, pad) and postprocessing (select the best candidates) in numpy."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from brs_detr.runtime.artefact_info import Postprocessing, Preprocessing
 from brs_detr.runtime.session import Outputs
 
 PARTS = 2048
-"""Weights of bilinear interpolation are integers: multiples of 1 / `PARTS`."""
+"""Weights of bilinear interpolation are multiples of 1 / `PARTS`."""
 
-_ROWS_PER_BLOCK = 32  # keeps the intermediate results in the processor's cache
+_ROWS_PER_BLOCK = 32  # keeps intermediate results in the processor's cache
 
 
 class Prepared(NamedTuple):
-    """A batch for a model.
+    """A batch of prepared images.
 
     Args:
         images: float32 [B, 3, H, W].
@@ -32,7 +32,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(images: Sequence[NDArray[np.uint8]], settings: Preprocessing) -> Prepared:
-    """Resize, normalise and pad RGB images [H, W, 3] of any sizes."""
+    """Resize, normalise and pad RGB images [H, W, 3]."""
     sizes = [resized_size(image.shape[:2], settings) for image in images]
     height, width = settings.fixed_size or np.maximum(np.max(sizes, axis=0), settings.smallest_side).tolist()
     batch = np.zeros((len(images), 3, height, width), np.float32)
@@ -44,7 +44,7 @@ def prepare(images: Sequence[NDArray[np.uint8]], settings: Preprocessing) -> Pre
 
 
 def resized_size(size: tuple[int, ...], settings: Preprocessing) -> tuple[int, int]:
-    """Size (h, w) that an image of size (h, w) is resized to."""
+    """Return the size (h, w) that an image of size (h, w) is resized to."""
     h, w = size
     if settings.fixed_size is not None:
         ratio = min(settings.fixed_size[0] / h, settings.fixed_size[1] / w)
@@ -56,7 +56,7 @@ def resized_size(size: tuple[int, ...], settings: Preprocessing) -> tuple[int, i
 
 
 def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize an image [H, W, C] to (h, w) as ``cv2.resize`` with ``INTER_LINEAR`` does, bit for bit."""
+    """Resize an image [H, W, C] to (h, w), bit for bit like ``cv2.resize`` with ``INTER_LINEAR``."""
     if image.shape[:2] == size:
         return image
     channels = image.shape[2]
@@ -82,10 +82,10 @@ def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
 
 
 def _neighbours(old: int, new: int, repeat_once: bool) -> tuple[NDArray[np.int32], ...]:
-    """Indices [new] of the two pixels that make up each new pixel of a side, and their weights in `PARTS`.
+    """Return the indices [new] of the two pixels that make up each new pixel, and their weights in `PARTS`.
 
-    Beyond the outer pixels OpenCV gives one of the two all the weight for columns (`repeat_once`). For rows it keeps
-    both weights, which rounds differently.
+    Beyond the outermost pixels, OpenCV gives all the weight to one of the two for columns (`repeat_once`), and keeps
+    both weights for rows, which rounds differently.
     """
     coords = ((np.arange(new) + 0.5) * (1 / (new / old)) - 0.5).astype(np.float32)
     cells = np.floor(coords)
@@ -100,7 +100,7 @@ def _neighbours(old: int, new: int, repeat_once: bool) -> tuple[NDArray[np.int32
 
 
 def detected(outputs: Outputs, settings: Postprocessing) -> Outputs:
-    """The detections of one image, best first, from boxes [N, 4], scores [N] and labels [N] of an artefact."""
+    """Return the detections of an image, best first, from its boxes [N, 4], scores [N] and labels [N]."""
     chosen = np.flatnonzero(outputs.scores >= 0) if settings.inside else best_candidates(*outputs, settings)
     boxes, scores, labels = outputs.boxes[chosen], outputs.scores[chosen], outputs.labels[chosen]
     if settings.score_map is not None:
@@ -112,13 +112,13 @@ def detected(outputs: Outputs, settings: Postprocessing) -> Outputs:
 def best_candidates(
     boxes: NDArray[np.float32], scores: NDArray[np.float32], labels: NDArray[np.int64], settings: Postprocessing
 ) -> NDArray[np.int64]:
-    """Indices of the candidates of one image that are detections, best first.
+    """Return the indices of the candidates that become detections, best first.
 
     Args:
-        boxes: [N, 4] x1, y1, x2, y2.
-        scores: [N]; below 0 where there is no candidate.
-        labels: [N]; only boxes of one label suppress each other.
-        settings: number of detections and IoU threshold of suppression.
+        boxes: [N, 4] (x1, y1, x2, y2).
+        scores: [N]; below 0 for unused slots.
+        labels: [N]; boxes suppress each other only within a label.
+        settings: largest number of detections, and IoU threshold of the suppression.
     """
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] >= 0]
@@ -132,9 +132,9 @@ def best_candidates(
 
 
 def _suppress(boxes: NDArray[np.float32], iou_threshold: float, most: int) -> list[int]:
-    """Indices of at most `most` boxes, given best first, that overlap no better kept box by more than the threshold.
+    """Suppress boxes, which come best first, and return the indices of at most `most` that remain.
 
-    IoUs are float32 and the threshold is float64, as in torchvision: it decides on an IoU that is the threshold.
+    As in torchvision, IoUs are float32 and the threshold is float64, which matters for an IoU equal to the threshold.
     """
     corners = boxes.astype(np.float32)
     areas = (corners[:, 2:] - corners[:, :2]).prod(1)

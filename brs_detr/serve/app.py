@@ -1,11 +1,11 @@
-"""The application: the page, the JSON API, and who may use them."""
+"""The ASGI application: the page, the JSON API, and protection against other sites."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 from anyio.to_thread import run_sync
@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from brs_detr.runtime.calibration import Thresholds, by_name
 from brs_detr.serve.detect_page import content_security_policy, render_detect_page
-from brs_detr.serve.detector_process import Facts, Task
+from brs_detr.serve.detector_process import DetectorProcess, Task
 from brs_detr.serve.limits import Limits, Refusal, error_response
 from brs_detr.serve.uploads import RAW_NAME, Intake, Upload, check_image, split_form
 
@@ -35,48 +35,34 @@ _SECURITY_HEADERS = {
 }
 
 
-class Finder(Protocol):
-    """What is used of a `brs_detr.serve.detector_process.DetectorProcess`."""
-
-    facts: Facts
-
-    def find(self, task: Task, seconds: float, max_bytes: float) -> dict[str, Any]:
-        """An entry as of predictions.json."""
-        ...
-
-
 class ServedModel:
-    """Asks a detector in a thread, so that the server answers while it works.
+    """Runs a detector in a thread, so that the server keeps answering.
 
     Args:
-        finder: of the objects.
-        name: to show.
-        threshold: in [0, 1], for clients that name none; by default the detector's own, of which each class may have
-            another.
+        process: the process of the detector.
+        name: name to show.
+        threshold: lowest score to return, in [0, 1], unless a client asks for another; default: the detector's own.
     """
 
-    def __init__(self, finder: Finder, name: str, threshold: float | None = None) -> None:
-        self.name = name
-        self.class_names = finder.facts.class_names
-        self.threshold: Thresholds = finder.facts.score_threshold if threshold is None else threshold
-        self.calibrated = finder.facts.calibrated
-        self.head, self.precision = finder.facts.head, finder.facts.precision
-        self._finder = finder
+    def __init__(self, process: DetectorProcess, name: str, threshold: float | None = None) -> None:
+        self.name, self.info = name, process.info
+        self.threshold: Thresholds = process.info.score_threshold if threshold is None else threshold
+        self._process = process
         self._thread = ThreadPoolExecutor(1, "detector")
 
     async def detect(
         self, upload: Upload, threshold: Thresholds, limits: Limits, seconds: float = float("inf")
     ) -> tuple[dict[str, Any], float]:
-        """Find the objects of an upload, when the detector's turn comes.
+        """Detect the objects in an upload as soon as the detector is free.
 
         Args:
-            upload: of a request.
-            threshold: lowest score, of all classes or of each.
-            limits: of the image and of the memory that it takes.
-            seconds: that are left for it.
+            upload: the image.
+            threshold: lowest score to return, for all classes or per class.
+            limits: limits for the image and for memory.
+            seconds: time limit.
 
         Returns:
-            An entry as of predictions.json (file, width, height, objects), and the seconds that it took.
+            An entry as in predictions.json (file, width, height, objects), and the seconds that it took.
 
         Raises:
             Refusal: see `brs_detr.serve.detector_process.DetectorProcess.find`.
@@ -86,16 +72,16 @@ class ServedModel:
 
     def _find(self, task: Task, limits: Limits, seconds: float) -> tuple[dict[str, Any], float]:
         started = time.monotonic()
-        return self._finder.find(task, seconds, limits.max_memory), time.monotonic() - started
+        return self._process.find(task, seconds, limits.max_memory), time.monotonic() - started
 
 
 def make_app(model: ServedModel, limits: Limits | None = None, hosts: frozenset[str] | None = None) -> Gate:
-    """An ASGI application around a detector.
+    """Make the ASGI application of a detector.
 
     Args:
-        model: that finds the objects.
-        limits: of requests.
-        hosts: names that the server is called by, see `Gate`; None allows any.
+        model: the detector.
+        limits: limits for requests.
+        hosts: allowed names of the server, see `Gate`; None allows any.
     """
     endpoints = _Endpoints(model, limits or Limits())
     routes = [
@@ -104,14 +90,14 @@ def make_app(model: ServedModel, limits: Limits | None = None, hosts: frozenset[
         Route("/api/model", endpoints.model_info, methods=["GET"]),
         Route("/api/detect", endpoints.detect, methods=["POST"]),
     ]
-    handlers = {Refusal: _refused, HTTPException: _no_such_address, ClientDisconnect: _nobody_left, Exception: _fault}
+    handlers = {Refusal: _refused, HTTPException: _no_route, ClientDisconnect: _disconnected, Exception: _failed}
     app = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]
     app.router.redirect_slashes = False
     return Gate(app, hosts)
 
 
 class _Endpoints:
-    """What answers at each address."""
+    """The handlers of all routes."""
 
     def __init__(self, model: ServedModel, limits: Limits) -> None:
         self.model = model
@@ -119,7 +105,7 @@ class _Endpoints:
         self._page = render_detect_page(model, limits)
         self._policy = content_security_policy(self._page)
         self._intake = Intake(limits)
-        self._places = asyncio.Semaphore(limits.max_requests)
+        self._slots = asyncio.Semaphore(limits.max_requests)
 
     async def page(self, request: Request) -> Response:
         return HTMLResponse(self._page, headers={"Content-Security-Policy": self._policy})
@@ -128,30 +114,30 @@ class _Endpoints:
         return JSONResponse({"status": "ok"})
 
     async def model_info(self, request: Request) -> Response:
-        model = self.model
-        return JSONResponse(
-            {
-                "model": model.name,
-                "class_names": model.class_names,
-                "score_threshold": by_name(model.threshold, model.class_names),
-                "calibrated": model.calibrated,
-                "head": model.head,
-                "precision": model.precision,
-            }
-        )
+        info = self.model.info
+        return JSONResponse({**self._header(self.model.threshold), "head": info.head, "precision": info.precision})
+
+    def _header(self, threshold: Thresholds) -> dict[str, Any]:
+        info = self.model.info
+        return {
+            "model": self.model.name,
+            "class_names": info.class_names,
+            "score_threshold": by_name(threshold, info.class_names),
+            "calibrated": info.calibrated,
+        }
 
     async def detect(self, request: Request) -> Response:
         try:
-            async with self._intake.body(request) as body:  # before any complaint, which no client reads while it sends
-                with anyio.move_on_after(self.limits.receive_seconds) as patience:
-                    await self._places.acquire()
-                if patience.cancelled_caught:
+            async with self._intake.body(request) as body:  # before any refusal: no client reads while it sends
+                with anyio.move_on_after(self.limits.receive_seconds) as waiting:
+                    await self._slots.acquire()
+                if waiting.cancelled_caught:
                     return error_response(503, "The server is busy.", "Send it again later.", {"Retry-After": "10"})
                 try:
                     return await self._detect(request, body)
                 finally:
-                    self._places.release()
-        except asyncio.CancelledError:  # by a signal, after some seconds of grace
+                    self._slots.release()
+        except asyncio.CancelledError:  # after a signal and the grace period
             return error_response(503, "The server is being stopped.", "Start it again.")
 
     async def _detect(self, request: Request, body: bytes) -> Response:
@@ -165,24 +151,18 @@ class _Endpoints:
             entry, taken = await self.model.detect(upload, threshold, self.limits, seconds)
             seconds -= taken
             images.append(entry)
-        return JSONResponse(
-            {
-                "model": self.model.name,
-                "class_names": self.model.class_names,
-                "score_threshold": by_name(threshold, self.model.class_names),
-                "calibrated": self.model.calibrated,
-                "images": images,
-            }
-        )
+        return JSONResponse({**self._header(threshold), "images": images})
 
     async def _uploads(self, body: bytes, content_type: str) -> list[Upload]:
-        """The images of a request, each with a header that promises an image of a size that can be decoded."""
+        """Return the images of a request, after a check of their headers."""
         if content_type.lower().startswith("multipart/"):
             uploads = await run_sync(split_form, body, content_type, self.limits.max_images)
         elif body:
             uploads = [Upload(RAW_NAME, body)]
         else:
-            raise Refusal(400, "The request holds no image.", "Send one as the body, or several as a multipart form.")
+            raise Refusal(
+                400, "The request contains no image.", "Send one as the body, or several as a multipart form."
+            )
         for upload in uploads:
             await run_sync(check_image, upload, self.limits.max_pixels)
         return uploads
@@ -200,7 +180,7 @@ def _threshold(request: Request, default: Thresholds) -> Thresholds:
     except ValueError:
         threshold = -1.0
     if not 0 <= threshold <= 1:  # NaN is not
-        raise Refusal(400, "The threshold is not one number from 0 to 1.", "For example: /api/detect?threshold=0.5.")
+        raise Refusal(400, "The threshold is not a number from 0 to 1.", "For example: /api/detect?threshold=0.5.")
     return threshold
 
 
@@ -208,27 +188,27 @@ async def _refused(request: Request, refusal: Refusal) -> Response:
     return error_response(refusal.status, refusal.message, refusal.hint)
 
 
-async def _no_such_address(request: Request, error: HTTPException) -> Response:
-    known = "GET /, GET /healthz, GET /api/model, POST /api/detect"
-    what = "This address takes another method." if error.status_code == 405 else "There is nothing at this address."
-    return error_response(error.status_code, what, f"Known are: {known}.", error.headers)
+async def _no_route(request: Request, error: HTTPException) -> Response:
+    message = "This address takes another method." if error.status_code == 405 else "There is nothing at this address."
+    routes = "GET /, GET /healthz, GET /api/model, POST /api/detect"
+    return error_response(error.status_code, message, f"The addresses are {routes}.", error.headers)
 
 
-async def _nobody_left(request: Request, error: ClientDisconnect) -> Response:
-    return Response(status_code=400)  # which nobody reads
+async def _disconnected(request: Request, error: ClientDisconnect) -> Response:
+    return Response(status_code=400)  # nobody reads it
 
 
-async def _fault(request: Request, error: Exception) -> Response:
-    return error_response(500, f"The detector failed: {type(error).__name__}.", "The terminal of the server says more.")
+async def _failed(request: Request, error: Exception) -> Response:
+    return error_response(500, f"The detector failed: {type(error).__name__}.", "See the terminal of the server.")
 
 
 class Gate:
     """Refuses requests that another site makes through a user's browser, and sets security headers.
 
     Args:
-        app: what answers the others.
-        hosts: names that a request may be for, without a port. A page of another site can point a name of its own at
-            this machine (DNS rebinding) and would then count as the same site. None allows any name.
+        app: handles all other requests.
+        hosts: allowed names in the Host header, without port; None allows any. They protect against DNS rebinding, by
+            which another site points its own name at this machine to count as the same site.
     """
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str] | None = None) -> None:
@@ -236,7 +216,7 @@ class Gate:
         self.hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Answer a request."""
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -252,9 +232,9 @@ class Gate:
     def _refusal(self, method: str, headers: Headers) -> tuple[str, str] | None:
         hosts = headers.getlist("host")
         if self.hosts is not None and (len(hosts) != 1 or _without_port(hosts[0]) not in self.hosts):
-            return "This server answers requests to this machine only.", "Open it at the address that it printed."
+            return "This server only answers to names of this machine.", "Open it at the address that it printed."
         if method not in _SAFE_METHODS and not _is_same_site(headers):
-            return "The request comes from a page of another site.", "Use the page of this server, or no browser."
+            return "The request comes from a page of another site.", "Use the page of this server, or another program."
         return None
 
 
@@ -264,7 +244,7 @@ def _without_port(host: str) -> str:
 
 
 def _is_same_site(headers: Headers) -> bool:
-    """Browsers say where a request comes from; other clients say nothing."""
+    """Check the headers by which browsers say where a request comes from; other clients send none."""
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return False
     origin = headers.get("origin")

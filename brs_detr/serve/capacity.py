@@ -1,4 +1,4 @@
-"""What images cost a detector, measured, and how large they may be for it."""
+"""Measure how much memory and time a detector needs per pixel, and derive the largest image that it can take."""
 
 from __future__ import annotations
 
@@ -18,21 +18,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _SIDES = (512, 1024)
-_LEAST_BYTES_PER_PIXEL = 20
-"""To decode a image and to bring it into RGB."""
-_HASTE = 2
-"""By which images have to be faster than they may be: the machine has other things to do as well."""
+_MIN_BYTES_PER_PIXEL = 20  # to decode an image and convert it to RGB
+_TIME_MARGIN = 2  # since the machine has other work, too
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a image costs.
+    """Memory and time that a detector needs for an image.
 
     Args:
-        base_bytes: that the detector holds between images.
-        bytes_per_pixel: that it takes besides.
-        seconds: for a image without a pixel, in theory.
-        seconds_per_pixel: besides.
+        base_bytes: memory between images.
+        bytes_per_pixel: additional memory per pixel.
+        seconds: constant time per image.
+        seconds_per_pixel: additional time per pixel.
     """
 
     base_bytes: int
@@ -41,36 +39,36 @@ class Capacity:
     seconds_per_pixel: float
 
     def most_pixels(self, max_bytes: float, max_seconds: float) -> int:
-        """Pixels of the largest image that stays within memory, in addition to ``base_bytes``, and time."""
+        """Return the pixels of the largest image within a time and an amount of memory beyond `base_bytes`."""
         by_memory = max_bytes / self.bytes_per_pixel
         if self.seconds_per_pixel <= 0:
             return int(by_memory)
-        by_time = max(0.0, max_seconds / _HASTE - self.seconds) / self.seconds_per_pixel
+        by_time = max(0.0, max_seconds / _TIME_MARGIN - self.seconds) / self.seconds_per_pixel
         return int(min(by_memory, by_time))
 
 
 def measure_capacity(process: DetectorProcess) -> Capacity:
-    """Let a detector look at images of two sizes.
+    """Measure a detector on images of two sizes.
 
     Raises:
-        Refusal: it cannot.
+        Refusal: the detector fails.
     """
     tasks = [_probe(side) for side in _SIDES]
-    process.find(tasks[0])  # the first one takes longer than all others
+    process.find(tasks[0])  # warm-up
     base = process.memory()
     (small, small_seconds), (large, large_seconds) = (_cost(process, task) for task in tasks)
     num_pixels = _SIDES[1] ** 2 - _SIDES[0] ** 2
     seconds_per_pixel = max(0.0, large_seconds - small_seconds) / num_pixels
     return Capacity(
         base,
-        max(_LEAST_BYTES_PER_PIXEL, (large - small) / num_pixels),
+        max(_MIN_BYTES_PER_PIXEL, (large - small) / num_pixels),
         max(0.0, small_seconds - seconds_per_pixel * _SIDES[0] ** 2),
         seconds_per_pixel,
     )
 
 
 def _cost(process: DetectorProcess, task: Task) -> tuple[int, float]:
-    """Most memory and the time of a image."""
+    """Return peak memory and time for an image."""
     started = time.monotonic()
     process.find(task)
     return process.peak_bytes, time.monotonic() - started
@@ -86,7 +84,7 @@ def _probe(side: int) -> Task:
 
 
 def free_memory() -> int:
-    """Bytes that this process may take without anybody being ended for it: of the machine, or of its container."""
+    """Return the free memory of this machine or its container, in bytes."""
     return min([psutil.virtual_memory().available, *_free_in_container()])
 
 
@@ -94,5 +92,5 @@ def _free_in_container(folder: Path = Path("/sys/fs/cgroup")) -> Iterable[int]:
     try:
         limit, used = ((folder / name).read_text().strip() for name in ("memory.max", "memory.current"))
         return [max(0, int(limit) - int(used))]
-    except (OSError, ValueError):  # none, or no limit
+    except (OSError, ValueError):  # no container, or no limit
         return []

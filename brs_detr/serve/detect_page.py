@@ -1,4 +1,4 @@
-"""The page of the server: one file, with all of its style and script inside."""
+"""The page of the server: one HTML file with its style and script inside."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _INLINE = re.compile(r"<(style|script)>(.*?)</\1>", re.DOTALL)
 
 
 def render_detect_page(model: ServedModel, limits: Limits) -> str:
-    """The HTML of the page. Names from the model are escaped."""
+    """Render the page as HTML, with names from the model escaped."""
     classes = [
         {"name": name, "colour": _hex(class_colour(label)), "ink": _hex(ink_on(class_colour(label)))}
-        for label, name in enumerate(model.class_names)
+        for label, name in enumerate(model.info.class_names)
     ]
     num_classes = len(classes)
     facts = [
-        _HEADS.get(model.head or "", model.head),
-        model.precision,
+        _HEADS.get(model.info.head or "", model.info.head),
+        model.info.precision,
         f"{num_classes} class{'es' if num_classes != 1 else ''}",
-        "scores are probabilities" if model.calibrated else None,
+        "scores are probabilities" if model.info.calibrated else None,
     ]
     settings: dict[str, Any] = {
         "model": model.name,
         "threshold": model.threshold,
-        "calibrated": model.calibrated,
+        "calibrated": model.info.calibrated,
         "classes": classes,
         "maxBytes": limits.max_bytes,
     }
@@ -55,7 +55,7 @@ def render_detect_page(model: ServedModel, limits: Limits) -> str:
 
 
 def content_security_policy(page: str) -> str:
-    """What a browser may do on a page: run the script and style that are inside it, and talk to its own server."""
+    """Return a policy that allows only the script and style inside a page, and requests to its own server."""
     hashes: dict[str, list[str]] = {"style": [], "script": []}
     for kind, text in _INLINE.findall(page):
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
@@ -80,7 +80,7 @@ def _hex(colour: tuple[int, int, int]) -> str:
 
 @cache
 def _environment() -> Environment:
-    """The templates here, on the base page of the reports."""
+    """Load the templates of this package and the base page of the reports."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     return Environment(

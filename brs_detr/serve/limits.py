@@ -1,4 +1,4 @@
-"""What a client may ask for, and the answer if it asks for more."""
+"""Limits for requests, and refusals of requests."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ GIGABYTE = 1_000_000_000
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on the memory and time of a request.
+    """Limits for the memory and time of requests.
 
     Args:
-        max_bytes: size of the body, all images of a request together.
-        max_images: images in a request.
-        max_pixels: width times height of an image; checked before it is decoded.
-        max_requests: requests with images in memory that wait for the detector; others wait outside, and give up.
-        receive_seconds: time for the head of a request, then for its body, then for its wait outside.
-        seconds: time of the detector for a request; then its process is ended.
-        max_memory: bytes that the process of the detector may hold; then it is ended.
-        max_connections: connections that may wait for a head, and bodies that may arrive, at a time; the slowest give
-            way.
+        max_bytes: size of a request's body, for all its images together.
+        max_images: number of images per request.
+        max_pixels: width times height of an image; checked before decoding.
+        max_requests: number of received requests that wait for the detector; later ones wait and then give up.
+        receive_seconds: time for the head of a request, for its body, and for its wait, each.
+        seconds: time of the detector per request; beyond it, its process is killed.
+        max_memory: memory of the detector's process in bytes; beyond it, the process is killed.
+        max_connections: number of connections that wait for a head, and of bodies that arrive, at a time; the slowest
+            are dropped.
     """
 
     max_bytes: int = 20 * MEGABYTE
@@ -41,29 +41,29 @@ class Limits:
 
 
 class Refusal(UserError):
-    """A request that cannot be answered as it is.
+    """A refused request.
 
     Args:
         status: HTTP status, such as 413.
-        message: what is wrong, naming the file.
-        cure: what the client can do about it.
+        message: what is wrong, with the name of the file.
+        hint: what the client can do about it.
     """
 
-    def __init__(self, status: int, message: str, cure: str | None = None) -> None:
-        super().__init__(message, cure)
+    def __init__(self, status: int, message: str, hint: str | None = None) -> None:
+        super().__init__(message, hint)
         self.status = status
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Refusal, (self.status, self.message, self.hint)
 
 
-def error_body(message: str, cure: str | None) -> dict[str, dict[str, str | None]]:
-    """``{"error": {"message": ..., "cure": ...}}``."""
-    return {"error": {"message": message, "cure": cure}}
+def error_body(message: str, hint: str | None) -> dict[str, dict[str, str | None]]:
+    """Return ``{"error": {"message": ..., "cure": ...}}``."""
+    return {"error": {"message": message, "cure": hint}}
 
 
 def error_response(
-    status: int, message: str, cure: str | None = None, headers: Mapping[str, str] | None = None
+    status: int, message: str, hint: str | None = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """The answer to a refused request. It closes the connection: the rest of the request may be unread."""
-    return JSONResponse(error_body(message, cure), status, {"Connection": "close", **(headers or {})})
+    """Make the response to a refused request. It closes the connection, since part of the request may be unread."""
+    return JSONResponse(error_body(message, hint), status, {"Connection": "close", **(headers or {})})

@@ -1,4 +1,4 @@
-"""Listen at an address, answer until Ctrl-C, and close connections that keep the server waiting."""
+"""Listen at an address, serve until Ctrl-C, and close connections that are too slow."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from brs_detr.errors import UserError
 from brs_detr.serve.limits import Limits, error_body
 
-_WHY = {
-    errno.EADDRINUSE: ("is in use", "Stop what uses it, or choose another --port; --port 0 finds a free one."),
+_BIND_ERRORS = {
+    errno.EADDRINUSE: (
+        "is in use",
+        "Stop what uses it, or choose another --port; --port 0 finds a free one.",
+    ),
     errno.EACCES: ("is reserved", "Choose a --port of 1024 or more."),
     errno.EADDRNOTAVAIL: ("does not belong to this machine", "Use --host 127.0.0.1, or --host 0.0.0.0 for all."),
 }
@@ -26,14 +29,14 @@ _GRACE_SECONDS = 3
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections from now on, although nobody answers them yet.
+    """Open a socket that accepts connections.
 
     Args:
         host: name or address of this machine.
-        port: 0 for any free one.
+        port: port; 0 for any free one.
 
     Raises:
-        UserError: there is no such host, or the port cannot be had.
+        UserError: there is no such host, or the port cannot be used.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -41,21 +44,22 @@ def listen(host: str, port: int) -> socket.socket:
         raise UserError(f"--host {host}: there is no such host.", "Use --host 127.0.0.1 for this machine.") from None
     listener = socket.socket(family, kind, protocol)
     try:
-        if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # Windows, where SO_REUSEADDR would share a port in use
+        if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # on Windows, SO_REUSEADDR would share a port in use
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         else:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port left a moment ago
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was closed a moment ago
         listener.bind(address)
         listener.listen(128)
     except OSError as error:
         listener.close()
-        what, cure = _WHY.get(error.errno or 0, (f"cannot be used ({error.strerror})", "Choose another --port."))
-        raise UserError(f"{_join(str(address[0]), port)} {what}.", cure) from None
+        other = (f"cannot be used ({error.strerror})", "Choose another --port.")
+        reason, hint = _BIND_ERRORS.get(error.errno or 0, other)
+        raise UserError(f"{_join(str(address[0]), port)} {reason}.", hint) from None
     return listener
 
 
 def address_of(listener: socket.socket) -> str:
-    """The URL to open, on this machine, for a socket that listens."""
+    """Return the URL of a listening socket on this machine."""
     host, port = listener.getsockname()[:2]
     return f"http://{_join({'0.0.0.0': '127.0.0.1', '::': '::1'}.get(host, host), port)}"
 
@@ -66,22 +70,22 @@ def is_local(listener: socket.socket) -> bool:
 
 
 def local_names(listener: socket.socket, host: str) -> frozenset[str]:
-    """By which this machine may call a socket that only it can reach, as `Host` has them."""
+    """Return the host names by which this machine may address a local socket, as in `Host` headers."""
     address = _join(listener.getsockname()[0], 0).removesuffix(":0")
     return frozenset({"localhost", "127.0.0.1", "[::1]", address, host.lower()})
 
 
 def run_until_interrupted(app: object, listener: socket.socket) -> signal.Signals | None:
-    """Answer requests until Ctrl-C or SIGTERM; what is in work then is given a few seconds to finish.
+    """Serve until Ctrl-C or SIGTERM; requests in progress then have a few seconds to finish.
 
     Args:
         app: an ASGI application.
         listener: from `listen`; closed at the end.
 
     Returns:
-        The signal by which the process should end, once all else is done; None for Ctrl-C.
+        The signal that the process should raise after its cleanup; None for Ctrl-C.
     """
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of whatever clients send
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of malformed requests
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]
         http=ImpatientConnection,
@@ -93,7 +97,7 @@ def run_until_interrupted(app: object, listener: socket.socket) -> signal.Signal
         proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    # uvicorn passes signals on when it has ended; by its own action SIGTERM would come before the last answers.
+    # uvicorn re-raises signals when it has finished; without a handler, SIGTERM would kill the process before cleanup
     ending: list[signal.Signals] = []
     previous = signal.signal(signal.SIGTERM, lambda *_: ending.append(signal.SIGTERM))
     try:
@@ -111,30 +115,30 @@ def _join(host: str, port: int) -> str:
 
 
 class ImpatientConnection(H11Protocol):
-    """Closes when the head of a request takes too long, which uvicorn would wait for; `Intake` times the rest."""
+    """Closes if the head of a request takes too long, for which uvicorn has no limit; `Intake` times the body."""
 
     head_seconds = Limits.receive_seconds
     max_connections = Limits.max_connections
     _clock: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first request."""
+        """Start the clock for the first request."""
         super().connection_made(transport)
         self._set_clock()
 
     def data_received(self, data: bytes) -> None:
-        """Take in what came."""
+        """Process data, and stop the clock if the head is complete."""
         super().data_received(data)
         self._set_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
+        """Stop the clock."""
         self._stop_clock()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Say in JSON that this is no HTTP."""
-        body = json.dumps(error_body(msg, "Talk HTTP/1.1 to this port.")).encode()
+        """Answer data that are not HTTP with an error in JSON."""
+        body = json.dumps(error_body(msg, "Use HTTP/1.1 on this port.")).encode()
         headers = [
             ("content-type", "application/json"),
             ("content-length", str(len(body))),
@@ -144,7 +148,7 @@ class ImpatientConnection(H11Protocol):
         try:
             for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
-        except h11.LocalProtocolError:  # an answer is on its way already
+        except h11.LocalProtocolError:  # a response has already begun
             pass
         self.transport.close()
 
@@ -156,7 +160,7 @@ class ImpatientConnection(H11Protocol):
             self._make_room()
 
     def _make_room(self) -> None:
-        """Close the connection that has waited longest, where too many wait."""
+        """Close the connection that has waited longest if too many wait."""
         others = [other for other in self.connections if isinstance(other, ImpatientConnection)]
         clocks = {other: other._clock.when() for other in others if other._clock is not None}
         if len(clocks) > self.max_connections:

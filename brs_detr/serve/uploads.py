@@ -1,4 +1,4 @@
-"""Uploads: receive the body of a request, take a form apart, and decode the images, all in memory."""
+"""Receive the body of a request, split forms, and decode images, all in memory."""
 
 from __future__ import annotations
 
@@ -21,49 +21,49 @@ if TYPE_CHECKING:
 
 MAX_NAME_LENGTH = 255  # characters, as on most file systems
 RAW_NAME = "image"
-"""Name of an image that is the whole body of a request, without a form."""
+"""Name of an image that is the whole body of a request."""
 
-_DRAINED = 10  # times the limit is read and thrown away, for a client reads no answer before all is sent
-_GRACE_SECONDS = 1.0  # before a client counts as slow
+_DRAINED = 10  # times the limit is read and discarded, since clients read no response before they have sent all
+_GRACE_SECONDS = 1.0  # before a client may count as slow
 _EXAMPLE = "For example: curl -F file=@street.jpg URL."
-_LONGEST = 100  # times the width; a panorama has 20
-_KNOWN = "JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, JPEG 2000 and AVIF"
+_MAX_ASPECT_RATIO = 100  # a panorama has 20
+_FORMATS = "JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, JPEG 2000 and AVIF"
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file as a client sent it: its name, which is text to show and never a path to open, and its bytes."""
+    """A file from a client: its bytes, and its name, which is only shown and never opened as a path."""
 
     name: str
     content: bytes
 
     @property
     def title(self) -> str:
-        """Subject of a sentence about it."""
+        """The subject of a sentence about the file."""
         return "The image" if self.name == RAW_NAME else self.name
 
 
 @dataclass(eq=False)
 class _Arrival:
-    """A body on its way in."""
+    """A body that is being received."""
 
     scope: anyio.CancelScope
     started: float = field(default_factory=time.monotonic)
     num_bytes: int = 0
-    gives_way: bool = False
+    is_dropped: bool = False
 
     @property
     def pace(self) -> float:
-        """Bytes a second; of one that has only just begun, as if it had been fast."""
+        """Bytes per second; infinite in the first moments."""
         seconds = time.monotonic() - self.started
         return self.num_bytes / seconds if seconds > _GRACE_SECONDS else float("inf")
 
 
 class Intake:
-    """Room for the bodies of requests. Where it is full, the slowest client gives way.
+    """Receives the bodies of requests into limited memory. If it is full, the slowest client is dropped.
 
     Args:
-        limits: of one body, and of how many there are; there is room for ``max_requests`` of the largest.
+        limits: the memory holds ``max_requests`` bodies of ``max_bytes``.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -73,13 +73,13 @@ class Intake:
 
     @asynccontextmanager
     async def body(self, request: Request) -> AsyncIterator[bytes]:
-        """The whole body, in memory; its room is kept until the context ends.
+        """Receive the whole body; its memory counts as used until the context ends.
 
-        What `Content-Length` says is believed only when it is too much; otherwise the bytes are counted.
+        Bytes are counted as they arrive. `Content-Length` is only used to refuse early.
 
         Raises:
-            Refusal: 413 for too many bytes, 408 for too slow ones, 503 where there is no room.
-            ClientDisconnect: there is nobody left to answer.
+            Refusal: 413 for too many bytes, 408 if they are too slow, 503 if the memory is full.
+            ClientDisconnect: the client has closed the connection.
         """
         content = await self._receive(request)
         try:
@@ -96,7 +96,7 @@ class Intake:
         )
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > limits.max_bytes and "expect" in request.headers:
-            raise too_large  # the client asks before it sends
+            raise too_large  # the client waits for permission to send
         body, num_bytes = bytearray(), 0
         with anyio.move_on_after(limits.receive_seconds) as scope:
             arrival = _Arrival(scope)
@@ -112,41 +112,41 @@ class Intake:
                         self._make_room()
                     elif num_bytes > _DRAINED * limits.max_bytes:
                         break
-                if num_bytes <= limits.max_bytes and not arrival.gives_way:
-                    self._held += len(body)  # now it is the caller's
+                if num_bytes <= limits.max_bytes and not arrival.is_dropped:
+                    self._held += len(body)  # until `body` ends; `finally` subtracts the arrival
                     return bytes(body)
             finally:
                 self._arrivals.remove(arrival)
                 self._held -= arrival.num_bytes
         if num_bytes > limits.max_bytes:
             raise too_large
-        if arrival.gives_way:
+        if arrival.is_dropped:
             raise Refusal(503, "The server is busy, and the upload came in slowly.", "Send it again in a while.")
         raise Refusal(408, f"The upload did not arrive within {limits.receive_seconds:g} seconds.", "Send it again.")
 
     def _make_room(self) -> None:
         room = self.limits.max_requests * self.limits.max_bytes
-        waiting = [arrival for arrival in self._arrivals if not arrival.gives_way]
+        waiting = [arrival for arrival in self._arrivals if not arrival.is_dropped]
         if waiting and (self._held > room or len(waiting) > self.limits.max_connections):
-            slowest = min(reversed(waiting), key=lambda arrival: arrival.pace)  # of equals, who came last
-            slowest.gives_way = True
+            slowest = min(reversed(waiting), key=lambda arrival: arrival.pace)  # of equally slow ones, the last
+            slowest.is_dropped = True
             slowest.scope.cancel()
 
 
 def split_form(body: bytes, content_type: str, max_images: int) -> list[Upload]:
-    """Take a multipart form apart; nothing is written to disk.
+    """Split a multipart form into its files, in memory.
 
     Args:
         body: whole body of the request.
-        content_type: of the request, with the boundary.
-        max_images: number of files that the form may hold.
+        content_type: content type of the request, with the boundary.
+        max_images: limit for the number of files.
 
     Returns:
         At least one file, in the order of the form.
 
     Raises:
-        Refusal: 400 for a form that is malformed, cut off, empty, or has other fields than files, and for a bad file
-            name; 413 for too many files.
+        Refusal: 400 for a form that is malformed, truncated, empty, or has other fields than files, and for an invalid
+            file name; 413 for too many files.
     """
     from python_multipart import FormParser
     from python_multipart.exceptions import FormParserError
@@ -162,17 +162,17 @@ def split_form(body: bytes, content_type: str, max_images: int) -> list[Upload]:
         if len(uploads) == max_images:
             raise Refusal(
                 413,
-                f"The form holds more than {max_images} files.",
+                f"The form has more than {max_images} files.",
                 "Send fewer at a time, or start the server with a larger --max-images.",
             )
-        assert isinstance(file.file_object, io.BytesIO)  # by MAX_MEMORY_FILE_SIZE
+        assert isinstance(file.file_object, io.BytesIO)  # because of MAX_MEMORY_FILE_SIZE
         uploads.append(Upload(file_name(file.file_name or b""), file.file_object.getvalue()))
 
     def refuse_field(_: Field) -> None:
         raise Refusal(
             400,
             "The form has a field that is not a file.",
-            "Send only files; a threshold goes into the address, as in /api/detect?threshold=0.5.",
+            "Send only files; the threshold belongs in the address, as in /api/detect?threshold=0.5.",
         )
 
     settings = {"MAX_MEMORY_FILE_SIZE": float("inf")}
@@ -185,39 +185,39 @@ def split_form(body: bytes, content_type: str, max_images: int) -> list[Upload]:
     except (FormParserError, KeyError) as error:  # KeyError: a part without a name, in older versions
         raise Refusal(400, f"The multipart form is malformed: {error}.", _EXAMPLE) from None
     if not ends:
-        raise Refusal(400, "The multipart form is cut off: its last boundary is missing.", "Send it again, whole.")
+        raise Refusal(400, "The multipart form is truncated: its last boundary is missing.", "Send it again, whole.")
     if not uploads:
-        raise Refusal(400, "The form holds no file.", _EXAMPLE)
+        raise Refusal(400, "The form has no file.", _EXAMPLE)
     return uploads
 
 
 def file_name(raw: bytes) -> str:
-    """The name that a client gave a file.
+    """Decode and check the name of a file.
 
     Raises:
-        Refusal: 400 for what no file is called: empty, too long, with a path or control characters, or not UTF-8.
+        Refusal: 400 for a name that is empty, too long, not UTF-8, or has parts of a path or control characters.
     """
-    cure = f"Give it a name of 1 to {MAX_NAME_LENGTH} printable characters without / and \\."
+    hint = f"Give it a name of 1 to {MAX_NAME_LENGTH} printable characters without / and \\."
     try:
         name = raw.decode("utf-8")
     except UnicodeDecodeError:
-        raise Refusal(400, "A file name is not UTF-8.", cure) from None
+        raise Refusal(400, "A file name is not UTF-8.", hint) from None
     if not name:
-        raise Refusal(400, "A file has no name.", cure)
+        raise Refusal(400, "A file has no name.", hint)
     if len(name) > MAX_NAME_LENGTH:
-        raise Refusal(400, f"A file name has {len(name)} characters.", cure)
+        raise Refusal(400, f"A file name has {len(name)} characters.", hint)
     if not name.isprintable():
-        raise Refusal(400, "A file name holds control characters.", cure)
+        raise Refusal(400, "A file name has control characters.", hint)
     if name in (".", "..") or "/" in name or "\\" in name:
-        raise Refusal(400, "A file name holds parts of a path.", cure)
+        raise Refusal(400, "A file name has parts of a path.", hint)
     return name
 
 
 def check_image(upload: Upload, max_pixels: int) -> None:
-    """Look at the header alone: cheap, so that a bad upload is refused before any work is done.
+    """Check the header of an image, so that a bad upload is refused before any work is done.
 
     Raises:
-        Refusal: 415 for what is no image of a known format, 422 for one that is empty, damaged or too large.
+        Refusal: 415 if it is not an image of a known format, 422 if it is empty, damaged, too large or too long.
     """
     if not upload.content:
         raise Refusal(422, f"{upload.title} is empty.", "Send the file again, whole.")
@@ -230,19 +230,19 @@ def check_image(upload: Upload, max_pixels: int) -> None:
         raise _unreadable(upload, error) from error
     if width * height > max_pixels:
         raise _too_large(upload, f" ({width} x {height})", max_pixels)
-    if max(width, height) > _LONGEST * min(width, height):  # resized for a detector, nothing is left of its width
+    if max(width, height) > _MAX_ASPECT_RATIO * min(width, height):  # resized, nothing would be left of its width
         raise Refusal(
             422,
-            f"{upload.title} is a line of {width} x {height} pixels.",
-            f"Cut it into pieces that are at most {_LONGEST} times as long as wide.",
+            f"{upload.title} is a strip of {width} x {height} pixels.",
+            f"Cut it into pieces that are at most {_MAX_ASPECT_RATIO} times as long as wide.",
         )
 
 
 def decode_image(upload: Upload, max_pixels: int) -> Image:
-    """The image in RGB, upright; the first one of an animation.
+    """Decode an image to RGB, upright; of an animation, the first frame.
 
     Raises:
-        Refusal: as `check_image`, and 422 for one that is truncated or damaged further on.
+        Refusal: see `check_image`; also 422 if the image is damaged behind its header.
     """
     from PIL import Image
 
@@ -263,5 +263,5 @@ def _too_large(upload: Upload, size: str, max_pixels: int) -> Refusal:
 
 def _unreadable(upload: Upload, error: UnreadableImage) -> Refusal:
     if error.reason.startswith(NO_IMAGE):
-        return Refusal(415, f"{upload.title} is in no known format.", f"Known are {_KNOWN}.")
-    return Refusal(422, f"{upload.title} cannot be read: {error.reason}.", "Send it again, whole and as a JPEG or PNG.")
+        return Refusal(415, f"{upload.title} is in no known format.", f"Known formats: {_FORMATS}.")
+    return Refusal(422, f"{upload.title} cannot be read: {error.reason}.", "Send it again, whole, as a JPEG or PNG.")

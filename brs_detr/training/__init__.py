@@ -1,1 +1,1 @@
-"""Training: the loop, what happens at each step, and what a run leaves and goes on from."""
+"""Training: the loop, its hooks, and the checkpoints from which a run resumes."""

@@ -1,4 +1,4 @@
-"""Where a run writes losses and metrics: `metrics.csv`, TensorBoard, and services that were asked for."""
+"""Loggers of losses and metrics: `metrics.csv`, TensorBoard, and optional services."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ FIRST = ("iteration", "epoch", "lr", "images_per_second", "memory_mb", "grad_nor
 
 
 class MetricsCsv(BaseVisBackend):
-    """mmengine's log as a table, with a row for each record: losses by iteration, metrics by epoch.
+    """Write losses by iteration and metrics by epoch as rows of a CSV file.
 
-    Columns are those of `FIRST`, every other loss by name, then the COCO metrics; what was not measured is empty. A
-    resumed run continues after the last row.
+    The columns are those of `FIRST`, every other loss by name, and the COCO metrics. Values that were not measured are
+    empty. A resumed run appends to the file.
 
     Args:
-        save_dir: of mmengine, `vis_data` in the run's folder.
-        images_per_step: of all processes together.
+        save_dir: mmengine's log folder, `vis_data` in the run folder.
+        images_per_step: number of images per iteration, over all processes.
     """
 
     def __init__(self, save_dir: str, images_per_step: int) -> None:
@@ -41,7 +41,7 @@ class MetricsCsv(BaseVisBackend):
         self.last_iteration = 0
 
     def _init_env(self) -> None:
-        """The file begins with its first row."""
+        """Do nothing: the file is created with its first row."""
 
     @property
     def experiment(self) -> Path:
@@ -49,16 +49,16 @@ class MetricsCsv(BaseVisBackend):
         return self.path
 
     def add_scalars(self, scalar_dict: dict[str, Any], step: int = 0, file_path: str | None = None, **_: Any) -> None:
-        """Append a row: of the iteration `step` if there is a `loss` among the scalars, else of an evaluation."""
+        """Append a row: for iteration `step` if there is a `loss`, otherwise for the evaluation of epoch `step`."""
         values = {name.rpartition("/")[2]: value for name, value in scalar_dict.items()}
         if "loss" in values:
             self._add_training(values, step)
-        elif self.columns or self._take_up():
-            found = {name: values[name] for name in METRIC_NAMES if name in values}
-            self._append({"iteration": self.last_iteration, "epoch": step, **found})
+        elif self.columns or self._continue_file():
+            metrics = {name: values[name] for name in METRIC_NAMES if name in values}
+            self._append({"iteration": self.last_iteration, "epoch": step, **metrics})
 
-    def _take_up(self) -> bool:
-        """Continue the file of a run that resumes with an evaluation; whether there is one."""
+    def _continue_file(self) -> bool:
+        """Continue the file of a run that resumes with an evaluation. Returns whether the file has any rows."""
         rows = read_rows(self.path)
         if rows:
             self.columns, self.last_iteration = list(rows[0]), int(rows[-1]["iteration"])
@@ -67,7 +67,7 @@ class MetricsCsv(BaseVisBackend):
     def _add_training(self, values: dict[str, Any], step: int) -> None:
         losses = sorted(name for name in values if "loss" in name and name != "loss")
         if not self.columns:
-            self._begin([*FIRST, *losses, *METRIC_NAMES], step)
+            self._start_file([*FIRST, *losses, *METRIC_NAMES], step)
         self.last_iteration = step
         seconds = values.get("time")
         self._append(
@@ -79,8 +79,8 @@ class MetricsCsv(BaseVisBackend):
             }
         )
 
-    def _begin(self, columns: list[str], first_iteration: int) -> None:
-        """Write the header, and the rows of an earlier part of the run that lie before the first iteration."""
+    def _start_file(self, columns: list[str], first_iteration: int) -> None:
+        """Write the header, and keep the rows of a resumed run from before `first_iteration`."""
         self.columns = columns
         write_rows(self.path, columns, (row for row in read_rows(self.path) if int(row["iteration"]) < first_iteration))
 
@@ -90,15 +90,15 @@ class MetricsCsv(BaseVisBackend):
 
 
 def set_loggers(config: Config, services: Iterable[str], images_per_step: int, run_name: str) -> None:
-    """Write `metrics.csv`, mmengine's `scalars.json` and TensorBoard's events, and log to services; in place.
+    """Add loggers to a config: `metrics.csv`, mmengine's `scalars.json`, TensorBoard events, and services.
 
-    Loggers that the config lists stay.
+    Loggers that the config already has are kept.
 
     Args:
-        config: of the run.
-        services: names of `SERVICES`.
-        images_per_step: of all processes together.
-        run_name: name of the run at a service.
+        config: config of the run, changed in place.
+        services: keys of `SERVICES`.
+        images_per_step: number of images per iteration, over all processes.
+        run_name: name of the run in the services.
 
     Raises:
         UserError: the package of a service is not installed.

@@ -23,24 +23,24 @@ _SECONDS_BETWEEN_PANELS = 1.0
 
 
 class _LiveView(Progress):
-    """A bar with a panel above it."""
+    """A progress bar with a panel above it."""
 
     panel: RenderableType = ""
 
     def get_renderables(self) -> Iterator[RenderableType]:
-        """The panel, then the bars."""
+        """Yield the panel, then the bars."""
         yield self.panel
         yield from super().get_renderables()
 
 
 class TrainingProgress(Hook):
-    """Shows epoch, iteration, losses by head, learning rate, images/s, memory, time left and AP.
+    """Show epoch, iteration, losses by head, learning rate, images/s, memory, remaining time and AP.
 
-    Nothing waits for the GPU: mmengine has brought these numbers to the host already. As a context manager around
-    `runner.train()` it restores the terminal whatever happens.
+    The hook never waits for the GPU, since mmengine has already moved these numbers to the host. As a context manager
+    around `runner.train()` it restores the terminal in any case.
 
     Args:
-        console: where to print; no terminal gets a line every ten seconds instead of a bar.
+        console: where to print: a bar on a terminal, otherwise a line every ten seconds.
         keeper: the hook that knows the best AP.
     """
 
@@ -61,21 +61,21 @@ class TrainingProgress(Hook):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self.console.is_terminal:  # older versions of rich print a line when a bar that never ran is stopped
+        if self.console.is_terminal:  # older versions of rich print a line when stopping a bar that never started
             self.bar.stop()
 
     def before_train(self, runner: Runner) -> None:
-        """Start the clock, and the bar from where the run is."""
+        """Start the clock and the bar at the current iteration."""
         self.first_iter, self.started = runner.iter, time.monotonic()
         num_batches = len(runner.train_dataloader)
         if done := runner.iter - runner.epoch * num_batches:
-            self._print(f"Going on in epoch {runner.epoch + 1}, after {done} of {num_batches} batches")
+            self._print(f"Resuming in epoch {runner.epoch + 1}, after {done} of {num_batches} batches")
         elif runner.iter:
-            self._print(f"Going on after epoch {runner.epoch}")
+            self._print(f"Resuming after epoch {runner.epoch}")
         self.tasks["train"] = self.bar.add_task("training", total=runner.max_iters, completed=runner.iter, note="")
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Show the state."""
+        """Update the bar and the panel, or print a line."""
         done = runner.iter + 1
         epoch = f"epoch {runner.epoch + 1}/{runner.max_epochs}"
         note = self._note(runner, len(data_batch["inputs"]) * get_world_size())
@@ -90,29 +90,29 @@ class TrainingProgress(Hook):
             self.last_line = time.monotonic()
 
     def before_val(self, runner: Runner) -> None:
-        """Add a bar for the evaluation."""
+        """Add a progress bar for the evaluation."""
         self.tasks["val"] = self.bar.add_task("evaluating", total=len(runner.val_dataloader), note="")
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Move the bar of the evaluation."""
+        """Advance the progress bar of the evaluation."""
         self.bar.advance(self.tasks["val"])
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Print the AP, and the best one so far."""
+        """Print the AP and the best AP so far."""
         self.bar.remove_task(self.tasks["val"])
-        found = {key.rpartition("/")[2]: value for key, value in (metrics or {}).items()}
-        if "AP" in found:
-            self.aps.append(found["AP"])
+        values = {key.rpartition("/")[2]: value for key, value in (metrics or {}).items()}
+        if "AP" in values:
+            self.aps.append(values["AP"])
             self._print(
-                f"epoch {runner.epoch}/{runner.max_epochs}  AP {found['AP']:.3f}  AP50 {found['AP50']:.3f}"
+                f"epoch {runner.epoch}/{runner.max_epochs}  AP {values['AP']:.3f}  AP50 {values['AP50']:.3f}"
                 f"  best AP {self.keeper.best:.3f} (epoch {self.keeper.best_epoch})"
             )
-            if warning := warn_of_cut(runner.cfg.model, found.get("F1_threshold", -1.0)):
+            if warning := warn_of_cut(runner.cfg.model, values.get("F1_threshold", -1.0)):
                 self._print(warning)
 
     def _note(self, runner: Runner, batch_size: int) -> str:
         losses = runner.message_hub.log_scalars.get("train/loss")
-        loss = losses.mean(50) if losses else float("nan")  # of the first step, which was left out
+        loss = losses.mean(50) if losses else float("nan")  # the first step was skipped
         lr = next(iter(runner.optim_wrapper.get_lr().values()))[-1]
         speed = batch_size / runner.message_hub.get_scalar("train/time").mean(50)
         return f"loss {loss:.3f}  lr {lr:.1e}  {speed:.1f} images/s  {peak_memory_mb() / 1024:.1f} GiB"
@@ -128,7 +128,7 @@ class TrainingProgress(Hook):
 
 
 def recent_losses(runner: Runner) -> dict[str, float]:
-    """Each loss by name, averaged over the last 50 iterations."""
+    """Return each loss by name, averaged over the last 50 iterations."""
     scalars = runner.message_hub.log_scalars
     return {
         name.removeprefix("train/"): float(buffer.mean(50))

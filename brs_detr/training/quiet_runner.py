@@ -1,4 +1,4 @@
-"""mmengine's Runner that logs to a file instead of the console."""
+"""A Runner that logs to a file instead of the console."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from brs_detr.training.sharding import shard
 
 
 class QuietRunner(Runner):
-    """A Runner that prints nothing and writes flat into its work dir: `train.log`, `config.py`, `vis_data/`."""
+    """A Runner that prints nothing, and writes directly into its work dir: `train.log`, `config.py`, `vis_data/`."""
 
     _is_initialised = False
     _loaded: dict[str, Any] | None = None
 
     @property
     def _log_dir(self) -> str:
-        """The work dir, instead of a folder in it named after the time."""
+        """The work dir, instead of a subfolder named after the time."""
         return self._work_dir
 
     @_log_dir.setter
@@ -32,11 +32,11 @@ class QuietRunner(Runner):
 
     @property
     def bare_model(self) -> nn.Module:
-        """The model without the wrapper for several processes."""
+        """The model without its wrapper for distributed training."""
         return self.model.module if is_model_wrapper(self.model) else self.model
 
     def initialise_model(self) -> None:
-        """Draw the random weights of the model, once: some models of mmdet would draw them anew at every call."""
+        """Initialise the weights of the model once, since some models of mmdet would redraw them at every call."""
         if not self._is_initialised:
             super()._init_model_weights()
             self._is_initialised = True
@@ -46,15 +46,15 @@ class QuietRunner(Runner):
 
     @property
     def is_sharded(self) -> bool:
-        """Whether the model is sharded over the processes, see `brs_detr.training.sharding`."""
+        """Whether the model is sharded over the processes (FSDP), see `brs_detr.training.sharding`."""
         return self.distributed and bool(self.cfg.get("fsdp"))
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
-        """Wrap the model for several processes, unless it is sharded."""
+        """Wrap the model for distributed training, unless it is sharded."""
         return model.to(get_device()) if self.is_sharded else super().wrap_model(model_wrapper_cfg, model)
 
     def train(self) -> nn.Module:
-        """Train; load the weights of a sharded model before it is sharded."""
+        """Train. A sharded model loads its weights before it is sharded."""
         if self.is_sharded:
             self.initialise_model()
             if self._load_from is not None:
@@ -64,13 +64,13 @@ class QuietRunner(Runner):
         return super().train()
 
     def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Load weights; return the checkpoint without the config text, which mmengine would execute."""
+        """Load weights, and return the checkpoint without the config text, which mmengine would execute."""
         content: dict[str, Any] = self._loaded or super().load_checkpoint(*args, **kwargs)
         (content.get("meta") or {}).pop("config", None)
         return content
 
     def build_logger(self, log_level: int | str = "INFO", log_file: str | None = None, **kwargs: Any) -> MMLogger:
-        """Log to `train.log` alone; a resumed run appends to it."""
+        """Log only to `train.log`, to which a resumed run appends."""
         log_file = log_file or str(Path(self.work_dir) / "train.log")
         logger = super().build_logger(log_level, log_file, **kwargs)
         for handler in [handler for handler in logger.handlers if not isinstance(handler, logging.FileHandler)]:
@@ -78,6 +78,6 @@ class QuietRunner(Runner):
         return logger
 
     def dump_config(self) -> None:
-        """Write the finished config as `config.py`, whatever its name was."""
+        """Write the resolved config as `config.py`, whatever its original name."""
         if self.rank == 0:
             self.cfg.dump(Path(self.work_dir) / "config.py")

@@ -1,4 +1,4 @@
-"""The one place where mmengine learns the names of our classes for training."""
+"""Register our training classes with mmengine, so that configs can name them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from brs_detr.evaluation import loaders
 
 
 def register() -> None:
-    """Make what a training is built from available to configs, evaluation, models and data too."""
+    """Register our classes for training, and those for evaluation, models and data."""
     loaders.register()
     from mmengine.registry import HOOKS, LOOPS, OPTIM_WRAPPERS, VISBACKENDS
 

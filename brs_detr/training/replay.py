@@ -1,4 +1,4 @@
-"""Write a training step to a file, and repeat it."""
+"""Save a training step to a file, and replay it."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _VERSION = 2
 
 @dataclass(frozen=True)
 class Replay:
-    """Outcome of a repeated step.
+    """Result of a replayed step.
 
     Args:
-        step: its number in the training.
-        losses: by name.
-        first_layer: first module, in the order of the forward pass, with an output that is not finite.
-        gradients: names of parameters whose gradient is not finite.
-        images: paths.
-        weights: names of parameters that are not finite to begin with.
+        step: number of the step in the training.
+        losses: losses by name.
+        first_layer: name of the first module in the forward pass whose output is not finite, or None.
+        gradients: names of the parameters whose gradients are not finite.
+        images: paths of the images.
+        weights: names of the parameters that were not finite before the step.
     """
 
     step: int
@@ -54,15 +54,15 @@ class Replay:
 def save_step(
     path: Path, config: Config, model: nn.Module, batch: Mapping[str, Any], seeds: Sequence[int], step: int
 ) -> None:
-    """Write a training step, as tensors and plain values alone.
+    """Save a training step as tensors and plain values.
 
     Args:
-        path: of the file.
-        config: of the training.
-        model: with the weights before the step.
-        batch: as the data loader gave it.
-        seeds: of the step, for `brs_detr.training.seeds.seed_all`.
-        step: its number.
+        path: file to write.
+        config: config of the training.
+        model: the model with the weights before the step.
+        batch: the batch from the data loader.
+        seeds: seeds of the step, see `brs_detr.training.seeds.seed_all`.
+        step: number of the step.
     """
     content = {
         "brs_detr_step": _VERSION,
@@ -86,7 +86,7 @@ def _plain_sample(sample: Any) -> dict[str, Any]:
 
 
 def _plain_objects(instances: Any) -> dict[str, Tensor]:
-    boxes = getattr(instances.bboxes, "tensor", instances.bboxes)  # mmdet has a class for boxes
+    boxes = getattr(instances.bboxes, "tensor", instances.bboxes)  # mmdet may wrap boxes in a class
     plain = {"bboxes": boxes.cpu(), "labels": instances.labels.cpu()}
     if "masks" in instances:
         plain["masks"] = torch.from_numpy(np.array(instances.masks.to_ndarray()))
@@ -104,25 +104,24 @@ def _plain(value: Any) -> Any:
 
 
 def replay(path: str | Path, device: str = "cpu", *, trust_file: bool = False) -> Replay:
-    """Repeat a step that `save_step` wrote: forward and backward, without an update.
+    """Replay a step saved by `save_step`: forward and backward, without an update.
 
     Args:
-        path: of the file.
-        device: to repeat it on.
-        trust_file: run code that the file asks for.
+        path: the file.
+        device: `cpu`, `cuda`, ...
+        trust_file: run the code that the file asks for.
 
     Raises:
-        UserError: the file cannot be read, is no training step, or asks for code to run.
+        UserError: the file cannot be read, is not a training step, or asks for code to run.
     """
     content = load_plain(Path(path), trust_file)
     if not isinstance(content, dict) or content.get("brs_detr_step") != _VERSION:
         raise UserError(
-            f"{path} is no training step, or one of another version.",
-            "Give the `failed_step.pth` that a training left.",
+            f"{path} is not a training step, or is from another version.", "Give a `failed_step.pth` from a run folder."
         )
     model, batch = _rebuild(content, device, Path(path), trust_file)
     seed_all(*content["seeds"])
-    layers = _first_not_finite(model)
+    layers = _watch_layers(model)
     parsed = model(**model.data_preprocessor(batch, training=True), mode="loss")
     losses = {name: sum(value) if isinstance(value, list) else value for name, value in parsed.items()}
     total = sum(value for name, value in losses.items() if "loss" in name)
@@ -132,9 +131,9 @@ def replay(path: str | Path, device: str = "cpu", *, trust_file: bool = False) -
         step=content["step"],
         losses={name: float(torch.as_tensor(value).detach()) for name, value in losses.items()},
         first_layer=next(iter(layers), None),
-        gradients=[name for name, parameter in model.named_parameters() if _is_wrong(parameter.grad)],
+        gradients=[name for name, parameter in model.named_parameters() if _is_not_finite(parameter.grad)],
         images=[str(sample["metainfo"].get("img_path", "?")) for sample in content["data_samples"]],
-        weights=[name for name, parameter in model.named_parameters() if _is_wrong(parameter)],
+        weights=[name for name, parameter in model.named_parameters() if _is_not_finite(parameter)],
     )
 
 
@@ -163,23 +162,24 @@ def _rebuild(content: Mapping[str, Any], device: str, path: Path, trust_file: bo
     return model.to(device).train(), {"inputs": content["inputs"], "data_samples": samples}
 
 
-def _is_wrong(tensor: Tensor | None) -> bool:
+def _is_not_finite(tensor: Tensor | None) -> bool:
     return tensor is not None and not bool(tensor.isfinite().all())
 
 
-def _first_not_finite(model: nn.Module) -> list[str]:
-    """A list that the forward pass fills with the names of leaf modules whose output is not finite, in its order."""
-    found: list[str] = []
+def _watch_layers(model: nn.Module) -> list[str]:
+    """Return a list to which the forward pass will append the names of leaf modules whose output is not finite."""
+    names: list[str] = []
 
     def watch(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             outputs = output if isinstance(output, (tuple, list)) else [output]
-            if any(_is_wrong(one) for one in outputs if isinstance(one, Tensor) and one.is_floating_point()):
-                found.append(name)
+            tensors = [value for value in outputs if isinstance(value, Tensor) and value.is_floating_point()]
+            if any(map(_is_not_finite, tensors)):
+                names.append(name)
 
         return hook
 
     for name, module in model.named_modules():
         if name and not list(module.children()) and name != "data_preprocessor":
             module.register_forward_hook(watch(name))
-    return found
+    return names

@@ -1,4 +1,4 @@
-"""Decide everything about a run before it begins: config, data, weights, recipe, batch and seed."""
+"""Resolve everything about a run before it starts: config, data, weights, recipe, batch and seed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from brs_detr.checkpoints.stored_config import is_harmless
 from brs_detr.checkpoints.weights_file import StartingWeights, choose_weights, fetch_weights, no_weights
 from brs_detr.config.config import apply_overrides, default_model, find_model, load_config, parse_value
 from brs_detr.config.folder_data import check_data, config_class_names, split_of, use_config_data, use_folder
+from brs_detr.config.losses import config_with_loss, differing_losses, set_loss
 from brs_detr.errors import UserError
 from brs_detr.evaluation.loaders import mend_workers
 from brs_detr.files import temporary_folder
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from mmengine import Config
 
 RECIPE_RECORD = "tuning"
-"""Key in `run.json` of what was decided for a fine-tuning."""
+"""Key in `run.json` of the recipe and batch of a fine-tuning."""
 
 _EPOCH_KEYS = ("begin", "end", "T_max", "step_size")
 _run_numbers = itertools.count()
@@ -40,13 +41,15 @@ _run_numbers = itertools.count()
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks of a training.
+    """What the user asks for.
 
     Args:
-        model: name or path of a config; None for the default of this machine, or for that of the run that is resumed.
-        data: None for the data set that the config names.
-        epochs: length of a training without a recipe; the learning rate schedule is stretched to it.
-        by_recipe: choose schedule, augmentation and batch by a recipe; `weights`, `batch` and `settings` are for that.
+        model: name or path of a config. None for the default of this machine, or the model of the run that is resumed.
+        data: dataset. None for the one that the config names.
+        epochs: number of epochs without a recipe. The learning rate schedule is scaled to it.
+        loss: classification loss of all heads, a key of `brs_detr.config.losses.LOSSES`. By default that of the config,
+            or of the run that is resumed.
+        by_recipe: choose schedule, augmentation and batch by a recipe, with `weights`, `batch` and `settings`.
 
     The other fields are arguments of `brs_detr.training.train.train` and `finetune`.
     """
@@ -62,6 +65,7 @@ class Request:
     services: tuple[str, ...] = ()
     trust_file: bool = False
     epochs: int | None = None
+    loss: str | None = None
     by_recipe: bool = False
     weights: str | None = None
     batch: int | Literal["auto"] | None = None
@@ -70,16 +74,16 @@ class Request:
 
 @dataclass(frozen=True)
 class ResolvedRun:
-    """A run of which everything is decided.
+    """A run that is ready to start.
 
     Args:
-        request: what was asked for; of a run that is resumed, together with what it was started with.
-        config: finished, for mmengine's runner.
-        checkpoint: to resume from; None for a new run.
-        weights: to load into the model; None where the config names them.
-        plan: recipe and batch; None for the config's own schedule.
-        reasons: the plan as a table with the reason for each value.
-        record: content of `run.json` when the run begins.
+        request: what the user asked for, merged with the settings of the run that is resumed.
+        config: the final config for mmengine's runner.
+        checkpoint: checkpoint to resume from. None for a new run.
+        weights: weights to start from. None if the config names them.
+        plan: recipe and batch. None for the config's own schedule.
+        reasons: rows of the printed plan, with the reason for each value.
+        record: content of `run.json` when the run starts.
     """
 
     request: Request
@@ -92,20 +96,20 @@ class ResolvedRun:
 
     @property
     def folder(self) -> RunFolder:
-        """Of the run."""
+        """The run folder."""
         return RunFolder(self.request.work_dir)
 
 
 def resolve(
     request: Request, console: Console, annotations: Path | None = None, processes: Mapping[str, Any] | None = None
 ) -> ResolvedRun:
-    """Decide everything about a run. Writes nothing but the annotation files that the data set lacks.
+    """Resolve everything about a run. Writes nothing except annotation files that the dataset lacks.
 
     Args:
         request: what the user asks for.
-        console: where to tell what the checks of the data find.
-        annotations: folder for those annotation files; by default that of the run.
-        processes: keys of the config for a run on several processes.
+        console: where to print warnings about the data.
+        annotations: folder for these annotation files, by default in the run folder.
+        processes: config values for training on several processes.
 
     Raises:
         UserError: the model, weights, data or a setting cannot be used, the folder already holds a run, or there is
@@ -116,9 +120,15 @@ def resolve(
     if before is not None and request.by_recipe:
         request = _with_recorded(request, before)
     config_name = find_model(request.model or default_model()[0]) if request.by_recipe else str(request.model)
+    loss = request.loss or (before or {}).get("loss")
+    if loss is not None:
+        config_name = config_with_loss(config_name, loss)
     settings, assignments = split_assignments(request.overrides) if request.by_recipe else ({}, request.overrides)
     register()
-    config = load_config(config_name, assignments)
+    config = load_config(config_name)
+    if loss is not None:
+        set_loss(config, loss)
+    apply_overrides(config._cfg_dict, assignments)
     for key, value in (processes or {}).items():
         config[key] = value
     checkpoint = checkpoint_to_resume(folder, console, request.trust_file) if request.resume else None
@@ -148,6 +158,9 @@ def resolve(
         set_epochs(config, request.epochs)
     _set_running(config, request, seed, checkpoint)
 
+    differing = differing_losses(config.model)
+    if differing is not None:
+        console.print(f"Warning: the heads have different losses. {differing}", markup=False)
     record = describe_run(
         config_name=config_name,
         config=config,
@@ -159,6 +172,8 @@ def resolve(
         deterministic=request.deterministic,
         overrides=request.overrides,
     )
+    if loss is not None:
+        record["loss"] = loss
     if plan is not None and weights is not None:
         record[RECIPE_RECORD] = {
             "weights": weights.source,
@@ -173,12 +188,12 @@ def resolve(
 
 
 def _record_to_resume(request: Request, folder: RunFolder) -> dict[str, Any] | None:
-    """The record of the run that is resumed; None for a new run, which needs a folder without one."""
+    """Return the record of the run to resume, or None for a new run, whose folder must not contain one."""
     if not request.resume:
         if folder.can_resume or folder.best.exists():
             raise UserError(
                 f"{folder.path} already holds a training run.",
-                "Add --resume to continue it, or write elsewhere with --work-dir DIR.",
+                "Add --resume to continue it, or choose another folder with --work-dir DIR.",
             )
         return None
     require_resumable(folder)
@@ -191,33 +206,33 @@ def _record_to_resume(request: Request, folder: RunFolder) -> dict[str, Any] | N
 
 
 def _with_recorded(request: Request, record: Mapping[str, Any]) -> Request:
-    """Fill in the model and the settings of the run that is resumed; what the user asks for now goes before them.
+    """Add the model and the settings of the run that is resumed. What the user asks for now takes precedence.
 
     Raises:
-        UserError: the record names a program as its model, or sets a key to what could name one, and the user neither
-            trusts it nor gives it again.
+        UserError: the record names a config file, or a setting that could run code, and the user neither trusts it nor
+            repeats it.
     """
     config = str(record["config"])
     if not request.trust_file:
         if request.model is None and Path(config).suffix == ".py":
             raise UserError(
-                f"{request.work_dir} was trained by the program {config}, which would run.",
+                f"{request.work_dir} was trained with the config file {config}, a program that would run.",
                 f"If you trust it, add --model {config}.",
             )
-        recorded = [one for one in record["overrides"] if one not in request.overrides]
-        acting = [one for one in recorded if not is_harmless(parse_value(one.partition("=")[2].strip()))]
-        if acting:
+        recorded = [override for override in record["overrides"] if override not in request.overrides]
+        unsafe = [override for override in recorded if not is_harmless(parse_value(override.partition("=")[2].strip()))]
+        if unsafe:
             raise UserError(
                 f"{request.work_dir} was trained with settings that are more than numbers and names: "
-                f"{', '.join(acting)}.",
-                "If you trust them, add --trust-file, or give them again with --set.",
+                f"{', '.join(unsafe)}.",
+                "If you trust them, add --trust-file, or repeat them with --set.",
             )
     overrides = tuple(dict.fromkeys((*record["overrides"], *request.overrides)))
     return replace(request, model=request.model or config, amp=request.amp or record["amp"], overrides=overrides)
 
 
 def _choose_weights(request: Request, config: Config, before: Mapping[str, Any] | None) -> StartingWeights | None:
-    """The weights that a recipe starts from; without one, mmengine loads what the config names."""
+    """Return the weights that a recipe starts from. Without a recipe, mmengine loads those that the config names."""
     if not request.by_recipe:
         if before is None:
             fetch_weights(config)
@@ -230,7 +245,7 @@ def _choose_weights(request: Request, config: Config, before: Mapping[str, Any] 
 def _use_data(
     request: Request, config: Config, annotations: Path, before: Mapping[str, Any] | None, console: Console
 ) -> None:
-    """Point the config at the data, and fit the model to its classes; a run that is resumed has to know them."""
+    """Point the config at the data, and adapt the model to its classes, which must be those of a run to resume."""
     class_names = (before or {}).get("class_names") or None
     if request.data is not None:
         use_folder(config, request.data, annotations, console, class_names)
@@ -246,7 +261,7 @@ def _draw_seed(asked: int | None) -> int:
 
 
 def set_epochs(config: Config, epochs: int) -> None:
-    """Set the number of epochs of a config, in place, and stretch its learning rate schedule to it."""
+    """Set the number of epochs of a config in place, and scale its learning rate schedule accordingly."""
     ratio = epochs / config.train_cfg.max_epochs
     config.train_cfg.max_epochs = epochs
     schedulers = config.get("param_scheduler") or []
@@ -259,9 +274,9 @@ def set_epochs(config: Config, epochs: int) -> None:
 
 
 def _set_running(config: Config, request: Request, seed: int, checkpoint: Path | None) -> None:
-    """Set what is the same for every run of ours: loaders, seeds, optimizer wrapper, hooks and loggers."""
+    """Set what all runs have in common: loaders, seeds, optimizer wrapper, hooks and loggers."""
     if config.get("fsdp") and any(hook["type"] == "EMAHook" for hook in config.get("custom_hooks") or []):
-        raise UserError("A moving mean cannot be kept of a sharded model.", "Add --no-ema, or fsdp=False.")
+        raise UserError("A sharded model cannot have a moving average.", "Add --no-ema, or --set fsdp=False.")
     mend_workers(config)
     seed_by_step(config)
     config.work_dir = str(request.work_dir)
@@ -272,8 +287,8 @@ def _set_running(config: Config, request: Request, seed: int, checkpoint: Path |
         config.optim_wrapper.type = "AutocastOptimWrapper"
     elif config.optim_wrapper.get("type", "OptimWrapper") == "OptimWrapper":
         config.optim_wrapper.type = "GuardedOptimWrapper"
-    config.default_hooks = {**config.get("default_hooks", {}), "checkpoint": None}  # ours keeps the last and the best
-    # mmengine keeps loggers, message hubs and visualizers by name: two runs of one process must not share them.
+    config.default_hooks = {**config.get("default_hooks", {}), "checkpoint": None}  # replaced by KeepLastAndBest
+    # mmengine caches loggers, message hubs and visualizers by name, which two runs in one process must not share.
     config.experiment_name = f"{request.work_dir.name}-{next(_run_numbers)}"
     images_per_step = config.train_dataloader.batch_size * num_processes()
     set_loggers(config, request.services, images_per_step, request.work_dir.name)
@@ -281,31 +296,31 @@ def _set_running(config: Config, request: Request, seed: int, checkpoint: Path |
 
 
 def seed_by_step(config: Config) -> None:
-    """Let random numbers depend on the seed and the position in the training alone; in place."""
-    hooks = [hook for hook in config.get("custom_hooks") or [] if hook["type"] != "SeedSteps"]  # of an earlier run
+    """Make random numbers depend only on the seed and the position in the training. Changes the config in place."""
+    hooks = [hook for hook in config.get("custom_hooks") or [] if hook["type"] != "SeedSteps"]  # from an earlier run
     config.custom_hooks = [*hooks, {"type": "SeedSteps"}]
-    config.train_dataloader.persistent_workers = False  # they would not learn of the next epoch
+    config.train_dataloader.persistent_workers = False  # they would not notice the next epoch
 
 
 def print_plan(request: Request, console: Console) -> None:
-    """Print what a training would do, and why. Writes nothing, but for weights that are downloaded.
+    """Print what a training would do, and why. Writes nothing except downloaded weights.
 
     Raises:
         UserError: see `resolve`.
     """
     run = resolve(request, console, annotations=temporary_folder())
     print_run(run, console)
-    where = f"Would continue from {run.checkpoint} in" if run.checkpoint else "Would write to"
+    where = f"Would resume from {run.checkpoint} in" if run.checkpoint else "Would write to"
     console.print(f"{where} {request.work_dir}/. Nothing was written.", markup=False)
 
 
 def print_run(run: ResolvedRun, console: Console) -> None:
-    """Print the model, the data, the weights, and the recipe with its reasons."""
+    """Print the model, the data, the weights, and the recipe with a reason for each line."""
     name, reason = (run.request.model, "") if run.request.model else default_model()
     model = f"Model {name}: {run.record['config']}" + f" ({reason})" * bool(reason)
     counts = ", ".join(f"{split['images']} {phase} images" for phase, split in run.record["splits"].items())
     console.print(model, markup=False)
-    data = run.request.data or "that of the config"
+    data = run.request.data or "as in the config"
     console.print(f"Data: {data}: {counts}, {len(run.record['class_names'])} classes", markup=False)
     if run.plan is None or run.weights is None:
         return
@@ -314,6 +329,6 @@ def print_run(run: ResolvedRun, console: Console) -> None:
     objects, queries = run.plan.facts.max_objects, needed_queries(run.config, run.plan)
     if queries is not None and queries < objects:
         console.print(
-            f"One image has {objects} objects, more than the {queries} queries can find. Add --queries {objects}.",
+            f"One image has {objects} objects, but the model has only {queries} queries. Add --queries {objects}.",
             markup=False,
         )

@@ -1,7 +1,7 @@
-"""The same numbers again: seeds that depend on the position in the training alone, and deterministic kernels.
+"""Reproducible training: seeds that depend only on the position in the training, and deterministic kernels.
 
-A resumed run draws the same numbers although no checkpoint holds their state, with any number of data workers: images
-have seeds of their own, see `brs_detr.training.training_samples`.
+A resumed run draws the same random numbers, although checkpoints hold no random state, and with any number of data
+loader workers: each image has its own seed, see `brs_detr.training.training_samples`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mmengine.runner import Runner
 
 
 def seed_all(*numbers: int) -> None:
-    """Seed Python, NumPy and PyTorch with a hash of whole numbers >= 0."""
+    """Seed Python, NumPy and PyTorch with a hash of non-negative integers."""
     for_python, for_numpy, for_torch = map(int, np.random.SeedSequence(numbers).generate_state(3))
     random.seed(for_python)
     np.random.seed(for_numpy)
@@ -28,12 +28,12 @@ def seed_all(*numbers: int) -> None:
 
 
 def seeds_of_step(runner: Runner) -> tuple[int, int, int]:
-    """Seed, step and rank, on which the random numbers of the step that is next or under way depend."""
+    """Return the seed, step and rank that determine the random numbers of the current or next step."""
     return runner.seed, runner.iter, get_rank()
 
 
 class SeedSteps(Hook):
-    """Seed each step of a training with the run's seed, the number of the step and the rank of the process."""
+    """Seed each training step with the seed of the run, the number of the step and the rank of the process."""
 
     priority = "HIGHEST"
 
@@ -44,9 +44,9 @@ class SeedSteps(Hook):
 
 @contextmanager
 def deterministic(is_wanted: bool) -> Iterator[None]:
-    """Within it PyTorch sums in a fixed order, if wanted; this costs time on a GPU, while a CPU always does so.
+    """Make PyTorch sum in a fixed order within the block, if wanted. CPUs always do; on GPUs it costs time.
 
-    PyTorch warns about operators that cannot. (One is harmless: mmdet counts pixels with a cumulative sum of ones.)
+    PyTorch warns about operators that cannot. The warning about `cumsum` is harmless: mmdet counts pixels with it.
     """
     if not is_wanted:
         yield

@@ -1,6 +1,6 @@
-"""Fully sharded data parallelism (FSDP 2): every process holds a shard of weights, gradients and moments.
+"""Fully sharded data parallelism (FSDP 2): every process holds a shard of the weights, gradients and moments.
 
-For models whose optimizer does not fit beside their activations: `--set fsdp=True` under torchrun.
+Use `--set fsdp=True` under torchrun for models whose weights and optimizer state do not fit on one GPU.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from mmengine.dist import all_reduce, broadcast, get_world_size
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-_BLOCK = re.compile(r"(layer\d|layers|blocks)\.\d+$")  # of ResNets, transformers, Swin
+_BLOCK = re.compile(r"(layer\d|layers|blocks)\.\d+$")  # in ResNets, transformers, Swin
 
 
 def shard(model: nn.Module) -> None:
-    """Shard a model over the processes, block by block, in place; all start from the weights of the first process.
+    """Shard a model over the processes, block by block and in place, starting from the weights of the first process.
 
-    Its `state_dict` still gives whole tensors on the CPU; every process has to call it.
+    Its `state_dict` still returns full tensors on the CPU, but every process has to call it.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
@@ -29,23 +29,22 @@ def shard(model: nn.Module) -> None:
     for tensor in (*model.parameters(), *model.buffers()):
         broadcast(tensor.data)
     mesh = init_device_mesh(get_device(), (get_world_size(),))
-    numbers = {parameter for parameter in model.parameters() if parameter.ndim == 0}  # which cannot be sharded
-    for number in numbers:
-        if number.requires_grad:
-            number.register_post_accumulate_grad_hook(_average_gradient)
-    for block in _blocks(model):
-        fully_shard(block, mesh=mesh, ignored_params=numbers)
-    fully_shard(model, mesh=mesh, ignored_params=numbers)
+    scalars = {parameter for parameter in model.parameters() if parameter.ndim == 0}  # cannot be sharded
+    for scalar in scalars:
+        if scalar.requires_grad:
+            scalar.register_post_accumulate_grad_hook(_average_gradient)
+    for block in _outermost_blocks(model):
+        fully_shard(block, mesh=mesh, ignored_params=scalars)
+    fully_shard(model, mesh=mesh, ignored_params=scalars)
     model.register_state_dict_post_hook(_gather_state_dict)
 
 
-def _blocks(model: nn.Module) -> list[nn.Module]:
-    """Modules that are gathered one after the other; none is within another."""
-    found: dict[str, nn.Module] = {}
+def _outermost_blocks(model: nn.Module) -> list[nn.Module]:
+    blocks: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
-        if _BLOCK.search(name) and not any(name.startswith(f"{outer}.") for outer in found):
-            found[name] = module
-    return list(found.values())
+        if _BLOCK.search(name) and not any(name.startswith(f"{outer}.") for outer in blocks):
+            blocks[name] = module
+    return list(blocks.values())
 
 
 def _average_gradient(parameter: Tensor) -> None:
@@ -58,7 +57,7 @@ def _gather_state_dict(model: nn.Module, state_dict: dict[str, Any], prefix: str
 
 
 def whole(tree: Any) -> Any:
-    """Replace shards in dictionaries and lists by whole tensors on the CPU; every process has to call it."""
+    """Replace shards in nested dictionaries and lists by full tensors on the CPU. Every process has to call this."""
     if isinstance(tree, DTensor):
         return tree.full_tensor().cpu()
     if isinstance(tree, Mapping):
@@ -67,15 +66,15 @@ def whole(tree: Any) -> Any:
 
 
 def share_of(tensor: Tensor) -> Tensor:
-    """The shard of a tensor that this process holds."""
+    """Return the shard of a tensor that this process holds."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def share_moments(optimizer: torch.optim.Optimizer) -> None:
-    """Shard what an optimizer has loaded for sharded weights, in place."""
+    """Shard the state that an optimizer has loaded for sharded weights, in place."""
     for parameter, state in optimizer.state.items():
         if isinstance(parameter, DTensor):
             for name, value in state.items():
                 if isinstance(value, Tensor) and value.shape == parameter.shape and not isinstance(value, DTensor):
-                    place = parameter.device_mesh, parameter.placements
-                    state[name] = distribute_tensor(value.to(parameter.device), *place, src_data_rank=None)
+                    layout = parameter.device_mesh, parameter.placements
+                    state[name] = distribute_tensor(value.to(parameter.device), *layout, src_data_rank=None)

@@ -1,4 +1,4 @@
-"""Train and fine-tune detectors: resolve what was asked for, then run it on mmengine's Runner."""
+"""Train and fine-tune detectors: resolve a request, then run it on mmengine's Runner."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What a training run leaves. `best_ap` is -1 and `best_checkpoint` missing if it was never evaluated."""
+    """Result of a training run. Without an evaluation, `best_ap` is -1 and `best_checkpoint` does not exist."""
 
     work_dir: Path
     seed: int
@@ -52,25 +52,25 @@ class TrainedRun:
 
     @property
     def best_checkpoint(self) -> Path:
-        """Weights, class names and config of the epoch with the best AP."""
+        """Checkpoint with the best AP: weights, class names and config."""
         return RunFolder(self.work_dir).best
 
     @property
     def last_checkpoint(self) -> Path:
-        """Everything that `resume=True` needs."""
+        """Checkpoint with everything that `resume=True` needs."""
         return RunFolder(self.work_dir).last
 
 
-def default_work_dir(config: str | Path) -> Path:
-    """Where a training writes by default: `work_dirs/<config>`."""
-    return Path("work_dirs") / Path(config).stem
+def default_work_dir(config: str | Path, loss: str | None = None) -> Path:
+    """Return the default folder of a training run: `work_dirs/<config>`, with the loss appended if one is given."""
+    return Path("work_dirs") / "_".join([Path(config).stem, *([loss] if loss else [])])
 
 
-def default_finetune_dir(data: str | Path, model: str | None) -> Path:
-    """Where a fine-tuning writes by default: `work_dirs/<data>_<model>`."""
+def default_finetune_dir(data: str | Path, model: str | None, loss: str | None = None) -> Path:
+    """Return the default folder of a fine-tuning run: `work_dirs/<data>_<model>`, and the loss if one is given."""
     folder = Path(data).resolve()
     name = folder.parent.name if folder.is_file() else folder.name
-    return Path("work_dirs") / f"{name}_{Path(model or default_model()[0]).stem}"
+    return Path("work_dirs") / "_".join([name, Path(model or default_model()[0]).stem, *([loss] if loss else [])])
 
 
 def train(
@@ -83,6 +83,7 @@ def train(
     seed: int | None = None,
     deterministic: bool = False,
     epochs: int | None = None,
+    loss: str | None = None,
     overrides: Iterable[str] = (),
     services: Iterable[str] = (),
     console: Console | None = None,
@@ -90,33 +91,35 @@ def train(
 ) -> TrainedRun:
     """Train a config, keeping the last and the best checkpoint.
 
-    Started by `torchrun`, every process trains its share of each batch.
+    Under `torchrun`, every process trains its share of each batch.
 
     Args:
         config: a name from `brs-detr configs`, or the path of a config file.
-        data: data set in COCO, Pascal VOC or YOLO format; the model is re-made for its classes. By default what the
-            config names.
-        work_dir: where to write; `work_dirs/<config>` by default.
+        data: dataset in COCO, Pascal VOC or YOLO format, to whose classes the model is adapted. By default the dataset
+            that the config names.
+        work_dir: run folder, by default `work_dirs/<config>`.
         resume: continue from `last.pth` in `work_dir`.
         amp: run the forward pass in bfloat16.
-        seed: of every random choice; by default one is drawn, printed and stored.
-        deterministic: get the same bits from the same seed on a GPU too, which costs time; a CPU does so anyhow.
-        epochs: length of the training, at least 1; the learning rate schedule is stretched to it.
-        overrides: assignments `key=value` that change single keys of the config.
-        services: loggers to send losses and metrics to, of `brs_detr.training.loggers.SERVICES`.
-        console: where progress is shown; by default the first process prints to standard output.
-        trust_file: run code that the checkpoint to resume from asks for.
+        seed: seed of all random numbers. By default one is drawn, printed and stored.
+        deterministic: make results reproducible bit for bit on a GPU too, which costs time. On a CPU they always are.
+        epochs: number of epochs, at least 1. The learning rate schedule is scaled to it.
+        loss: classification loss of all heads: exact, bucketed, rs, ap, bap, or focal for the score-based detector. By
+            default that of the config.
+        overrides: `key=value` assignments that change the config.
+        services: services that receive losses and metrics, keys of `brs_detr.training.loggers.SERVICES`.
+        console: where to show progress. By default the first process prints to standard output.
+        trust_file: run the code that the checkpoint to resume from asks for.
 
     Returns:
-        Where the checkpoints are, and the best AP.
+        The checkpoints and the best AP.
 
     Raises:
         UserError: the config, the data or an override cannot be used, `work_dir` already holds a run, or there is
             nothing to resume.
     """
-    work_dir = Path(work_dir or default_work_dir(config))
+    work_dir = Path(work_dir or default_work_dir(config, loss))
     options = (resume, amp, seed, deterministic, tuple(overrides), tuple(services), trust_file)
-    request = Request(str(config), data, work_dir, *options, epochs=epochs)
+    request = Request(str(config), data, work_dir, *options, epochs=epochs, loss=loss)
     return start(request, console or make_console())
 
 
@@ -127,6 +130,7 @@ def finetune(
     *,
     weights: str | None = None,
     batch: int | Literal["auto"] | None = None,
+    loss: str | None = None,
     settings: Mapping[str, Any] | None = None,
     overrides: Iterable[str] = (),
     resume: bool = False,
@@ -137,41 +141,51 @@ def finetune(
     console: Console | None = None,
     trust_file: bool = False,
 ) -> TrainedRun:
-    """Train a detector on a data set by the recipe for its size.
+    """Train a detector on a dataset, by a recipe for the size of the dataset.
 
     Args:
-        data: data set in COCO, Pascal VOC or YOLO format.
-        model: short name (`brs_detr.config.config.MODELS`), name of a config, or file; by default the one
-            for this machine.
-        work_dir: where to write; `work_dirs/<data>_<model>` by default.
-        weights: what to start from, see `brs_detr.checkpoints.weights_file.read_weights`; `none` for random
-            weights. By default what the model's config names.
-        batch: images that each process holds at a time, or `auto` for as many as fit into the GPU; by default as the
-            model's config says.
-        settings: values for the recipe, by name of the field of `brs_detr.recipes.recipe.Recipe`.
-        overrides: assignments `key=value` for the recipe, or for the config of the model.
+        data: dataset in COCO, Pascal VOC or YOLO format.
+        model: short name (a key of `brs_detr.config.config.MODELS`), name of a config, or config file. By default the
+            model for this machine.
+        work_dir: run folder, by default `work_dirs/<data>_<model>`.
+        weights: weights to start from, see `brs_detr.checkpoints.weights_file.read_weights`, or `none` for random
+            weights. By default those that the config names.
+        batch: number of images that each process loads at a time, or `auto` for as many as fit on the GPU. By default
+            as in the config.
+        loss: classification loss of all heads: exact, bucketed, rs, ap, bap, or focal for the score-based detector. By
+            default that of the model.
+        settings: values of the recipe, by field name of `brs_detr.recipes.recipe.Recipe`.
+        overrides: `key=value` assignments that change the recipe or the config.
         resume: continue from `last.pth` in `work_dir`, with the model, recipe and batch of that run.
         amp: run the forward pass in bfloat16.
-        seed: of every random choice; by default one is drawn, printed and stored.
-        deterministic: get the same bits from the same seed on a GPU too, which costs time.
-        services: loggers to send losses and metrics to, of `brs_detr.training.loggers.SERVICES`.
-        console: where progress is shown; by default the first process prints to standard output.
-        trust_file: run code that the weights, or the run that is resumed, ask for.
+        seed: seed of all random numbers. By default one is drawn, printed and stored.
+        deterministic: make results reproducible bit for bit on a GPU too, which costs time.
+        services: services that receive losses and metrics, keys of `brs_detr.training.loggers.SERVICES`.
+        console: where to show progress. By default the first process prints to standard output.
+        trust_file: run the code that the weights, or the run to resume, ask for.
+
+    Returns:
+        The checkpoints and the best AP.
 
     Raises:
         UserError: the model, weights, data or a setting cannot be used, `work_dir` already holds a run, or there is
             nothing to resume.
     """
-    work_dir = Path(work_dir or default_finetune_dir(data, model))
+    work_dir = Path(work_dir or default_finetune_dir(data, model, loss))
     options = (resume, amp, seed, deterministic, tuple(overrides), tuple(services), trust_file)
     request = Request(
-        model, data, work_dir, *options, by_recipe=True, weights=weights, batch=batch, settings=settings or {}
+        *(model, data, work_dir, *options),
+        loss=loss,
+        by_recipe=True,
+        weights=weights,
+        batch=batch,
+        settings=settings or {},
     )
     return start(request, console or make_console())
 
 
 def start(request: Request, console: Console) -> TrainedRun:
-    """Resolve a request and execute the run, in a folder that no other training may use meanwhile.
+    """Resolve a request and run it, while the run folder is locked against other runs.
 
     Raises:
         UserError: see `train` and `finetune`.
@@ -181,14 +195,14 @@ def start(request: Request, console: Console) -> TrainedRun:
     folder, processes = RunFolder(request.work_dir), ConfigDict()
     join_processes(processes)
     with hold_run(folder, console):
-        with _nothing_left_on_failure(folder):
+        with _emptied_on_failure(folder):
             run = resolve(request, console, processes=processes)
             runner = _build_runner(run, console)
         return execute(run, runner, console)
 
 
 def _build_runner(run: ResolvedRun, console: Console) -> QuietRunner:
-    """The runner of a run, its model with the starting weights."""
+    """Build the runner, and load the starting weights into its model."""
     from brs_detr.training.quiet_runner import QuietRunner
 
     if run.plan is not None:
@@ -205,7 +219,7 @@ def _build_runner(run: ResolvedRun, console: Console) -> QuietRunner:
 
 
 def _load_weights(runner: QuietRunner, weights: Weights, source: str, console: Console) -> None:
-    """Load starting weights as far as they fit, and print what fits."""
+    """Load those starting weights that fit, and print a table of them."""
     runner.initialise_model()
     class_names = tuple(inner_dataset(runner.cfg, "train").metainfo["classes"])
     layers = find_class_layers(runner.cfg.model) if weights.start == "detector" else {}
@@ -214,13 +228,13 @@ def _load_weights(runner: QuietRunner, weights: Weights, source: str, console: C
     console.print(load_table(account))
     if account.remade:
         console.print(f"Re-made: {', '.join(remade_layers(account))}", markup=False)
-    known = [class_names[new] for _, new in shared_classes(classes.old_names, classes.new_names)]
-    if known and not layers.keys().isdisjoint(account.remade):
-        console.print(f"What was learnt of these classes is kept: {', '.join(known)}", markup=False)
+    kept = [class_names[new] for _, new in shared_classes(classes.old_names, classes.new_names)]
+    if kept and not layers.keys().isdisjoint(account.remade):
+        console.print(f"Classes that keep their weights: {', '.join(kept)}", markup=False)
 
 
 def execute(run: ResolvedRun, runner: QuietRunner, console: Console) -> TrainedRun:
-    """Train, and write down how it ended."""
+    """Train, and record how the run ended."""
     folder, record = run.folder, run.record
     if run.checkpoint == folder.previous:
         set_damaged_aside(folder)
@@ -244,10 +258,13 @@ def execute(run: ResolvedRun, runner: QuietRunner, console: Console) -> TrainedR
         status = "interrupted"
         raise
     except Exception as error:
-        explained = _explain_lost_worker(error)
-        if explained is None:
-            raise
-        raise explained from None
+        if _is_killed_worker(error):
+            raise UserError(
+                "A data loader process was killed, which Linux does when memory runs out.",
+                "Continue with --resume --set train_dataloader.num_workers=1, or with more memory (shared memory in a "
+                "container).",
+            ) from None
+        raise
     finally:
         best_ap = max(keeper.best, -1.0)
         results = {"best_ap": best_ap, "best_epoch": keeper.best_epoch, "epochs": runner.epoch}
@@ -257,29 +274,23 @@ def execute(run: ResolvedRun, runner: QuietRunner, console: Console) -> TrainedR
         }
         end_record(folder, record, status, **results, **{name: count for name, count in counts.items() if count})
     if getattr(runner.train_loop, "stop_training", False):
-        console.print(f"Stopped after epoch {runner.epoch}: the AP had not got better for a while.")
+        console.print(f"Stopped early after epoch {runner.epoch}: the AP no longer improved.")
     return TrainedRun(folder.path, record["seed"], best_ap)
 
 
-def _explain_lost_worker(error: BaseException | None) -> UserError | None:
-    """What to tell a user whose data worker was killed; None for another error.
+def _is_killed_worker(error: BaseException | None) -> bool:
+    """Return whether an error, or one that led to it, is PyTorch's report of a killed data loader worker.
 
-    PyTorch raises it from a signal handler, in whatever is running, which may make another error of it.
+    PyTorch raises it in a signal handler, so that the code that was running may turn it into another error.
     """
     while error is not None and not re.search(r"DataLoader worker \(pid.*\) (exited|is killed)", str(error)):
         error = error.__cause__ or error.__context__
-    if error is None:
-        return None
-    return UserError(
-        "A process that loads images was ended from outside, which is what Linux does when the memory is full.",
-        "Continue with --resume --set train_dataloader.num_workers=1, or with more memory (shared memory in a "
-        "container).",
-    )
+    return error is not None
 
 
 @contextmanager
-def _nothing_left_on_failure(folder: RunFolder) -> Iterator[None]:
-    """Empty a new folder again when the data or the model cannot be used."""
+def _emptied_on_failure(folder: RunFolder) -> Iterator[None]:
+    """Empty a new folder again if the block fails."""
     is_new = set(folder.path.iterdir()) <= {folder.lock}
     try:
         yield
@@ -292,8 +303,8 @@ def _nothing_left_on_failure(folder: RunFolder) -> Iterator[None]:
 
 
 def _close_loggers() -> None:
-    """End the thread of TensorBoard, which would continue to write into a folder that is gone."""
+    """End TensorBoard's thread, which would write into the deleted folder."""
     from mmengine.visualization import Visualizer
 
-    with suppress(RuntimeError):  # there is none yet
+    with suppress(RuntimeError):  # no visualizer exists yet
         Visualizer.get_current_instance().close()

@@ -1,4 +1,4 @@
-"""A training loop that can stop after any step, by a signal too, and resume there."""
+"""A training loop that can stop after any step, also by a signal, and resume there."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from brs_detr.run.run_folder import RunFolder, read_rows, write_rows
 from brs_detr.training.training_samples import TrainingSamples
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-"""Ctrl-C; the end of a job, by Slurm, torchrun or a container; the warning that Slurm can send before its limit."""
+"""Ctrl-C; the end of a job in Slurm, torchrun or a container; the warning that Slurm sends before a time limit."""
 
 
 class Stopped(KeyboardInterrupt):
-    """A training has stopped because a signal asked for it; `last.pth` holds all of it."""
+    """Raised when training has stopped because of a signal. Its full state is in `last.pth`."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -41,14 +41,14 @@ class Stopped(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """Of a program that the signal has ended."""
+        """The exit code of a program that is ended by the signal."""
         return 128 + self.number
 
 
 class StopSignals(Hook):
-    """Context that remembers the first of the signals `STOPPING`; an interrupt after that ends the program at once.
+    """A context that catches the first of the signals `STOPPING`. A second Ctrl-C ends the program at once.
 
-    As a hook it lets the loop look for the signal after each step, and ends an evaluation.
+    As a hook it makes the loop check for the signal after each step, and stops an evaluation.
 
     Args:
         console: where to print.
@@ -64,7 +64,7 @@ class StopSignals(Hook):
         self._process = os.getpid()
 
     def __enter__(self) -> StopSignals:
-        if threading.current_thread() is threading.main_thread():  # others receive no signals
+        if threading.current_thread() is threading.main_thread():  # other threads receive no signals
             self._before = {number: signal.signal(number, self._receive) for number in STOPPING}
         return self
 
@@ -76,44 +76,44 @@ class StopSignals(Hook):
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
-            return  # a data worker that has not begun yet
+            return  # a data loader worker that is still starting
         if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = number
         self.console.print("Stopping after this step. Interrupt again to stop at once.")
 
     def before_train(self, runner: Runner) -> None:
-        """Let the loop look for signals here."""
+        """Tell the loop where to check for signals."""
         runner.train_loop.signals = self
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Leave an evaluation if a signal has come; it begins anew when the run resumes."""
+        """Abort an evaluation after a signal. It starts again when the run resumes."""
         if self.received is not None:
             raise Stopped(self.received)
 
 
-class _Wish(IntEnum):
-    """What a process wants after a step; all processes do what the greatest wish is."""
+class _Action(IntEnum):
+    """What to do after a step. All processes take the largest action that any of them asks for."""
 
-    GO_ON = 0
+    CONTINUE = 0
     SAVE = 1
     STOP = 2  # and save
 
 
 class TrainLoop(EpochBasedTrainLoop):
-    """mmengine's loop over epochs, with checkpoints within an epoch, and an orderly stop when a signal asks for it.
+    """mmengine's loop over epochs, with checkpoints within an epoch and an orderly stop after a signal.
 
-    A resumed run reads the images that are left of the epoch, in their order. A checkpoint at the end of an epoch is
-    older than its evaluation, which is repeated. Accumulated gradients make a step at the end of an epoch, averaged
-    over the batches that are left: no checkpoint holds them, and a data set smaller than the effective batch would see
-    steps in some epochs only.
+    A resumed run reads the remaining images of the epoch in their original order. A checkpoint at the end of an epoch
+    is written before the evaluation, which is repeated on resuming. Gradients that are still accumulated at the end of
+    an epoch make a step, averaged over their batches. Checkpoints do not hold them, and without that step a dataset
+    smaller than the effective batch would get no step in some epochs.
 
     Args:
-        runner: of mmengine.
-        dataloader: config of the loader.
-        save_minutes: between two checkpoints within an epoch, >= 0.
-        max_unreadable: share of unreadable images above which the training stops; one is always tolerated.
-        kwargs: of mmengine's loop.
+        runner: mmengine's runner.
+        dataloader: config of the data loader.
+        save_minutes: minutes between checkpoints within an epoch, >= 0.
+        max_unreadable: fraction of unreadable images above which training stops; one image is always tolerated.
+        kwargs: arguments of mmengine's loop.
     """
 
     def __init__(
@@ -134,14 +134,14 @@ class TrainLoop(EpochBasedTrainLoop):
 
     @property
     def position(self) -> int:
-        """Number of batches done in this epoch."""
+        """Number of batches of this epoch that are done."""
         return self._iter - self._epoch * len(self.dataloader)
 
     def run(self) -> nn.Module:
-        """Train from wherever the run is.
+        """Train from the current position.
 
         Raises:
-            Stopped: a signal asked for it; everything is saved.
+            Stopped: a signal was received. Everything is saved.
         """
         self._fit_to_loader()
         if is_main_process():
@@ -161,7 +161,7 @@ class TrainLoop(EpochBasedTrainLoop):
         return self.runner.model
 
     def run_epoch(self) -> None:
-        """Train on what is left of an epoch."""
+        """Train on the remaining batches of an epoch."""
         self.dataloader.dataset.epoch = self._epoch
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
@@ -169,57 +169,57 @@ class TrainLoop(EpochBasedTrainLoop):
         for index, batch in self._batches():
             self.run_iter(index, batch)
             if index + 1 < len(self.dataloader):
-                self._pause()
+                self._save_or_stop()
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
         self._saved = time.monotonic()
-        if largest_of_all(self._wish()) == _Wish.STOP:
-            self._leave()
+        if largest_of_all(self._wanted_action()) == _Action.STOP:
+            self._stop()
 
     def _batches(self) -> Iterator[tuple[int, Any]]:
         done, loader = self.position, self.dataloader
-        loading = iter(_rest_of(loader, done) if done else loader)
+        loading = iter(_remaining_batches(loader, done) if done else loader)
         try:
             yield from enumerate(loading, start=done)
         finally:
             end_workers(loading)
 
     def _count_steps(self) -> None:
-        no_module = nn.Module()  # mmengine's warning about BatchNorm has been logged once
+        no_module = nn.Module()  # without BatchNorm, about which mmengine would warn every epoch
         warnings.filterwarnings("ignore", r"Detected call of `scheduler\.step\(\)` before", UserWarning)  # accumulating
         self.runner.optim_wrapper.initialize_count_status(no_module, self.position, len(self.dataloader))
 
-    def _pause(self) -> None:
-        """Between two steps: save, and stop, if any process wants to."""
+    def _save_or_stop(self) -> None:
+        """Save, or save and stop, after a step if any process asks for it."""
         if not self.runner.optim_wrapper.should_update():
             return
-        wish = _Wish(largest_of_all(self._wish()))
-        if wish > _Wish.GO_ON:
+        action = largest_of_all(self._wanted_action())
+        if action > _Action.CONTINUE:
             self.runner.call_hook("save_within_epoch")
             self._saved = time.monotonic()
-        if wish == _Wish.STOP:
-            self._leave()
+        if action == _Action.STOP:
+            self._stop()
 
-    def _wish(self) -> _Wish:
+    def _wanted_action(self) -> _Action:
         if self.signals is not None and self.signals.received is not None:
-            return _Wish.STOP
+            return _Action.STOP
         is_time = is_main_process() and time.monotonic() - self._saved >= self.save_seconds
-        return _Wish.SAVE if is_time else _Wish.GO_ON
+        return _Action.SAVE if is_time else _Action.CONTINUE
 
-    def _leave(self) -> None:
-        largest_of_all(0)  # none leaves, and ends the others, before the first has saved
+    def _stop(self) -> None:
+        largest_of_all(0)  # wait until the first process has saved: the first one to exit ends the others
         received = self.signals.received if self.signals is not None else None
-        raise Stopped(received or signal.SIGTERM)  # which another process has received
+        raise Stopped(received or signal.SIGTERM)  # SIGTERM if only another process has received a signal
 
     def _evaluate(self) -> None:
-        """Evaluate after an epoch, if it is due."""
+        """Evaluate after an epoch if an evaluation is due."""
         self._decide_current_val_interval()
         is_due = self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
         if self.runner.val_loop is not None and self._epoch >= self.val_begin and is_due:
             self.runner.val_loop.run()
 
     def _fit_to_loader(self) -> None:
-        """Resume with another number of processes or images from the same share of the epoch."""
+        """Resume from the same fraction of the epoch if the number of batches per epoch has changed."""
         hub, now = self.runner.message_hub, len(self.dataloader)
         before = hub.runtime_info.get("batches_per_epoch", now)
         if before != now:
@@ -228,8 +228,8 @@ class TrainLoop(EpochBasedTrainLoop):
         hub.update_info("batches_per_epoch", now)
 
 
-def _rest_of(loader: DataLoader, num_done: int) -> DataLoader:
-    """A loader of the batches after the first `num_done`, which are not read."""
+def _remaining_batches(loader: DataLoader, num_done: int) -> DataLoader:
+    """Return a loader for the batches after the first `num_done`, which are not read."""
     return DataLoader(
         loader.dataset,
         batch_sampler=list(itertools.islice(loader.batch_sampler or (), num_done, None)),
@@ -244,18 +244,18 @@ def _rest_of(loader: DataLoader, num_done: int) -> DataLoader:
 
 
 def clear_unsaved(run: RunFolder, iteration: int, num_evaluated: int) -> None:
-    """Remove what a run has written since the checkpoint that it resumes from: records in its logs, unfinished files.
+    """Remove log records from after the checkpoint that a run resumes from, and unfinished files.
 
     Args:
-        run: folder of the run.
-        iteration: the last one that the checkpoint holds.
-        num_evaluated: the last epoch whose evaluation it holds.
+        run: the run folder.
+        iteration: last iteration in the checkpoint.
+        num_evaluated: last epoch whose evaluation is in the checkpoint.
     """
     for partial in run.path.rglob(".*.partial"):
         partial.unlink()
     if run.scalars.is_file():
         lines = run.scalars.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if _is_older(line, iteration, num_evaluated)]
+        kept = [line for line in lines if _is_in_checkpoint(line, iteration, num_evaluated)]
         write_whole(run.scalars, "".join(f"{line}\n" for line in kept))
     rows = read_rows(run.metrics)
     if rows:
@@ -263,10 +263,10 @@ def clear_unsaved(run: RunFolder, iteration: int, num_evaluated: int) -> None:
         write_rows(run.metrics, list(rows[0]), (row for row in rows if _step(row) <= last[bool(row["loss"])]))
 
 
-def _is_older(line: str, iteration: int, num_evaluated: int) -> bool:
+def _is_in_checkpoint(line: str, iteration: int, num_evaluated: int) -> bool:
     try:
         record = json.loads(line)
-    except json.JSONDecodeError:  # the last line, cut short
+    except json.JSONDecodeError:  # an incomplete last line
         return False
     return bool(record.get("step", 0) <= (iteration if "loss" in record else num_evaluated))
 

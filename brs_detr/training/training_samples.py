@@ -1,4 +1,4 @@
-"""The images of a training: each with random numbers of its own; unreadable ones are replaced, named and counted."""
+"""Training images: each is augmented with its own seed, and unreadable ones are replaced, reported and counted."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from brs_detr.runtime.images import UnreadableImage
 from brs_detr.training.seeds import seed_all
 
 UNREADABLE = "unreadable"
-"""Key in a sample's metadata: messages about the images that it replaces."""
+"""Key in the metadata of a sample: messages about the unreadable images that it replaces."""
 
-_MOST_TRIES = 10
-_SHORTEST_SIDE = 64  # backbones halve it five times, and BatchNorm that is trained needs more than one pixel
+_MAX_TRIES = 10
+_MIN_SIDE = 64  # backbones halve it five times, and trained BatchNorm needs more than one pixel
 
 
 class TrainingSamples(Dataset):
-    """A data set whose augmentation depends on the seed, the epoch and the image alone, whichever process does it.
+    """A dataset whose augmentation depends only on the seed, the epoch and the image, and not on the process.
 
-    An unreadable image is replaced by another one, drawn at random, whose metadata name it. Every other attribute is
-    that of the data set within.
+    An unreadable image is replaced by a random other one, whose metadata says so. All other attributes are those of the
+    wrapped dataset.
 
     Args:
-        dataset: its config.
-        seed: of the run.
+        dataset: config of the wrapped dataset.
+        seed: seed of the run.
     """
 
     def __init__(self, dataset: Mapping[str, Any], seed: int) -> None:
@@ -49,47 +49,47 @@ class TrainingSamples(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Any:
-        """The sample of an image, or of one drawn in its place.
+        """Return the sample of an image, or of a random other one if the image is unreadable.
 
         Raises:
-            UserError: ten images in a row cannot be read.
+            UserError: ten images in a row are unreadable.
         """
         faults: list[str] = []
-        for place in self._places(index):
-            seed_all(self.seed, self.epoch, place)
+        for candidate in self._candidates(index):
+            seed_all(self.seed, self.epoch, candidate)
             try:
-                sample = self.dataset[place]
+                sample = self.dataset[candidate]
             except UnreadableImage as error:
                 faults.append(error.message)
                 continue
             if faults:
                 sample["data_samples"].set_metainfo({UNREADABLE: faults})
-            sample["inputs"] = _on_canvas(sample["inputs"])
+            sample["inputs"] = _pad_tiny(sample["inputs"])
             return sample
         raise UserError(
-            f"{len(faults)} images, one drawn after the other, cannot be read. {faults[-1]}.",
-            "Check that the folder of the images is the right one, and can be reached.",
+            f"{len(faults)} images in a row cannot be read. {faults[-1]}.",
+            "Check that the image folder is the right one, and accessible.",
         )
 
-    def _places(self, index: int) -> Iterator[int]:
+    def _candidates(self, index: int) -> Iterator[int]:
         yield index
-        yield from np.random.default_rng([self.seed, self.epoch, index]).integers(len(self), size=_MOST_TRIES - 1)
+        yield from np.random.default_rng([self.seed, self.epoch, index]).integers(len(self), size=_MAX_TRIES - 1)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "dataset":  # asked for before there is one, as in copying
+        if name.startswith("__") or name == "dataset":  # looked up before `__init__` has run, for instance by copy
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
 
-def _on_canvas(image: Tensor) -> Tensor:
-    """Pad a tiny image [3, h, w] with black to its right and below."""
+def _pad_tiny(image: Tensor) -> Tensor:
+    """Pad a tiny image [3, h, w] with black on the right and at the bottom."""
     height, width = image.shape[-2:]
-    missing = max(_SHORTEST_SIDE - width, 0), max(_SHORTEST_SIDE - height, 0)
+    missing = max(_MIN_SIDE - width, 0), max(_MIN_SIDE - height, 0)
     return functional.pad(image, (0, missing[0], 0, missing[1])) if any(missing) else image
 
 
 class CountUnreadable(Hook):
-    """Print each image that `TrainingSamples` has replaced; stop when they are more than the loop's `max_unreadable`.
+    """Report each image that `TrainingSamples` replaces, and stop if there are more than the loop's `max_unreadable`.
 
     Args:
         console: where to print.
@@ -102,12 +102,12 @@ class CountUnreadable(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Mapping[str, Any] | None = None, outputs: Any = None
     ) -> None:
-        """Look for replaced images in the batch."""
+        """Report the images that were replaced in this batch."""
         samples = (data_batch or {}).get("data_samples", [])
         for fault in (fault for sample in samples for fault in sample.metainfo.get(UNREADABLE, [])):
             if fault not in self.faults:
                 self.faults.add(fault)
-                line = f"{fault}. Another image takes its place."
+                line = f"{fault}. It is replaced by another image."
                 runner.logger.warning(line)
                 self.console.print(line, markup=False)
         num_images = len(runner.train_dataloader.dataset)

@@ -119,5 +119,5 @@ def test_classes_in_another_order() -> None:
     assert other.thresholds == (0.4, 0.3)
     assert other.score_map(np.array([0.2]), np.array([1])) == first.score_map(np.array([0.2]), np.array([0]))
     assert in_order_of(replace(first, thresholds=0.5), ("cat", "dog"), ("dog", "cat")).thresholds == 0.5
-    with pytest.raises(UserError, match=r"only one knows cow, dog"):
+    with pytest.raises(UserError, match=r"only one of them has cow, dog"):
         in_order_of(first, ("cat", "dog"), ("cow", "cat"))

@@ -1,4 +1,4 @@
-"""Configs that would run, import, open or fetch something, if a model were built from them."""
+"""Configs that would run, import, open or download something if a model were built from them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOSTILE = {
     "address": "model.teacher_ckpt",
     "imports": "custom_imports",
 }
-"""Each kind, and the key that has to be named."""
+"""The kinds of hostile configs, and the key that the message must name."""
 
 
 def hostile_config(config: dict[str, Any], kind: str, folder: Path) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def hostile_config(config: dict[str, Any], kind: str, folder: Path) -> dict[str,
 
 
 def write_with_config(source: Path, target: Path, config: dict[str, Any]) -> Path:
-    """A copy of a checkpoint, `.pth` or `.safetensors` by its name, with another config."""
+    """Copy a checkpoint to `.pth` or `.safetensors`, with another config."""
     content = torch.load(source, weights_only=True)
     content["meta"]["cfg"] = PlainConfig(config).pretty_text
     if target.suffix == ".safetensors":

@@ -85,15 +85,15 @@ def test_checkpoint_of_another_kind(tmp_path: Path, content: object, message: st
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dataset_meta": "abc"}, "class names are no list of texts"),
-        ({"dataset_meta": {"classes": "abc"}}, "class names are no list of texts"),
-        ({"dataset_meta": {"classes": [1, 2]}}, "class names are no list of texts"),
-        ({"cfg": 3}, "config is no text"),
+        ({"dataset_meta": "abc"}, "class names are not a list of text"),
+        ({"dataset_meta": {"classes": "abc"}}, "class names are not a list of text"),
+        ({"dataset_meta": {"classes": [1, 2]}}, "class names are not a list of text"),
+        ({"cfg": 3}, "config is not text"),
         ({"cfg": ""}, "config has no model"),
         ({"cfg": "model = 'x'"}, "config has no model"),
         ({"cfg": "a = " + "-" * 100_000 + "1"}, "nested too deeply|cannot be read as plain data"),
-        ({"metrics": "abc"}, "metrics are no numbers"),
-        ({"metrics": {"coco/F1_threshold": "x"}}, "metrics are no numbers"),
+        ({"metrics": "abc"}, "metrics are not numbers"),
+        ({"metrics": {"coco/F1_threshold": "x"}}, "metrics are not numbers"),
         ({"metrics": {"coco/F1_threshold": float("nan")}}, "threshold is nan"),
         ({"metrics": {"coco/F1_threshold": 7}}, "threshold is 7"),
     ],
@@ -111,7 +111,7 @@ def test_entries_that_are_not_what_they_should_be(
 def test_weights_that_are_no_tensors(tmp_path: Path, trained: TrainedRun, state_dict: object) -> None:
     content = torch.load(trained.best_checkpoint, weights_only=True)
     torch.save({**content, "state_dict": state_dict}, tmp_path / "odd.pth")
-    with pytest.raises(UserError, match="weights are no tensors"):
+    with pytest.raises(UserError, match="weights are not tensors"):
         read_checkpoint(tmp_path / "odd.pth")
 
 

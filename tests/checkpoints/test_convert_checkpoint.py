@@ -1,4 +1,4 @@
-"""Released weights become ours without a tensor left over, and compute the same."""
+"""Converted weights account for every tensor and compute the same."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MODELS_OF = {
 
 @cache
 def official_keys(name: str) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a full-size official model."""
+    """Return the names and shapes of a full-size official model."""
     content = json.loads(lzma.decompress(KEYS.read_bytes()))
     entry = content[name]
     if "same_as" in entry:
@@ -49,7 +49,7 @@ def official_keys(name: str) -> dict[str, tuple[int, ...]]:
 
 
 def weightless(name: str, num_classes: int = 80) -> dict[str, torch.Tensor]:
-    """The tensors of an official model without memory behind them, for any number of classes."""
+    """Make the tensors of an official model without memory, for any number of classes."""
     of_80 = official_keys(name)
     shapes = {
         key: tuple(num_classes if side == 80 else num_classes + 1 if side == 81 else side for side in shape)
@@ -82,9 +82,9 @@ def test_any_number_of_classes() -> None:
     assert (conversion.recognised.num_classes, conversion.class_names) == (3, names)
     assert conversion.account.missing == conversion.account.unused == {}
     assert conversion.config.model.query_head.num_classes == 3
-    with pytest.raises(UserError, match=r"has 3 classes and does not say.*\s+.*--class-names"):
+    with pytest.raises(UserError, match=r"has 3 classes and does not name.*\s+.*--class-names"):
         convert_weights(weightless("brs_r50", 3))
-    with pytest.raises(UserError, match="has 3 classes, and 2 names are given"):
+    with pytest.raises(UserError, match="has 3 classes, but 2 names were given"):
         convert_weights(weightless("brs_r50", 3), ("cat", "dog"))
 
 
@@ -92,10 +92,10 @@ def test_any_number_of_classes() -> None:
     ("change", "message"),
     [
         (lambda keys: keys.pop("query_head.transformer.enc_output.weight"), "enc_output.weight is missing"),
-        (lambda keys: keys.update({"query_head.label_embed": torch.zeros(3)}), "label_embed belongs to nothing"),
+        (lambda keys: keys.update({"query_head.label_embed": torch.zeros(3)}), "label_embed is unexpected"),
         (
             lambda keys: keys.update({"neck.convs.0.conv.weight": torch.zeros(3, 4)}),
-            r"neck.convs.0.conv.weight is \(3, 4\) there, \(256, 512, 1, 1\) here",
+            r"neck.convs.0.conv.weight is \(3, 4\), expected \(256, 512, 1, 1\)",
         ),
     ],
 )
@@ -108,9 +108,9 @@ def test_a_tensor_that_does_not_fit_stops_it(change, message: str) -> None:
 
 def test_what_is_not_recognised() -> None:
     for keys, message in (
-        ({"backbone.body.conv1.weight": torch.zeros(1)}, "no weights of Co-DETR or BRS-DETR"),
+        ({"backbone.body.conv1.weight": torch.zeros(1)}, "belong neither to Co-DETR or BRS-DETR"),
         ({"query_head.transformer.decoder.layers.0.cross_attn.x": torch.zeros(1)}, "names of this package already"),
-        (torchvision.models.resnet18().state_dict(), "nor of a ResNet-50"),
+        (torchvision.models.resnet18().state_dict(), "nor to a ResNet-50"),
     ):
         with pytest.raises(UserError, match=message):
             recognise(keys)
@@ -210,7 +210,7 @@ def test_the_command_prints_the_account(official_file, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "detector of 5 classes" in result.output and "query_head" in result.output
     assert out.exists()
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         convert_checkpoint(source, out, config=config)
     convert_checkpoint(source, out, config=config, overwrite=True)
 

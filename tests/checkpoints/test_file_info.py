@@ -63,7 +63,7 @@ def test_exported(tmp_path: Path) -> None:
     assert info.kind == "exported detector (ONNX)"
     assert (info.facts["classes"], info.facts["preprocessing"]) == (["cat", "dog"], "inside")
     assert info.facts["inputs"] == ["images: tensor(uint8) ['batch', 'h', 'w', 3]"]
-    assert describe_file(write_planted(tmp_path / "n.onnx", None)).kind == "ONNX model of somebody else"
+    assert describe_file(write_planted(tmp_path / "n.onnx", None)).kind == "ONNX model of another program"
     with zipfile.ZipFile(tmp_path / "m.pt2", "w") as archive:
         archive.writestr("m/archive_format", "pt2")
         archive.writestr("m/extra/brs_detr", INFO.to_json())
@@ -158,10 +158,10 @@ def test_command(trained: TrainedRun, tmp_path: Path) -> None:
 
 
 def test_nothing_in_an_onnx_file_is_computed(tmp_path: Path) -> None:
-    """A file of 200 bytes can ask for a constant of a terabyte; loading it as if to run it would compute it."""
+    """A file of 200 bytes can define a constant of a terabyte, which loading it for inference would compute."""
     size = numpy_helper.from_array(np.array([2**40], np.int64), "size")
     node = helper.make_node("ConstantOfShape", ["size"], ["y"])
     output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     graph = helper.make_graph([node], "g", [], [output], [size])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
-    assert describe_file(tmp_path / "m.onnx").kind == "ONNX model of somebody else"
+    assert describe_file(tmp_path / "m.onnx").kind == "ONNX model of another program"

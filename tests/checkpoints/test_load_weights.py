@@ -23,7 +23,7 @@ PRIOR = -math.log(99)  # bias for a probability of 0.01
 
 @pytest.fixture(scope="module")
 def old(tiny_config: Path):
-    """Weights for four classes; logits of a class have its label for a bias."""
+    """Make weights for four classes, in which the bias of a class's logit is its label."""
     model = build(tiny_config, 4, seed=1)
     with torch.no_grad():
         for layer in (*model.query_head.cls_branches, model.atss_head.atss_cls, model.roi_head.bbox_head.fc_cls):
@@ -137,8 +137,8 @@ def test_swin_in_its_own_names(is_timm: bool) -> None:
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ({"a.b": torch.zeros(3)}, "0% of it can be used; its names are of another kind, such as a.b"),
-        ({"backbone.conv1.weight": torch.zeros(2, 3, 7, 7)}, "weight is 2 x 3 x 7 x 7 there and 8 x 3 x 7 x 7 here"),
+        ({"a.b": torch.zeros(3)}, "0% of it can be used; its names are different, such as a.b"),
+        ({"backbone.conv1.weight": torch.zeros(2, 3, 7, 7)}, "weight is 2 x 3 x 7 x 7, and 8 x 3 x 7 x 7 in the model"),
     ],
 )
 def test_weights_of_another_model_are_refused(weights, message: str, tiny_config: Path) -> None:
@@ -152,7 +152,7 @@ def test_weights_of_another_model_are_refused(weights, message: str, tiny_config
 
 def test_detector_of_another_backbone_is_refused(tiny_config: Path, old) -> None:
     others = {name.replace("backbone.", "backbone.model."): value for name, value in old.items()}
-    with pytest.raises(UserError, match="there are none for the backbone"):
+    with pytest.raises(UserError, match="it has none for the backbone"):
         load_weights(build(tiny_config, 4), others)
 
 

@@ -1,4 +1,4 @@
-"""Weights are read without running what is stored with them."""
+"""Weights are read without running code that is stored with them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Runs:
 
 
 class Chain:
-    """Looks an attribute up before it calls it, as a restricted unpickler might not notice."""
+    """Looks up an attribute before calling it, which a restricted unpickler might not notice."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -43,7 +43,7 @@ class Chain:
 
 
 def evil_files(folder: Path, touched: Path) -> dict[str, Path]:
-    """Files that would create `touched`, each by another way."""
+    """Make files that would create `touched` in different ways."""
     command = f"touch {touched}"
     weights = {"layer.weight": torch.zeros(2)}
     payloads = {
@@ -104,7 +104,7 @@ def test_what_would_run_is_named(tmp_path: Path, kind: str, name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["system", "eval", "exec", "nested", "legacy"])
 def test_trusted_it_runs(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The files above are what they claim to be."""
+    """The files above do run their code."""
     touched = tmp_path / "touched"
     content = load_plain(evil_files(tmp_path, touched)[kind], trust_file=True)
     assert "layer.weight" in content["state_dict"]
@@ -130,7 +130,7 @@ def test_trusted_code_that_is_not_installed(tmp_path: Path) -> None:
 
 def test_plain_values_in_a_protocol_that_pytorch_refuses(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(2)}, tmp_path / "a.pth", pickle_protocol=4)
-    with pytest.raises(UserError, match="reads only where it may also run code"):
+    with pytest.raises(UserError, match="reads only if it may also run code"):
         load_plain(tmp_path / "a.pth")
     assert load_plain(tmp_path / "a.pth", trust_file=True)["a"].tolist() == [1, 1]
 
@@ -181,7 +181,7 @@ def test_damaged_and_lying_archives(tmp_path: Path) -> None:
 
 
 def test_a_packed_pickle_that_is_damaged(tmp_path: Path) -> None:
-    """The list of what would run is made of what can be read, whatever the archive does."""
+    """The code is listed as far as the archive can be read."""
     path = tmp_path / "a.pth"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a/data.pkl", os.urandom(2000))

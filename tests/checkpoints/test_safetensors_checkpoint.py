@@ -109,7 +109,7 @@ def test_files_that_are_something_else(written: Path, tmp_path: Path) -> None:
         ("weights", "weights without class names or config"),
         ("cut", "damaged or not a safetensors file"),
         ("text", "damaged or not a safetensors file"),
-        ("lfs", "pointer of git-lfs"),
+        ("lfs", "git-lfs pointer"),
         ("page", "a web page"),
         ("long", "damaged or not a safetensors file"),
         ("none", "Cannot open"),

@@ -1,4 +1,4 @@
-"""Old configs with a lowest score are evaluated as if they had none, and the user is told."""
+"""Score cuts in old configs are removed for evaluation, with a message."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_best_threshold_at_the_cut_is_told() -> None:
 
 @pytest.fixture
 def old(trained: TrainedRun, tmp_path: Path) -> Path:
-    """A checkpoint whose ATSS head drops everything, as one at a low level is by 0.05."""
+    """Make a checkpoint whose ATSS head drops everything, as a cut of 0.05 does for low scores."""
     content = torch.load(trained.best_checkpoint, weights_only=True)
     content["meta"]["cfg"] = content["meta"]["cfg"].replace("score_thr=0.0", "score_thr=0.99")
     content["meta"]["cfg"] = content["meta"]["cfg"].replace("'score_thr': 0.0", "'score_thr': 0.99")
@@ -92,4 +92,4 @@ def test_an_old_checkpoint_is_evaluated_right(old: Path, trained: TrainedRun) ->
     found = evaluate(old, head="atss", device="cpu", console=Console(file=shown, width=200))
     expected = evaluate(trained.best_checkpoint, head="atss", device="cpu", console=Console(quiet=True))
     assert found.metrics == expected.metrics and len(found.predictions) == len(expected.predictions) > 0
-    assert "wants no score below 0.99; after a ranking loss that has no meaning" in shown.getvalue()
+    assert "drops scores below 0.99, which has no meaning after a ranking loss" in shown.getvalue()

@@ -1,4 +1,4 @@
-"""Nothing in the config of a file runs, whatever opens the file."""
+"""No command runs anything in the config of a file."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from brs_detr.training.train import TrainedRun
 
 @pytest.fixture(scope="module")
 def config(trained: TrainedRun) -> dict[str, Any]:
-    """As a training of Co-DETR stored it."""
+    """A config as training Co-DETR stores it."""
     text = torch.load(trained.best_checkpoint, weights_only=True)["meta"]["cfg"]
     return parse_config_text(text).to_dict()
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where modules of the hostile author could be imported from."""
+    """A folder from which the attacker's modules could be imported."""
     monkeypatch.syspath_prepend(str(tmp_path))
     Image.new("RGB", (64, 64)).save(tmp_path / "picture.png")
     return tmp_path
@@ -122,7 +122,7 @@ def test_the_text_that_mmengine_would_execute(
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"config": "evil_program.py"}, "was trained by the program"),
+        ({"config": "evil_program.py"}, "was trained with the config file"),
         ({"config": "small", "overrides": ["model.backbone.type=evil_scope.Net"]}, "more than numbers and names"),
     ],
 )
@@ -160,8 +160,8 @@ def test_every_allowed_type_is_one_class_alone() -> None:
         ({"depth": "__import__('os')"}, "model.backbone.depth"),
         ({"style": "caffe.x"}, "model.backbone.style"),
         ({"deep_stem": [[{"type": "GFL"}]]}, "model.backbone.deep_stem.0.0.type"),
-        ({"strange": 1}, "model.backbone.strange = 1 is no argument of ResNet"),
-        ({"depth": 10**9}, "model.backbone.depth = 1000000000 is no number"),
+        ({"strange": 1}, "model.backbone.strange = 1 is not an argument of ResNet"),
+        ({"depth": 10**9}, "model.backbone.depth = 1000000000 is not a plausible number"),
         ({"depth": float("nan")}, "model.backbone.depth = nan"),
         ({"depth": b"18"}, "model.backbone.depth = b'18' is neither"),
         ({"type": None}, "model.backbone.type"),
@@ -180,7 +180,7 @@ def test_what_is_refused(change: dict[Any, Any], key: str, config: dict[str, Any
 def test_settings_of_detections_are_of_their_kind(setting: dict[str, Any], config: dict[str, Any]) -> None:
     rcnn = {**config["model"]["test_cfg"]["rcnn"], **setting}
     model = {**config["model"], "test_cfg": {**config["model"]["test_cfg"], "rcnn": rcnn}}
-    with pytest.raises(UserError, match=rf"model\.test_cfg\.rcnn\.{next(iter(setting))} = .* is not of the kind"):
+    with pytest.raises(UserError, match=rf"model\.test_cfg\.rcnn\.{next(iter(setting))} = .* has the wrong type"):
         read_stored_config(PlainConfig({**config, "model": model}).pretty_text, "a.pth")
 
 
@@ -200,7 +200,7 @@ def test_what_the_file_says_of_loading_is_not_used(config: dict[str, Any]) -> No
 
 
 class OwnNeck(nn.Module):
-    """As a user's program could register it."""
+    """A class that a user's program registers."""
 
     def __init__(self, note: str, inner: dict[str, Any] | None = None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine that cuts, corrupts and redirects."""
+"""Download from a local server that interrupts, corrupts and redirects."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NAME = "brs-co-deformable-detr_r50_8xb2-12e_coco_official"
 
 
 class Server:
-    """What the server does, and what it was asked.
+    """The plan of the server, and the requests that it received.
 
     Args:
         plan: what it does at each request: a status, or `cut`, `corrupt`, `no range`, `other`, `page`, `whole`, or
@@ -127,7 +127,7 @@ def server() -> Iterator[Server]:
 
 
 class Waits(list[float]):
-    """Pauses that were asked for, none of which is made."""
+    """Records pauses instead of making them."""
 
     def __call__(self, seconds: float) -> None:
         self.append(seconds)
@@ -140,7 +140,7 @@ def get(server: Server, folder: Path, path: str = "/model.pth", sha256: str = ""
 
 
 def left(folder: Path) -> list[str]:
-    """Files that a user sees."""
+    """List the files that are not hidden."""
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
@@ -161,7 +161,7 @@ def test_a_connection_that_is_cut_goes_on(server: Server, tmp_path: Path) -> Non
 
 def test_a_later_run_goes_on_where_an_earlier_one_stopped(server: Server, tmp_path: Path) -> None:
     server.plan = ["cut", 500]
-    with pytest.raises(UserError, match="the server answers 500"):
+    with pytest.raises(UserError, match="the server responds with 500"):
         get(server, tmp_path)
     assert left(tmp_path) == ["model.pth.partial", "model.pth.partial.etag"]
     server.plan = ["whole"]
@@ -259,9 +259,9 @@ def test_a_length_that_is_not_kept_is_named(server: Server, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("lengths", [[str(len(CONTENT))], []])
 def test_more_bytes_than_allowed_are_refused(server: Server, tmp_path: Path, lengths: list[str]) -> None:
-    """Before the first one where the server says how many they are."""
+    """Before the first byte, if the server announces the size."""
     server.says = {"Content-Length": lengths}
-    with pytest.raises(UserError, match=r"gives more than 0\.001 GB.*\s+.*--max-gb"):
+    with pytest.raises(UserError, match=r"has more than 0\.001 GB.*\s+.*--max-gb"):
         get(server, tmp_path, most_bytes=1_000_000)
     assert left(tmp_path) == []
     get(server, tmp_path, most_bytes=len(CONTENT))
@@ -271,7 +271,7 @@ def test_more_bytes_than_allowed_are_refused(server: Server, tmp_path: Path, len
 def test_the_size_in_the_index_is_the_limit(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sized = dataclasses.replace(find_entry(NAME), num_bytes=len(CONTENT) - 1)
     monkeypatch.setattr(checkpoint_index, "find_entry", lambda name: sized)
-    with pytest.raises(UserError, match="gives more than"):
+    with pytest.raises(UserError, match="has more than"):
         fetch(NAME, folder=tmp_path, mirror=server.url, most_bytes=10**10, console=QUIET)
 
 
@@ -284,19 +284,19 @@ def test_nothing_but_http_is_followed(server: Server, tmp_path: Path, address: s
         get(server, tmp_path, "/elsewhere", SHA)
     assert left(tmp_path) == []
     if address != "//":
-        with pytest.raises(UserError, match="no http address"):
+        with pytest.raises(UserError, match="not an http address"):
             download(address, tmp_path / "x", sha256=SHA, console=QUIET)
 
 
 @pytest.mark.parametrize("path", ["/a b", "/\x1b[2J", "/größe.pth"])
 def test_an_address_that_cannot_be_sent_is_named_at_once(server: Server, tmp_path: Path, path: str) -> None:
-    with pytest.raises(UserError, match="is no http address"):
+    with pytest.raises(UserError, match="is not an http address"):
         get(server, tmp_path, path)
 
 
 @pytest.fixture
 def proxy(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
-    """The server answers for every http address."""
+    """The server responds to every http address."""
     monkeypatch.setenv("http_proxy", server.url)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     return server
@@ -305,7 +305,7 @@ def proxy(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
 @pytest.mark.fault("Files from elsewhere", "weights over http without a checksum", "refused without `--insecure`")
 def test_http_from_afar_needs_a_checksum_or_leave(proxy: Server, tmp_path: Path) -> None:
     url, target = "http://weights.example/model.pth", tmp_path / "model.pth"
-    for sha256 in ("", SHA[:8]):  # a few digits can be met on purpose
+    for sha256 in ("", SHA[:8]):  # a few digits can be forged
         with pytest.raises(UserError, match=r"not encrypted, and there is no checksum.*\s+.*--insecure"):
             download(url, target, sha256=sha256, console=QUIET)
         proxy.leads_to = url
@@ -324,7 +324,7 @@ def test_the_flags_of_the_command(proxy: Server, tmp_path: Path) -> None:
     refused = CliRunner().invoke(main, ["download", *call])
     assert refused.exit_code == 2 and "--insecure" in refused.stderr
     refused = CliRunner().invoke(main, ["download", *call, "--insecure", "--max-gb", "0.001"])
-    assert refused.exit_code == 2 and "gives more than 0.001 GB" in refused.stderr
+    assert refused.exit_code == 2 and "has more than 0.001 GB" in refused.stderr
     assert CliRunner().invoke(main, ["download", *call, "--insecure"]).exit_code == 0
     assert CliRunner().invoke(main, ["download", *call, "--force"]).exit_code == 0  # its checksum is known now
 
@@ -351,10 +351,10 @@ def test_the_pauses_end(server: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("plan", "path", "message"),
     [
-        (["corrupt"], "/model.pth", "is not the file that it should be"),
-        (["page"], "/model.pth", "answers with a web page"),
-        ([404], "/model.pth", "answers 404"),
-        ([403], "/model.pth", "answers 403"),
+        (["corrupt"], "/model.pth", "is not the expected file"),
+        (["page"], "/model.pth", "responds with a web page"),
+        ([404], "/model.pth", "responds with 404"),
+        ([403], "/model.pth", "responds with 403"),
         (["whole"], "/circle", "infinite loop"),
     ],
 )
@@ -380,10 +380,10 @@ def test_redirects_are_followed_but_not_out_of_encryption(server: Server, tmp_pa
 
 def test_no_server(tmp_path: Path) -> None:
     waits = Waits()
-    with pytest.raises(UserError, match="cannot be fetched"):
+    with pytest.raises(UserError, match="cannot be downloaded"):
         download("http://127.0.0.1:9/x", tmp_path / "x", console=QUIET, sleep=waits)
     assert len(waits) == len(download_file.PAUSES)
-    with pytest.raises(UserError, match="no http address"):
+    with pytest.raises(UserError, match="not an http address"):
         download("file:///etc/passwd", tmp_path / "x", console=QUIET)
 
 
@@ -458,10 +458,10 @@ def test_a_checksum_is_recorded_once_and_compared_ever_after(server: Server, tmp
     assert get_it().is_known
     assert len(server.asked) == 1
     first.path.write_bytes(OTHER)
-    with pytest.raises(UserError, match=r"is not the file that it should be.*\s+.*--force"):
+    with pytest.raises(UserError, match=r"is not the expected file.*\s+.*--force"):
         get_it()
     server.plan = ["other"]
-    with pytest.raises(UserError, match="is not the file that it should be"):
+    with pytest.raises(UserError, match="is not the expected file"):
         get_it(force=True)
     server.plan = ["whole"]
     assert get_it(force=True).is_known
@@ -477,6 +477,6 @@ def test_the_command(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     result = CliRunner().invoke(command, [NAME])
     assert result.exit_code == 0, result.output
-    assert SHA in result.output and "nobody has published one" in result.output
+    assert SHA in result.output and "none is published" in result.output
     assert (tmp_path / "brs-detr" / "checkpoints" / "brs-detr_r50_official.pth").read_bytes() == CONTENT
     assert "as expected" in CliRunner().invoke(command, [NAME]).output

@@ -19,7 +19,7 @@ TENSORS = {"conv1.weight": torch.ones(2, 3), "fc.bias": torch.zeros(4)}
 
 @pytest.fixture
 def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """PyTorch's cache, empty, on a machine without a network."""
+    """An empty cache of PyTorch, without a network."""
 
     def refuse(*args: object, **kwargs: object) -> None:
         raise urllib.error.URLError("no network")
@@ -70,7 +70,7 @@ def test_class_names_of_older_checkpoints_and_wrapped_classifiers(tmp_path: Path
         ("nowhere.pth", "There is no file nowhere.pth"),
         ("folder/w.bin", "There is no file folder/w.bin"),
         ("resnet51", "There are no weights called resnet51"),
-        ("ftp://resnet50", "There are no weights ftp://resnet50"),
+        ("ftp://resnet50", "There are no weights called ftp://resnet50"),
     ],
 )
 def test_no_such_weights(source: str, message: str) -> None:
@@ -92,13 +92,13 @@ def test_damaged_file(name: str, content: bytes, message: str, tmp_path: Path) -
 
 
 def test_file_without_weights(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no weights"):
+    with pytest.raises(UserError, match="contains no weights"):
         read_weights(saved({"epoch": 3}, tmp_path / "w.pth"))
 
 
 @pytest.mark.parametrize("source", ["resnet50", "torchvision://resnet50", "https://nowhere.example/w.pth"])
 def test_without_network(source: str, no_network: Path) -> None:
-    with pytest.raises(UserError, match=r"cannot be fetched: .*no network") as error:
+    with pytest.raises(UserError, match=r"cannot be downloaded: .*no network") as error:
         read_weights(source)
     assert f"Tried {no_network}" in str(error.value)
     assert "--weights FILE" in str(error.value) and "--weights none" in str(error.value)
@@ -113,7 +113,7 @@ def test_a_name_of_the_checkpoint_index(tmp_path: Path, monkeypatch: pytest.Monk
     weights = read_weights(name)
     assert (set(weights.state_dict), weights.class_names) == (set(TENSORS), ("a", "b"))
     cached.write_bytes(b"something else")
-    with pytest.raises(UserError, match="is not the file that it should be"):
+    with pytest.raises(UserError, match="is not the expected file"):
         read_weights(name)
 
 
@@ -133,7 +133,7 @@ def test_names_of_timm(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("no network")
 
     monkeypatch.setattr(timm, "create_model", fail)
-    with pytest.raises(UserError, match=r"timm cannot fetch the weights resnet18\.a1_in1k: no network"):
+    with pytest.raises(UserError, match=r"timm cannot download the weights resnet18\.a1_in1k: no network"):
         read_weights("timm://resnet18.a1_in1k")
 
 
@@ -165,7 +165,7 @@ def test_timm_backbone_brings_its_own() -> None:
 
 def test_train_fetches_before_anything_else(no_network: Path) -> None:
     config = load_config("co-deformable-detr_r50_8xb2-12e_coco")
-    with pytest.raises(UserError, match=r"cannot be fetched") as error:
+    with pytest.raises(UserError, match=r"cannot be downloaded") as error:
         fetch_weights(config)
     assert "--set model.backbone.init_cfg=None" in str(error.value)
     config.model.backbone.init_cfg.checkpoint = "nowhere.pth"

@@ -71,8 +71,8 @@ def test_fix_writes_a_copy_and_says_what_it_did(tmp_path: Path) -> None:
 def test_fix_says_what_is_left_for_the_user(tmp_path: Path) -> None:
     make_broken(tmp_path / "set", "box of two classes")
     code, output = run(tmp_path / "set", "--out", tmp_path / "out", "--fix", tmp_path / "fixed")
-    before, _, after = output.partition("Left in the copy, for you to decide:")
-    assert code == 0 and "There was nothing to mend." in before
+    before, _, after = output.partition("Not fixed in the copy")
+    assert code == 0 and "There was nothing to fix." in before
     assert "one box with two classes" in after
 
 

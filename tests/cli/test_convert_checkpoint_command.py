@@ -45,4 +45,4 @@ def test_a_run_without_its_pickle(tiny_config: Path, tmp_path: Path) -> None:
     assert written.thresholds() == content.thresholds()
     assert list(out.parent.iterdir()) == [out]
     refused = CliRunner().invoke(main, call)
-    assert refused.exit_code == 2 and "is there already" in refused.stderr
+    assert refused.exit_code == 2 and "already exists" in refused.stderr

@@ -41,7 +41,7 @@ def test_a_demo_that_is_being_made_is_left_alone(tmp_path: Path) -> None:
     with hold(tmp_path / demo.MARKER, wait=False):
         result = invoke("--out", tmp_path)
     assert result.exit_code == 2
-    assert f"Another demo is being made in {tmp_path}." in result.stderr
+    assert f"Another demo is running in {tmp_path}." in result.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"data", demo.MARKER}
 
 
@@ -49,7 +49,7 @@ def test_other_folders_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     result = invoke("--out", tmp_path)
     assert result.exit_code == 2
-    assert "holds something that is not a demo" in result.stderr
+    assert "something other than a demo" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     result = invoke("--out", tmp_path / "thesis.tex")
     assert result.exit_code == 2

@@ -68,8 +68,8 @@ def test_refusals(trained: TrainedRun, shapes: Path, tmp_path: Path) -> None:
         ([tmp_path / "garbage.pth"], "garbage.pth is damaged or not a checkpoint"),
         ([trained.best_checkpoint, "--head", "fcos"], "--head fcos"),
         ([trained.best_checkpoint, "--data", shapes, "--split", "test"], "has no test split"),
-        ([trained.best_checkpoint, "--split", "test"], "had no test split beside"),
-        ([trained.best_checkpoint, "--data", tmp_path / "none"], "There is no data set folder"),
+        ([trained.best_checkpoint, "--split", "test"], "had no test split"),
+        ([trained.best_checkpoint, "--data", tmp_path / "none"], "There is no dataset folder"),
         ([trained.best_checkpoint, "--split", "all"], "Invalid value for '--split'"),
     ):
         result = invoke(*arguments, "--out", tmp_path / "out")

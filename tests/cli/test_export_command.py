@@ -16,7 +16,7 @@ def invoke(*arguments: object) -> Result:
 
 
 def test_export_then_predict(trained: TrainedRun, shapes: Path, tmp_path: Path) -> None:
-    """Of a file that takes two images at a time, whatever is asked for."""
+    """A file that takes two images at a time, whatever was requested."""
     out = tmp_path / "deep" / "model.onnx"
     data = ["--data", shapes, "--split", "val"]
     result = invoke("export", trained.best_checkpoint, "--out", out, *data, "--static", "--batch", 2)
@@ -54,16 +54,16 @@ def test_it_goes_into_the_runs_folder(trained: TrainedRun, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--dynamic", "--batch", "2"], "no option --dynamic any more: it is the default"),
+        (["--dynamic", "--batch", "2"], "option --dynamic was removed: it is the default"),
         (["--half"], "use --precision float16"),
         (["--format", "safetensors"], "brs-detr convert-checkpoint RUN OUT.safetensors"),
-        (["--format", "torch-export", "--preprocess", "inside"], "Preprocessing cannot be part of torch-export"),
-        (["--precision", "bfloat16"], "onnx cannot hold bfloat16"),
+        (["--format", "torch-export", "--preprocess", "inside"], "torch-export cannot contain the preprocessing"),
+        (["--precision", "bfloat16"], "onnx does not support bfloat16"),
         (["--head", "fcos"], "--head fcos"),
         (["--opset", "16"], "16 is not in the range"),
-        (["--size", "big"], "is no size such as"),
+        (["--size", "big"], "is not a size such as"),
         (["--format", "tflite"], "'tflite' is not one of"),
-        (["--data", "none"], "There is no data set folder none"),
+        (["--data", "none"], "There is no dataset folder none"),
     ],
 )
 def test_refusals(trained: TrainedRun, tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -82,5 +82,5 @@ def test_other_classes_are_refused(trained: TrainedRun, shapes: Path, tmp_path: 
     (tmp_path / "data" / "val").symlink_to(shapes / "val")
     result = invoke("export", trained.best_checkpoint, "--out", tmp_path / "m.onnx", "--data", tmp_path / "data")
     assert result.exit_code == 2, result.output
-    assert "differ in their classes" in result.stderr
+    assert "have different classes" in result.stderr
     assert not (tmp_path / "m.onnx").exists()

@@ -41,8 +41,8 @@ def test_every_flag_reaches_the_recipe(tiny_config: Path, shapes: Path, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere", "--model", "r18"], "There is no data set folder nowhere"),
-        ([".", "--model", "r18"], "No data set in ."),
+        (["nowhere", "--model", "r18"], "There is no dataset folder nowhere"),
+        ([".", "--model", "r18"], "No dataset in ."),
         ([".", "--model", "r19"], "Did you mean 'r18'?"),
         ([".", "--model", "r18", "--weights", "no.pth"], "There is no file no.pth"),
         ([".", "--model", "r18", "--batch", "0"], "neither a number of images nor auto"),
@@ -81,9 +81,9 @@ def test_plan_prints_the_run_and_writes_nothing(
     assert [f"Model {tiny_config}: {tiny_config}"] in rows
     assert [f"Data: {data}: 4 train images, 2 val images, 6 classes"] in rows
     assert ["Weights: none: all weights are random"] in rows
-    assert ["epochs", "3, 3 steps", "as you asked"] in rows
-    assert ["batch", "4 images: 2 x 2 accumulated", "all is to be learnt: steps count"] in rows
-    assert ["learning rate", "0.002, cosine", "as you asked"] in rows
+    assert ["epochs", "3, 3 steps", "your setting"] in rows
+    assert ["batch", "4 images: 2 x 2 accumulated", "more, smaller steps"] in rows
+    assert ["learning rate", "0.002, cosine", "your setting"] in rows
     assert ["Would write to work_dirs/data_tiny/. Nothing was written."] in rows
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -99,7 +99,7 @@ def test_plan_of_a_run_that_is_resumed_is_that_of_the_run(tiny_config: Path, sha
     result = invoke(shapes, "--work-dir", tmp_path / "run", "--model", tiny_config, "--plan", "--resume")
     assert result.exit_code == 0, result.output
     assert "1, 3 steps" in result.stdout
-    assert f"Would continue from {tmp_path / 'run' / 'checkpoints' / 'last.pth'}" in result.stdout
+    assert f"Would resume from {tmp_path / 'run' / 'checkpoints' / 'last.pth'}" in result.stdout
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 

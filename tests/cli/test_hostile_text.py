@@ -1,4 +1,4 @@
-"""Names and values that strangers chose reach the terminal as text, and not as orders to it."""
+"""Untrusted names and values reach the terminal as text, not as control codes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def invoke(*arguments: object) -> Result:
 
 
 def assert_plain(output: str) -> None:
-    """Nothing that steers a terminal; no markup was read; no emoji was put in."""
+    """No control characters, no interpreted markup, no emoji."""
     odd = {character for character in output if not character.isprintable()} - {"\n"}
     assert not odd, ascii(odd)
     assert max(map(len, output.splitlines()), default=0) < 3000
@@ -54,7 +54,7 @@ def words(text: str) -> str:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """COCO data with classes of hostile names, and with a fault to be told."""
+    """COCO data with hostile class names, and with a fault to report."""
     folder = write_good_coco(tmp_path / "set")
     for split in ("train", "val"):
         edit_coco(folder, rename_classes, split)
@@ -69,7 +69,7 @@ def rename_classes(dataset: dict) -> None:
 
 
 def rename_images(folder: Path, split: str) -> None:
-    """Give the images of a split names of all these kinds; one is no UTF-8."""
+    """Give the images of a split hostile names, one of which is not UTF-8."""
     names = [name.replace("/", "|")[:200] for name in NAMES] + ["latin1-\udce4"]
 
     def rename(dataset: dict) -> None:
@@ -144,7 +144,7 @@ def test_eval_and_report(trained: TrainedRun, shapes: Path, tmp_path: Path, name
     assert result.exit_code == 0, result.output
     assert r"\u001b]0;pwned" in result.stdout and "all classes" in result.stdout
     result = invoke("eval", run.path, "--data", shapes, "--split", "val", "--device", "cpu")
-    assert result.exit_code == 2 and "differ in their classes" in result.stderr
+    assert result.exit_code == 2 and "have different classes" in result.stderr
     result = invoke("report", run.path, "--device", "cpu")
     assert result.exit_code == 0 and r"Report: " in result.stdout and r"\u001b[31mrun" in result.stdout
 

@@ -42,9 +42,9 @@ def test_what_a_folder_holds_besides_and_later_frames_are_named(trained: Trained
     (tmp_path / "in" / "scan.pdf").touch()
     result = invoke(trained.best_checkpoint, tmp_path / "in", "--out", tmp_path / "out", "--no-pictures")
     said = " ".join(result.output.split())
-    assert result.exit_code == 0 and "on 2 images" in said
-    assert "Left out, no images by their suffix: 1 (" in said and "scan.pdf)" in said
-    assert "Only the first page or frame was used of 1 (a.GIF)" in said
+    assert result.exit_code == 0 and "in 2 images" in said
+    assert "Skipped, not images by their suffix: 1 (" in said and "scan.pdf)" in said
+    assert "Only the first page or frame was used: 1 (a.GIF)" in said
 
 
 def test_single_image_turned_by_its_exif_data(trained: TrainedRun, tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_what_scores_mean_is_in_the_record(tmp_path: Path) -> None:
     result = invoke(*call)
     assert result.exit_code == 0, result.output
     said = " ".join(result.output.split())
-    assert "Nothing scores what its class needs, 0.920 to 0.950; a lower --threshold" in said
+    assert "No object scores as much as its class needs, 0.920 to 0.950; a lower --threshold" in said
     assert "calibrate" not in said
     record = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert (record["score_threshold"], record["calibrated"]) == ({"cat": 0.95, "dog": 0.92}, True)
@@ -155,7 +155,7 @@ def test_ids_are_those_of_the_whole_path(trained: TrainedRun, tmp_path: Path) ->
     (tmp_path / "images" / "b").mkdir()
     (tmp_path / "images" / "1.jpg").rename(tmp_path / "images" / "b" / "1.jpg")
     result = invoke(trained.best_checkpoint, tmp_path / "images" / "b", *coco, "--out", tmp_path / "b")
-    assert result.exit_code == 2 and "The annotations know no image 1.jpg" in result.stderr
+    assert result.exit_code == 2 and "The annotations have no image 1.jpg" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_ids_are_those_of_the_whole_path(trained: TrainedRun, tmp_path: Path) ->
     [
         ({"id": "x"}, ["--format", "coco"], "malformed entry"),
         ({"id": 102}, ["--format", "coco"], "duplicate id"),
-        ({}, ["--format", "csv"], "--annotations says which ids --format coco uses"),
+        ({}, ["--format", "csv"], "--annotations is only for --format coco"),
     ],
 )
 def test_annotations_that_cannot_be_used(change: dict, options: list, message: str, tmp_path: Path) -> None:

@@ -20,5 +20,5 @@ def test_report_of_a_run(trained: TrainedRun, tmp_path: Path) -> None:
 def test_no_run_is_one_message(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["report", str(tmp_path / "nowhere")])
     assert result.exit_code == 2
-    assert "not the folder of a training run" in result.output
+    assert "not a run folder" in result.output
     assert "Traceback" not in result.output

@@ -12,7 +12,6 @@ from click.testing import CliRunner, Result
 from brs_detr.cli import main
 from brs_detr.errors import UserError
 from brs_detr.serve.capacity import Capacity
-from brs_detr.serve.detector_process import Facts
 
 
 def invoke(*arguments: object) -> Result:
@@ -21,7 +20,7 @@ def invoke(*arguments: object) -> Result:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
-    """What the command asked to be opened; the file is never good enough."""
+    """What the command tried to open; the file is always refused."""
     calls: list[tuple] = []
 
     def begin(open_detector: functools.partial) -> None:
@@ -83,10 +82,11 @@ def test_more_pixels_than_any_image_may_have(opened: list[tuple], monkeypatch: p
 
 @pytest.fixture
 def run_instead(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
-    """Takes a detector for opened, and remembers what would be run and which page is opened."""
+    """Pretends to open a detector, and records what would run and which page is opened."""
     calls: list[tuple] = []
-    finder = types.SimpleNamespace(facts=Facts(("cat",), 0.5), close=lambda: None)
-    monkeypatch.setattr("brs_detr.serve.detector_process.DetectorProcess", lambda open_detector: finder)
+    facts = dict(class_names=("cat",), score_threshold=0.5, calibrated=False, head=None, precision=None)
+    process = types.SimpleNamespace(info=types.SimpleNamespace(**facts), close=lambda: None)
+    monkeypatch.setattr("brs_detr.serve.detector_process.DetectorProcess", lambda open_detector: process)
     monkeypatch.setattr("brs_detr.serve.capacity.measure_capacity", lambda process: Capacity(0, 100.0, 0.0, 0.0))
     monkeypatch.setattr("brs_detr.serve.server.run_until_interrupted", lambda app, listener: calls.append((app,)))
     monkeypatch.setattr("webbrowser.open", lambda url: calls.append((url,)))
@@ -104,12 +104,12 @@ def test_open_page(run_instead: list[tuple]) -> None:
 def test_a_warning_where_others_can_reach_it(run_instead: list[tuple]) -> None:
     result = invoke("best.onnx", "--port", 0, "--host", "0.0.0.0")
     assert result.exit_code == 0
-    assert "Warning: --host 0.0.0.0 lets every machine that reaches this one use it" in result.stderr
+    assert "Warning: --host 0.0.0.0 lets every machine that reaches this one use the server" in result.stderr
     ((app,),) = run_instead
     assert app.hosts is None
 
 
 def test_the_limit_of_pixels_follows_from_memory_unless_it_is_given(run_instead: list[tuple]) -> None:
-    assert "Limits: 20 million pixels an image" in invoke("best.onnx", "--port", 0, "--max-memory-gb", 2).stdout
+    assert "Limits: 20 million pixels per image" in invoke("best.onnx", "--port", 0, "--max-memory-gb", 2).stdout
     result = invoke("best.onnx", "--port", 0, "--max-memory-gb", 2, "--max-pixels", 30e6)
-    assert "Limits: 30 million pixels an image, 60 seconds a request, 2.0 GB" in result.stdout
+    assert "Limits: 30 million pixels per image, 60 seconds per request, 2.0 GB" in result.stdout

@@ -1,4 +1,4 @@
-"""Nothing stays in the folder for temporary files, however a command ends."""
+"""No temporary files are left, however a command ends."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def wait():
     raise UserError("no split")
 
 config.list_configs = wait
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has it ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background shells ignore it
 from brs_detr.cli import run
 run()
 """
@@ -42,7 +42,7 @@ run()
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that this process and those that it starts use."""
+    """An empty folder for temporary files of this process and its children."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
@@ -58,7 +58,7 @@ def run(*arguments: object) -> tuple[int, str]:
 
 
 def yolo_shapes(shapes: Path, folder: Path) -> Path:
-    """The held-out pictures in a format for which evaluation has to write an annotation file."""
+    """The validation images in a format for which evaluation has to write an annotation file."""
     dataset = json.loads((shapes / "annotations" / "val.json").read_text())
     (folder / "labels" / "val").mkdir(parents=True)
     shutil.copytree(shapes / "val", folder / "images" / "val")

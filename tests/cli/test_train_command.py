@@ -20,7 +20,7 @@ CONFIG = "brs-co-deformable-detr_r18_1xb4-12e_coco"
 
 @pytest.fixture
 def data(shapes: Path, tmp_path: Path) -> Path:
-    """A copy of the shapes to break."""
+    """A copy of the shapes that a test may damage."""
     return Path(shutil.copytree(shapes, tmp_path / "data"))
 
 
@@ -57,7 +57,7 @@ def test_default_work_dir_has_the_name_of_the_config(
     [
         (["brs-co-deformable-detr_r18"], f"Did you mean '{CONFIG}'?"),
         (["nowhere/my_config.py"], "There is no config file nowhere/my_config.py"),
-        ([CONFIG, "--data", "nowhere"], "There is no data set folder nowhere"),
+        ([CONFIG, "--data", "nowhere"], "There is no dataset folder nowhere"),
         ([CONFIG, "--set", "model.backbon.depth=18"], "Did you mean 'model.backbone'?"),
         ([CONFIG, "--set", "train_cfg.max_epochs"], "not of the form key=value"),
         ([CONFIG, "--resume"], "There is nothing to resume"),
@@ -161,5 +161,5 @@ def test_the_end_of_a_loading_process_is_the_end(tiny_config: Path, shapes: Path
     began = time.monotonic()
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 2, stderr
-    assert "A process that loads images was ended from outside" in stderr
-    assert time.monotonic() - began < SECONDS_TO_END + 15  # as long as one waits that had only just begun
+    assert "A data loader process was killed" in stderr
+    assert time.monotonic() - began < SECONDS_TO_END + 15  # the delay of a worker that had only just started

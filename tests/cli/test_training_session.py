@@ -28,7 +28,7 @@ def test_interrupt_after_a_checkpoint(
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.pth").touch()
     interrupt(tmp_path)
-    assert "To go on:\n  brs-detr finetune 'my data' --resume\n" in capsys.readouterr().err
+    assert "To resume:\n  brs-detr finetune 'my data' --resume\n" in capsys.readouterr().err
 
 
 def test_interrupt_before_any(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,7 +38,7 @@ def test_interrupt_before_any(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_run_that_was_never_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     conclude(TrainedRun(tmp_path, 1, -1.0), with_report=False)
-    assert capsys.readouterr().out == f"Never evaluated. The weights are in {tmp_path / 'checkpoints' / 'last.pth'}\n"
+    assert capsys.readouterr().out == f"Not evaluated. The weights are in {tmp_path / 'checkpoints' / 'last.pth'}\n"
 
 
 def test_only_the_first_process_speaks(
@@ -56,7 +56,7 @@ def test_only_the_first_process_speaks(
 )
 def test_going_on_where_there_is_something(tmp_path: Path) -> None:
     assert not wants_to_resume(None, tmp_path)
-    assert wants_to_resume("last", tmp_path)  # to be refused, with what is missing
+    assert wants_to_resume("last", tmp_path)  # later refused with a message
     assert not wants_to_resume("auto", tmp_path)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "previous.pth").touch()

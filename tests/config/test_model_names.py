@@ -12,7 +12,13 @@ from brs_detr.errors import UserError
 def test_short_names(name: str) -> None:
     config = load_config(find_model(name))
     assert ("Ranking" in config.model.query_head.type) != name.startswith("co-")
-    backbone = {"r18": ("depth", 18), "r50": ("depth", 50), "swin-t": ("embed_dims", 96), "swin-l": ("embed_dims", 192)}
+    backbone = {
+        "lite0": ("model_name", "tf_efficientnet_lite0"),
+        "r18": ("depth", 18),
+        "r50": ("depth", 50),
+        "swin-t": ("embed_dims", 96),
+        "swin-l": ("embed_dims", 192),
+    }
     key, value = backbone[name.removeprefix("co-")]
     assert config.model.backbone[key] == value
     assert "zero_iou_is_negative" not in str(config.model)

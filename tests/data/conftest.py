@@ -12,7 +12,7 @@ from brs_detr.data.formats.coco_folder import CocoSplit
 
 
 class SmallCoco:
-    """A correct data set of three pictures in a folder, to be broken by a test."""
+    """A correct dataset of three pictures in a folder, to be broken by a test."""
 
     def __init__(self, folder: Path) -> None:
         self.split = CocoSplit("train", folder / "annotations" / "train.json", folder / "train")

@@ -1,4 +1,4 @@
-"""One small data set, written in every format that is understood."""
+"""One small dataset, written in every format that is understood."""
 
 from __future__ import annotations
 

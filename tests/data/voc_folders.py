@@ -32,7 +32,7 @@ def write_list(folder: Path, split: str, *stems: str) -> None:
 
 
 def make_voc(folder: Path) -> Path:
-    """A correct data set of three pictures."""
+    """A correct dataset of three pictures."""
     write_voc(folder, "one", voc_object("dog", (1, 1, 40, 30)), voc_object("cat", (11, 6, 20, 15), difficult=1))
     write_voc(folder, "two", voc_object("ant", (5, 7, 9, 8)), size=None)
     write_voc(folder, "three")

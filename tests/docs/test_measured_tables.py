@@ -60,7 +60,7 @@ def test_the_page_on_export_has_formats_and_tolerances() -> None:
     for precision, tolerance in TOLERANCES.items():
         assert f"{tolerance.box:g} px and {tolerance.score:g} in {precision}" in text
     assert TIMES_OWN_ERROR == 2
-    assert "twice as far" in text
+    assert "twice that of the model" in text
     assert tuple(FORMATS) == FORMAT_NAMES
     for name in FORMATS:
         assert f"| `{name}` |" in text
@@ -71,7 +71,7 @@ def test_the_page_on_scores_has_the_bins() -> None:
     text = page("scores")
     assert f"in {DECE_BINS} bins" in text and f"in {LAECE_BINS} bins of each class" in text
     assert f"scores of {DECE_LOWEST} and more" in text
-    assert f"shown from {DEFAULT_THRESHOLD} on" in text
+    assert f"default threshold is {DEFAULT_THRESHOLD}" in text
 
 
 def test_the_page_on_installation_has_the_spin_count() -> None:

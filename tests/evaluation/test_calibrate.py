@@ -25,7 +25,7 @@ QUIET = Console(quiet=True)
 
 @pytest.fixture
 def uncalibrated(trained: TrainedRun, tmp_path: Path) -> Path:
-    """As versions before wrote them."""
+    """As earlier versions wrote them."""
     content = torch.load(trained.best_checkpoint, weights_only=True)
     content["meta"].pop("calibrations", None)
     torch.save(content, tmp_path / "old.pth")
@@ -34,7 +34,7 @@ def uncalibrated(trained: TrainedRun, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def own_objects(trained: TrainedRun, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures whose objects are what the detector finds: of all it finds, more of what it is sure of."""
+    """Images whose objects are detections, of which more are taken with higher scores."""
     return plant_objects(trained.best_checkpoint, shapes, tmp_path_factory.mktemp("data") / "own")
 
 
@@ -128,12 +128,12 @@ def test_thresholds_for_a_goal(uncalibrated: Path, own_objects: Path) -> None:
 def test_what_is_more_than_a_detector_is_not_written_over(
     trained: TrainedRun, own_objects: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"holds what a training resumes from: .*optimizer"):
+    with pytest.raises(UserError, match=r"needed to resume a training: it holds .*optimizer"):
         calibrate(trained.last_checkpoint, device="cpu", console=QUIET)
     out = tmp_path / "calibrated.pth"
     calibrate(trained.last_checkpoint, own_objects, out=out, device="cpu", console=QUIET)
     assert set(torch.load(out, weights_only=True)) == {"meta", "state_dict"}
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         calibrate(trained.last_checkpoint, out=out, device="cpu", console=QUIET)
     with pytest.raises(UserError, match=r"neither in \.pth nor"):
         calibrate(trained.last_checkpoint, out=tmp_path / "a.onnx", device="cpu", console=QUIET)
@@ -147,7 +147,7 @@ def test_images_on_which_nothing_is_right_teach_nothing(uncalibrated: Path, own_
     specks = tmp_path / "specks" / "annotations" / "val.json"
     specks.write_text(json.dumps({**dataset, "annotations": [speck]}))
     before = uncalibrated.read_bytes()
-    with pytest.raises(UserError, match="Nothing that .* finds on .* is right"):
+    with pytest.raises(UserError, match="No detection of .* on .* is right"):
         calibrate(uncalibrated, tmp_path / "specks", device="cpu", console=QUIET)
     assert uncalibrated.read_bytes() == before
 
@@ -165,7 +165,7 @@ def test_command(uncalibrated: Path, own_objects: Path) -> None:
     arguments = ["calibrate", str(uncalibrated), "--data", str(own_objects), "--best-f1", "--device", "cpu"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
-    assert "Learnt from 4 images" in result.output and "circle" in result.output
+    assert "Fitted to 4 images" in result.output and "circle" in result.output
     result = CliRunner().invoke(main, [*arguments, "--recall", "0.9"])
     assert result.exit_code == 2 and "Choose one of them" in result.output
 
@@ -174,5 +174,5 @@ def test_a_damaged_calibration_is_refused(uncalibrated: Path) -> None:
     content = torch.load(uncalibrated, weights_only=True)
     content["meta"]["calibrations"] = {"query": {"score_map": 1}}
     torch.save(content, uncalibrated)
-    with pytest.raises(UserError, match="what it says of its scores cannot be"):
+    with pytest.raises(UserError, match="calibrations is invalid"):
         build_model(read_checkpoint(uncalibrated), "cpu")

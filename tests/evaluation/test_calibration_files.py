@@ -61,7 +61,7 @@ def test_thresholds_of_classes_stand_beside_them(checkpoint: Checkpoint, shapes:
 
 
 def test_lvis_is_measured_by_its_protocol(tmp_path: Path) -> None:
-    """As many detections count as for its AP, and none of a class that an image was not annotated for."""
+    """The same detections count as for AP, and none of a class for which an image was not annotated."""
     image = {"id": 1, "file_name": "1.jpg", "width": 64, "height": 64, "neg_category_ids": []}
     entry = {"image_id": 1, "bbox": [0, 0, 8, 8]}
     dataset = {

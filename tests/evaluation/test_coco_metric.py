@@ -25,7 +25,7 @@ def metric(tmp_path: Path) -> CocoAPMetric:
         )
     )
     metric = CocoAPMetric(str(tmp_path / "val.json"))
-    metric.dataset_meta = {"classes": ("dog", "cat")}  # another order than that of the file
+    metric.dataset_meta = {"classes": ("dog", "cat")}  # not in the order of the file
     return metric
 
 

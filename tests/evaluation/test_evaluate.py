@@ -30,7 +30,7 @@ def test_same_numbers_as_in_training(evaluation: Evaluation, trained: TrainedRun
 
 
 def test_data_of_the_training_are_the_default(evaluation: Evaluation, trained: TrainedRun) -> None:
-    again = evaluate(trained.best_checkpoint, device="cpu", console=QUIET)  # there is no test split: val stands in
+    again = evaluate(trained.best_checkpoint, device="cpu", console=QUIET)  # val, since there is no test split
     assert again.metrics == evaluation.metrics
     assert again.num_images == 4
     assert again.split == evaluation.split
@@ -50,22 +50,22 @@ def test_unknown_head(trained: TrainedRun) -> None:
 
 def test_one_gpu_for_several_processes(trained: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match=r"Each of several processes has a GPU of its own.*\s+Leave out --device"):
+    with pytest.raises(UserError, match=r"Several processes cannot share the GPU.*\s+Leave out --device"):
         evaluate(trained.best_checkpoint, device="cuda:1", console=QUIET)
 
 
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ("/data/gone/val.json", "images in /data/gone/val.json, which is not there"),
-        ("", "names no images to measure it on"),
+        ("/data/gone/val.json", "refers to /data/gone/val.json, which does not exist"),
+        ("", "names no data to evaluate it on"),
     ],
 )
 def test_data_of_the_training_that_are_gone(trained: TrainedRun, file: str, message: str) -> None:
     checkpoint = read_checkpoint(trained.best_checkpoint)
     for phase in ("val", "test"):
         checkpoint.config[f"{phase}_dataloader"].dataset.update(data_root="", ann_file=file)
-    with pytest.raises(UserError, match=rf"{message}\.\s+Name a data set with --data DATA"):
+    with pytest.raises(UserError, match=rf"{message}\.\s+Name a dataset with --data DATA"):
         evaluate(checkpoint, device="cpu", console=QUIET)
 
 
@@ -78,7 +78,7 @@ def test_data_with_other_classes(trained: TrainedRun, shapes: Path, tmp_path: Pa
     data = Path(shutil.copytree(shapes, tmp_path / "data"))
     text = (data / "annotations" / "val.json").read_text().replace('"star"', '"moon"')
     (data / "annotations" / "val.json").write_text(text)
-    with pytest.raises(UserError, match=r"only one knows moon, star"):
+    with pytest.raises(UserError, match=r"only one of them has moon, star"):
         evaluate(trained.best_checkpoint, data, "val", console=QUIET)
 
 

@@ -20,7 +20,7 @@ QUIET = Console(quiet=True)
 
 @pytest.fixture
 def run(trained: TrainedRun, tmp_path: Path) -> RunFolder:
-    """A copy of a finished run, to be broken by a test."""
+    """A copy of a finished run that a test may damage."""
     return RunFolder(Path(shutil.copytree(trained.work_dir, tmp_path / "my run")))
 
 
@@ -49,7 +49,7 @@ def test_everything_is_on_the_page(run: RunFolder) -> None:
         (lambda run: run.predictions.write_text("["), "No analysis of detections"),
         (lambda run: run.predictions.write_text("[" * 200_000), "No analysis of detections"),
         (lambda run: run.predictions.write_text("[" + "9" * 5000 + "]"), "more than 4,300 digits at line 1, column 2"),
-        (lambda run: run.predictions.write_text('[{"image_id": 1, "score": NaN}]'), "entry 0 is no detection"),
+        (lambda run: run.predictions.write_text('[{"image_id": 1, "score": NaN}]'), "entry 0 is not a detection"),
         (lambda run: run.record.write_text('{"seed": 1, "splits": {"val": [1]}}'), "No record of the run"),
         (lambda run: [run.predictions.unlink(), run.best.unlink()], "never evaluated"),
         (lambda run: run.best.write_bytes(b"garbage"), "Raw scores only: "),
@@ -87,7 +87,7 @@ def test_data_whose_classes_were_renamed_have_raw_scores_only(run: RunFolder, tm
     record["splits"]["val"]["annotation_file"] = str(tmp_path / "val.json")
     run.record.write_text(json.dumps(record))
     text = write_report(run.path, console=QUIET).read_text()
-    assert "Raw scores only: " in text and "only one knows moon, star" in text
+    assert "Raw scores only: " in text and "only one of them has moon, star" in text
     assert "Precision by class and size" in text
 
 
@@ -114,7 +114,7 @@ def test_another_split_is_evaluated(run: RunFolder) -> None:
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not the folder of a training run"):
+    with pytest.raises(UserError, match="not a run folder"):
         write_report(tmp_path, console=QUIET)
 
 
@@ -128,5 +128,5 @@ def test_a_report_that_fails_does_not_lose_the_training(run: RunFolder, monkeypa
 
     monkeypatch.setattr(report, "write_run_page", broken)
     report_after_training(run, console)
-    assert "No report was made: RuntimeError: no more ink" in text.getvalue()
+    assert "No report was written: RuntimeError: no more ink" in text.getvalue()
     assert f"brs-detr report {run.path}" in text.getvalue()

@@ -1,4 +1,4 @@
-"""Whether a choice among candidates is judged right, whatever rounding did at its edges."""
+"""Selections among candidates are judged correctly in spite of rounding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def best(scores: Tensor, num_kept: int, **more: object) -> Choice:
 
 
 def greedy(seed: int, num_kept: int = 12, iou_threshold: float = 0.5) -> Choice:
-    """60 boxes of three labels on a small image, suppressed by torchvision; no IoU and no score is near another."""
+    """60 boxes of three labels on a small image, suppressed by torchvision; no two IoUs or scores are close."""
     generator = torch.Generator().manual_seed(seed)
     corners = torch.rand(60, 2, generator=generator) * 60
     boxes = torch.cat([corners, corners + 20 + torch.rand(60, 2, generator=generator) * 20], 1)
@@ -58,7 +58,7 @@ def test_too_few_were_chosen() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_greedy_suppression(seed: int) -> None:
-    """What torchvision keeps is right; one more, one less or another threshold is not."""
+    """The result of torchvision is right; one box more or less, or another threshold, is wrong."""
     choice = greedy(seed)
     assert choice.fault() is None
     dropped = dataclasses.replace(choice, chosen=torch.where(torch.arange(12) == 2, -1, choice.chosen))
@@ -72,7 +72,7 @@ def test_greedy_suppression(seed: int) -> None:
 def test_an_overlap_at_the_threshold_may_go_either_way() -> None:
     boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 5.0], [0.0, 0.0, 10.0, 5.1]])
     scores, labels = torch.tensor([0.9, 0.8, 0.7]), torch.zeros(3, dtype=torch.int64)
-    for chosen in ([0], [0, 1]):  # IoU 1/2 is kept, or lost to rounding
+    for chosen in ([0], [0, 1]):  # rounding may keep or drop an IoU of 1/2
         fault = Choice("detections", scores[:2], torch.tensor(chosen), 2, boxes[:2], labels[:2], 0.5).fault()
         assert fault is None
     assert "overlap by 0.51" in Choice("d", scores, torch.tensor([0, 2]), 2, boxes, labels, 0.5).fault()

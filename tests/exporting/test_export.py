@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -19,7 +18,8 @@ from brs_detr.checkpoints.checkpoint import Checkpoint, build_model, read_checkp
 from brs_detr.errors import UserError
 from brs_detr.exporting import export as module
 from brs_detr.exporting.comparison_images import DataSet, small_images, synthetic_images
-from brs_detr.exporting.export import Exported, ExportOptions, Subject, artefact_name, export_checkpoint, write
+from brs_detr.exporting.export import Exported, export_checkpoint
+from brs_detr.exporting.formats import ExportOptions, artefact_name
 from brs_detr.exporting.parity import Parity, require_parity
 from brs_detr.exporting.sessions import StagedSession, TorchSession, open_session
 from brs_detr.predict.detector import Detector as TrainedDetector
@@ -29,7 +29,7 @@ from brs_detr.runtime.processing import prepare
 from brs_detr.runtime.session import OnnxSession
 from brs_detr.training.train import TrainedRun
 
-PICTURES = synthetic_images(((64, 64), (90, 60), (47, 131)))
+IMAGES = synthetic_images(((64, 64), (90, 60), (47, 131)))
 
 CASES = [
     ExportOptions("onnx", "query", preprocess=True),
@@ -45,20 +45,15 @@ SLOW_CASES = [
 ]
 
 
-class Written(NamedTuple):
-    """A file as it is before the gate, and what it is compared with."""
-
-    subject: Subject
-    path: Path
-
-    def judge(self, session: StagedSession) -> Parity:
-        subject, console = self.subject, Console(quiet=True)
-        return require_parity(subject.model, subject.exact, session, PICTURES, batches=(1,), console=console)
+def judge(written, session: StagedSession) -> Parity:
+    """Compare a session with the model of a written file."""
+    subject, console = written.subject, Console(quiet=True)
+    return require_parity(subject.model, subject.exact, session, IMAGES, batches=(1,), console=console)
 
 
 @pytest.fixture(scope="module")
 def checkpoint(trained: TrainedRun, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    """That of the run, with random weights: after two epochs many of the trained ones are still without effect."""
+    """The checkpoint of the run with random weights, since many trained ones have no effect after two epochs."""
     content = read_checkpoint(trained.best_checkpoint)
     path = tmp_path_factory.mktemp("lively") / "best.pth"
     torch.save({"state_dict": enliven(build_model(content, "cpu")).state_dict(), "meta": content.meta}, path)
@@ -66,31 +61,17 @@ def checkpoint(trained: TrainedRun, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def write_once(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Callable[[ExportOptions], Written]:
-    """Writes what was not written before, stages included: it takes half a minute."""
-
-    @cache
-    def written(options: ExportOptions) -> Written:
-        subject = Subject.of(checkpoint, options)
-        path = tmp_path_factory.mktemp("written") / artefact_name(options)
-        write(subject, path)
-        return Written(subject, path)
-
-    return written
-
-
-@pytest.fixture(scope="module")
 def export_once(
     checkpoint: Checkpoint, write_once, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[ExportOptions], Exported]:
-    """Exports what was not exported before."""
+    """Export each file once."""
 
     @cache
     def exported(options: ExportOptions) -> Exported:
         out = tmp_path_factory.mktemp("exported") / artefact_name(options)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "write", lambda subject, path: shutil.copy(write_once(options).path, path))
-            return export_checkpoint(checkpoint, out, options, PICTURES)
+            return export_checkpoint(checkpoint, out, options, IMAGES)
 
     return exported
 
@@ -119,7 +100,7 @@ def test_every_stage_is_that_of_the_model(exported) -> None:
 def test_a_detector_on_it_sees_and_says_what_the_training_side_does(
     exported, trained: TrainedRun, shapes: Path
 ) -> None:
-    """Its images are those of the test pipeline to the last bit, and boxes come in pixels of the file's picture."""
+    """Its images equal those of the test pipeline to the last bit, and boxes are in pixels of the image file."""
     _, result = exported
     session = open_session(result.path)[1]
     if session.info.preprocessing.fixed_size is not None:
@@ -202,11 +183,11 @@ WEIGHTS = {
         *("atss_head.cls_convs.0.conv.weight", "atss_head.atss_cls.bias", "atss_head.scales.1.scale"),
     ),
 }
-"""Ten tensors of each of three files."""
+"""Ten tensors in each of three files."""
 
 
 def change_largest(values: np.ndarray) -> np.ndarray:
-    """The same with its largest value larger by 1 %."""
+    """Increase the largest value by 1 %."""
     changed = values.copy()
     place = np.abs(changed).argmax()
     changed.flat[place] *= np.float32(1.01)
@@ -215,7 +196,7 @@ def change_largest(values: np.ndarray) -> np.ndarray:
 
 
 def damaged_onnx(path: Path, name: str, out: Path, change=change_largest) -> OnnxSession:
-    """A session on a copy in which one constant is another."""
+    """Open a copy in which one constant is changed."""
     artefact = onnx.load(path)
     constants = [(node.output[0], node.attribute[0].t) for node in artefact.graph.node if node.op_type == "Constant"]
     constants += [(entry.name, entry) for entry in artefact.graph.initializer]
@@ -225,7 +206,7 @@ def damaged_onnx(path: Path, name: str, out: Path, change=change_largest) -> Onn
     return OnnxSession(out, "cpu", 1)
 
 
-def damaged_script(written: Written, name: str) -> TorchSession:
+def damaged_script(written, name: str) -> TorchSession:
     session = TorchSession(written.path, info=written.subject.info)
     ((_, weight),) = [entry for entry in session._program.state_dict().items() if entry[0].endswith(name)]
     weight.copy_(torch.from_numpy(change_largest(weight.numpy().reshape(-1)).reshape(weight.shape)))
@@ -248,14 +229,14 @@ def test_one_weight_that_is_off_by_one_percent_is_caught(write_once, tmp_path: P
     is_onnx = options.format == "onnx"
     session = damaged_onnx(written.path, name, tmp_path / "m.onnx") if is_onnx else damaged_script(written, name)
     with pytest.raises(UserError, match=REFUSAL):
-        written.judge(session)
+        judge(written, session)
 
 
 def test_one_anchor_that_is_off_by_one_percent_is_caught(write_once, tmp_path: Path) -> None:
-    """The best of the finest level, whose box is within the picture."""
+    """The best anchor of the finest level, whose box is within the image."""
     written = write_once(ONNX_ROI)
     intact = OnnxSession(written.path, "cpu", 1)
-    prepared = prepare([PICTURES[0].pixels], intact.info.preprocessing)
+    prepared = prepare([IMAGES[0].pixels], intact.info.preprocessing)
     place = int(intact.run_all(prepared.images, prepared.image_sizes)["anchors"][0, 0])
     anchors = [entry for entry in onnx.load(written.path).graph.initializer if list(entry.dims) == [1080, 4]]
 
@@ -265,20 +246,20 @@ def test_one_anchor_that_is_off_by_one_percent_is_caught(write_once, tmp_path: P
         return values
 
     with pytest.raises(UserError, match="anchor_boxes on 64 x 64"):
-        written.judge(damaged_onnx(written.path, anchors[0].name, tmp_path / "m.onnx", change))
+        judge(written, damaged_onnx(written.path, anchors[0].name, tmp_path / "m.onnx", change))
 
 
 def test_a_threshold_of_suppression_that_is_off_is_caught(write_once, tmp_path: Path) -> None:
     written = write_once(ONNX_ROI)
     of_proposals, *_ = (node for node in onnx.load(written.path).graph.node if node.op_type == "NonMaxSuppression")
     with pytest.raises(UserError, match="proposals on 64 x 64"):
-        written.judge(damaged_onnx(written.path, of_proposals.input[3], tmp_path / "m.onnx"))
+        judge(written, damaged_onnx(written.path, of_proposals.input[3], tmp_path / "m.onnx"))
 
 
 def test_a_normalisation_that_is_off_by_one_percent_is_caught(write_once, tmp_path: Path) -> None:
     written = write_once(ONNX_QUERY)
     with pytest.raises(UserError, match="prepared on 64 x 64"):
-        written.judge(damaged_onnx(written.path, "std", tmp_path / "m.onnx"))
+        judge(written, damaged_onnx(written.path, "std", tmp_path / "m.onnx"))
 
 
 @pytest.mark.fault(
@@ -287,13 +268,13 @@ def test_a_normalisation_that_is_off_by_one_percent_is_caught(write_once, tmp_pa
 def test_a_wrong_file_is_not_kept(
     checkpoint: Checkpoint, write_once, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And a file that was there is not replaced."""
+    """An existing file is not replaced."""
     written = write_once(ONNX_QUERY)
     monkeypatch.setattr(module, "write", lambda _, path: damaged_onnx(written.path, "cls_branches.1.bias", path))
     out = tmp_path / "m.onnx"
     out.write_text("what was there before")
     with pytest.raises(UserError, match=REFUSAL) as caught:
-        export_checkpoint(checkpoint, out, ONNX_QUERY, PICTURES[:1])
+        export_checkpoint(checkpoint, out, ONNX_QUERY, IMAGES[:1])
     assert "decoder_logits on 64 x 64, batch of 1: " in str(caught.value)
     assert "from exact arithmetic, where " in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
@@ -301,11 +282,11 @@ def test_a_wrong_file_is_not_kept(
 
 
 def test_another_ap_is_told(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    """It refuses nothing: on few images one tie that rounding decides moves AP by more than any bound."""
+    """AP rejects nothing, because on few images a single tie changes it by more than any bound."""
     measured = iter([0.5, 0.48])
     options = ExportOptions("torchscript", "atss")
     result = export_checkpoint(
-        checkpoint, tmp_path / "m.ts", options, PICTURES[:1], measure_ap=lambda detector: next(measured)
+        checkpoint, tmp_path / "m.ts", options, IMAGES[:1], measure_ap=lambda detector: next(measured)
     )
     assert (result.info.parity["AP_model"], result.info.parity["AP_artefact"]) == (0.5, 0.48)
 
@@ -313,15 +294,15 @@ def test_another_ap_is_told(checkpoint: Checkpoint, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (ExportOptions("torch-export", preprocess=True), "Preprocessing cannot be part of torch-export"),
-        (ExportOptions("onnx", precision="bfloat16"), "onnx cannot hold bfloat16"),
-        (ExportOptions("onnx", opset=17), "Opset 17 cannot be written"),
+        (ExportOptions("torch-export", preprocess=True), "torch-export cannot contain the preprocessing"),
+        (ExportOptions("onnx", precision="bfloat16"), "onnx does not support bfloat16"),
+        (ExportOptions("onnx", opset=17), "Opset 17 is not supported"),
         (ExportOptions("onnx", "fcos"), "fcos"),
     ],
 )
 def test_impossible_options(checkpoint: Checkpoint, tmp_path: Path, options: ExportOptions, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        export_checkpoint(checkpoint, tmp_path / "m", options, PICTURES)
+        export_checkpoint(checkpoint, tmp_path / "m", options, IMAGES)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -330,7 +311,7 @@ def test_impossible_options(checkpoint: Checkpoint, tmp_path: Path, options: Exp
     [
         (
             [dict(type="LoadImage"), dict(type="Resize", scale=(64, 64), keep_ratio=False)],
-            "without keeping their shape",
+            "without keeping their aspect ratio",
         ),
         ([dict(type="LoadImage"), dict(type="Pad", size=(64, 64))], "Pad"),
     ],
@@ -339,12 +320,12 @@ def test_pipelines_that_cannot_be_repeated(checkpoint: Checkpoint, tmp_path: Pat
     config = checkpoint.config.copy()
     config.test_dataloader.dataset.pipeline = pipeline
     with pytest.raises(UserError, match=message):
-        export_checkpoint(dataclasses.replace(checkpoint, config=config), tmp_path / "m.ts", ExportOptions(), PICTURES)
+        export_checkpoint(dataclasses.replace(checkpoint, config=config), tmp_path / "m.ts", ExportOptions(), IMAGES)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("head", ["query", "roi", "atss"])
 def test_compiled_ahead_of_time(checkpoint: Checkpoint, tmp_path: Path, head: str) -> None:
-    result = export_checkpoint(checkpoint, tmp_path / "m.aoti.pt2", ExportOptions("aoti", head), PICTURES)
+    result = export_checkpoint(checkpoint, tmp_path / "m.aoti.pt2", ExportOptions("aoti", head), IMAGES)
     assert result.info.parity["largest_share_of_bound"] <= 1
-    assert len(Detector.of(open_session(result.path)[1], 0.0)(PICTURES[0].pixels)) > 0
+    assert len(Detector.of(open_session(result.path)[1], 0.0)(IMAGES[0].pixels)) > 0

@@ -1,4 +1,4 @@
-"""What the gate says of stages that are near, and of stages that are not."""
+"""The gate accepts stages that are close, and rejects others."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def test_twice_the_models_own_error_is_allowed() -> None:
     ]
 
 
-def test_the_bound_is_that_of_the_picture_on_which_the_model_is_farthest_off() -> None:
+def test_the_bound_is_that_of_the_image_on_which_the_model_is_farthest_off() -> None:
     assert parity(error(file=2.1e-6), error(model=2e-6)).failures() == []
     assert len(parity(error(file=2.1e-6), error("encoder_logits", model=2e-6)).failures()) == 1
 
 
-def test_small_pictures_have_a_bound_of_their_own() -> None:
-    """It is the wider one, also of what the model is off on others; and it allows nothing on these."""
+def test_small_images_have_a_bound_of_their_own() -> None:
+    """It is larger, also for errors of the model on other images, and does not apply to those."""
     on_small = error(model=1e-4, is_small=True)
     allowed = TIMES_FOR_SMALL * TIMES_OWN_ERROR
     assert parity(error(model=1e-5), error(file=0.9 * allowed * 1e-5, model=0.0, is_small=True)).failures() == []

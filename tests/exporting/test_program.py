@@ -13,14 +13,14 @@ from brs_detr.runtime import processing as runtime_processing
 
 
 class Resized(nn.Module):
-    """Resizing alone, as part of a graph."""
+    """A graph that only resizes."""
 
     def forward(self, images: Tensor) -> Tensor:
         return resize(images, 75, 208)
 
 
 def test_a_graph_resizes_to_the_last_bit() -> None:
-    """Products of pixels and weights have more digits than a float32: a quotient of it would be off now and then."""
+    """Products of pixels and weights have more digits than float32, in which quotients would be wrong now and then."""
     images = np.random.default_rng(0).integers(0, 256, (8, 47, 131, 3), np.uint8)
     images[:4] = np.random.default_rng(1).integers(225, 256, (4, 47, 131, 3), np.uint8)
     logging.disable(logging.WARNING)

@@ -1,10 +1,8 @@
-"""A model that is tested on images as they are meets small ones, where there is less to choose from than it keeps."""
+"""A model without resizing gets small images, which have fewer candidates than it keeps."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,8 @@ from brs_detr.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from brs_detr.errors import UserError
 from brs_detr.exporting import export as module
 from brs_detr.exporting.comparison_images import SMALL_SIZES, THIN_SIZES, small_images, synthetic_images
-from brs_detr.exporting.export import ExportOptions, Subject, artefact_name, export_checkpoint, staged_session, write
+from brs_detr.exporting.export import Subject, export_checkpoint, staged_session, write
+from brs_detr.exporting.formats import ExportOptions
 from brs_detr.exporting.parity import require_parity
 from brs_detr.exporting.sessions import StagedSession
 from brs_detr.predict.detector import Detector as TrainedDetector
@@ -42,7 +41,7 @@ SLOW_CASES = [
 
 @pytest.fixture(scope="module")
 def checkpoint(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    """Of a model whose test pipeline does not resize, and that keeps as many candidates as published ones."""
+    """A model whose test pipeline does not resize, and which keeps as many candidates as published models."""
     folder = tmp_path_factory.mktemp("small")
     config = folder / "as_they_are.py"
     text = tiny_config.read_text().replace("scale=(64, 64), keep_ratio=True", "scale_factor=1.0")
@@ -52,58 +51,42 @@ def checkpoint(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> C
     return read_checkpoint(write_checkpoint(model, config, CLASSES, folder / "best.pth"))
 
 
-@pytest.fixture(scope="module")
-def written(
-    checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[ExportOptions], tuple[Subject, Path]]:
-    """Writes what was not written before, stages included."""
-
-    @cache
-    def write_once(options: ExportOptions) -> tuple[Subject, Path]:
-        subject = Subject.of(checkpoint, options)
-        path = tmp_path_factory.mktemp("written") / artefact_name(options)
-        write(subject, path)
-        return subject, path
-
-    return write_once
-
-
 @pytest.fixture(
     params=[*CASES, *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW_CASES)],
     ids=lambda options: f"{options.format}-{options.head}-{options.precision}",
 )
-def case(request: pytest.FixtureRequest, written) -> tuple[Subject, StagedSession]:
-    subject, path = written(request.param)
+def case(request: pytest.FixtureRequest, write_once) -> tuple[Subject, StagedSession]:
+    subject, path = write_once(request.param)
     return subject, staged_session(path, subject.info)
 
 
 def test_every_stage_is_that_of_the_model(case) -> None:
     subject, session = case
-    pictures = [*synthetic_images(((90, 60), (160, 130))), *synthetic_images(SIZES)]
+    images = [*synthetic_images(((90, 60), (160, 130))), *synthetic_images(SIZES)]
     console = Console(quiet=True)
-    parity = require_parity(subject.model, subject.exact, session, pictures, batches=(1, 3), console=console)
+    parity = require_parity(subject.model, subject.exact, session, images, batches=(1, 3), console=console)
     assert parity.agreement.num_detections > 0
-    assert parity.num_choices >= 2 * len(pictures)
+    assert parity.num_choices >= 2 * len(images)
 
 
 @pytest.mark.parametrize("options", CASES[:2], ids=lambda options: options.format)
-def test_detections_are_those_of_the_model(options: ExportOptions, written, checkpoint: Checkpoint) -> None:
-    """Alone, several of one size, and all in one list; of the query head, where no choice hangs on rounding."""
-    subject, path = written(options)
+def test_detections_are_those_of_the_model(options: ExportOptions, write_once, checkpoint: Checkpoint) -> None:
+    """Single images, batches and lists; of the query head, whose selection does not depend on rounding."""
+    subject, path = write_once(options)
     trained = TrainedDetector(checkpoint.path, "cpu", 0.0)
     detector = Detector.of(staged_session(path, subject.info), 0.0, batch_size=3)
-    pictures = [picture.pixels for size in SIZES for picture in synthetic_images([size] * 2)]
-    for pixels, found in zip(pictures, detector(pictures), strict=True):
+    images = [image.pixels for size in SIZES for image in synthetic_images([size] * 2)]
+    for pixels, found in zip(images, detector(images), strict=True):
         expected = trained(pixels)
         assert len(found) == len(expected) <= 300
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
         assert found.boxes_xyxy.max(initial=0) <= max(pixels.shape[:2]) + 1e-3
 
 
-def test_a_file_that_fails_on_small_pictures_is_not_kept(
+def test_a_file_that_fails_on_small_images_is_not_kept(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody has to ask for them: this one takes 300 queries of every picture."""
+    """They are always compared: this file takes 300 queries from every image."""
 
     def write_with_constant(subject: Subject, path: Path) -> None:
         with monkeypatch.context() as patch:
@@ -111,21 +94,21 @@ def test_a_file_that_fails_on_small_pictures_is_not_kept(
             write(subject, path)
 
     monkeypatch.setattr(module, "write", write_with_constant)
-    pictures = synthetic_images(((160, 130),))
+    images = synthetic_images(((160, 130),))
     with pytest.raises(UserError, match="fails on 8 x 8, batch of 1, and was deleted: .*out of range"):
         export_checkpoint(
-            checkpoint, tmp_path / "m.ts", ExportOptions("torchscript", "query"), pictures, console=Console(quiet=True)
+            checkpoint, tmp_path / "m.ts", ExportOptions("torchscript", "query"), images, console=Console(quiet=True)
         )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pictures_that_the_model_sees_small() -> None:
+def test_images_that_the_model_sees_small() -> None:
     def sizes(**settings: object) -> list[tuple[int, ...]]:
         usual = Preprocessing(False, None, None, None, (0.0,) * 3, (1.0,) * 3)
-        return [picture.pixels.shape[:2] for picture in small_images(dataclasses.replace(usual, **settings))]
+        return [image.pixels.shape[:2] for image in small_images(dataclasses.replace(usual, **settings))]
 
     assert sizes() == list(SMALL_SIZES)
     assert sizes(short_side=800, long_side=1333) == list(THIN_SIZES)
     assert sizes(short_side=800, long_side=1333, fixed_size=(480, 640)) == []
-    assert all(picture.is_small for picture in synthetic_images(SMALL_SIZES + THIN_SIZES))
-    assert not any(picture.is_small for picture in synthetic_images())
+    assert all(image.is_small for image in synthetic_images(SMALL_SIZES + THIN_SIZES))
+    assert not any(image.is_small for image in synthetic_images())

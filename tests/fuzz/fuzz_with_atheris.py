@@ -2,7 +2,7 @@
 
     python tests/fuzz/fuzz_with_atheris.py CORPUS -max_total_time=600
 
-CORPUS is a folder that inputs are kept in; it begins with files of good data sets. A crash is an exception that is no
+CORPUS is a folder that inputs are kept in; it begins with files of good datasets. A crash is an exception that is no
 refusal in words; its input is written beside this run, and belongs into an `@example` of the hypothesis tests.
 """
 
@@ -60,7 +60,7 @@ def test_one_input(data: bytes) -> None:
 
 
 def write_seeds(corpus: Path) -> None:
-    """Put files of good data sets into an empty corpus."""
+    """Put files of good datasets into an empty corpus."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from good_data import WRITERS
 

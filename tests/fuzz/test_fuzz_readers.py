@@ -1,4 +1,4 @@
-"""Whatever is in the files of a data set, the answer is a report or a refusal in words."""
+"""Whatever is in the files of a dataset, the answer is a report or a refusal in words."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ TEXTS = {".json", ".xml", ".txt", ".yaml", ".yml", ".names"}
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A data set of every form."""
+    """A dataset of every form."""
     folder = tmp_path_factory.mktemp("good")
     return {form: write(folder / form.replace(" ", "_").replace("/", "_")) for form, write in WRITERS.items()}
 
 
 def check_with(folder: Path, file: Path, content: bytes) -> None:
-    """Check and convert a data set in which a file holds something else."""
+    """Check and convert a dataset in which a file holds something else."""
     before = file.read_bytes()
     try:
         file.write_bytes(content)

@@ -24,7 +24,7 @@ def small_config(name: str, data: Path) -> Any:
     import_modules(config)
     register()
     init_default_scope("mmdet")
-    if "_r18_" not in name:
+    if "_r18_" not in name and "_lite0_" not in name:
         shrink(config)
     splits = find_splits(data)
     names = tuple(category["name"] for category in read_annotations(splits["train"].annotation_file)["categories"])

@@ -62,7 +62,7 @@ def detections(model: Any, dataset: Any, metric: CocoAPMetric, constant: float) 
 
 
 def planted(dataset: dict[str, Any], found: list[dict[str, Any]]) -> dict[str, Any]:
-    """The data set with some of the detections as its objects: an AP that is neither 0 nor 1."""
+    """The dataset with some of the detections as its objects: an AP that is neither 0 nor 1."""
     annotations = []
     for image in dataset["images"]:
         of_image = [entry for entry in found if entry["image_id"] == image["id"]]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import timm
 import torch
+from matplotlib import cbook
+from PIL import Image
 from safetensors.torch import save_file
 
+from brs_detr.config.config import load_config
 from brs_detr.errors import UserError
-from brs_detr.mm.backbones.timm_backbone import TimmBackbone
+from brs_detr.mm.backbones.timm_backbone import TimmBackbone, packaged_weights
 
 
 @pytest.mark.parametrize(
@@ -57,3 +61,29 @@ def test_stage_out_of_range():
 def test_missing_weights_file(tmp_path):
     with pytest.raises(UserError, match=r"nowhere\.pth"):
         TimmBackbone("resnet10t", weights_file=str(tmp_path / "nowhere.pth"))
+
+
+def test_weights_of_a_package_recognise_a_photograph() -> None:
+    """Grace Hopper in uniform, from matplotlib's samples, with the normalisation of the configs."""
+    config = load_config("brs-co-deformable-detr_lite0_finetune").model
+    name = config.backbone.model_name
+    classifier = timm.create_model(name).eval()
+    classifier.load_state_dict(packaged_weights(name))
+    with cbook.get_sample_data("grace_hopper.jpg") as file:
+        photo = Image.open(file).convert("RGB").resize((256, 300)).crop((16, 20, 240, 244))
+    mean, std = (torch.tensor(config.data_preprocessor[key]).view(3, 1, 1) for key in ("mean", "std"))
+    image = (torch.from_numpy(np.array(photo)).permute(2, 0, 1) - mean) / std
+    military_uniform = 652
+    assert military_uniform in classifier(image[None]).topk(5).indices
+    backbone = TimmBackbone(**{key: value for key, value in config.backbone.items() if key != "type"}).eval()
+    assert backbone.out_channels == config.neck.in_channels and backbone.strides == [8, 16, 32]
+    stem = classifier.bn1(classifier.conv_stem(image[None]))
+    torch.testing.assert_close(backbone.model.bn1(backbone.model.conv_stem(image[None])), stem)
+
+
+def test_weights_of_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="No package holds weights of 'resnet10t'"):
+        packaged_weights("resnet10t")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"\[pretrained\]"):
+        packaged_weights("tf_efficientnet_lite0")

@@ -17,7 +17,7 @@ def console() -> Console:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """a.jpg, b.png and, deeper, more/a.jpg: 60 x 80 pixels, each of another red."""
+    """a.jpg, b.png and, deeper, more/a.jpg: 60 x 80 pixels in different reds."""
     folder = tmp_path / "photos"
     (folder / "more").mkdir(parents=True)
     for place, name in enumerate(("a.jpg", "b.png", "more/a.jpg")):
@@ -28,7 +28,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
-    """10 frames of 64 x 48 pixels, 5 a second, ever greener."""
+    """10 frames of 64 x 48 pixels at 5 frames per second, each greener than the last."""
     path = tmp_path / "clip.mp4"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 5.0, (64, 48))
     for number in range(10):

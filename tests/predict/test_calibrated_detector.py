@@ -17,7 +17,7 @@ from brs_detr.runtime.detections import Detections
 
 
 @pytest.fixture(scope="module")
-def picture(shapes: Path) -> Path:
+def image_file(shapes: Path) -> Path:
     return shapes / "val" / "000001.jpg"
 
 
@@ -35,12 +35,12 @@ def by_class(found: Detections) -> tuple[np.ndarray, ...]:
 @pytest.mark.parametrize("head", ["query", "roi", "atss"])
 @pytest.mark.parametrize("kind", ["ranking", "score-based"])
 def test_scores_are_mapped_and_nothing_else_changes(
-    kind: str, head: str, score_map, tiny_config: Path, tiny_plain_config: Path, picture: Path, tmp_path: Path
+    kind: str, head: str, score_map, tiny_config: Path, tiny_plain_config: Path, image_file: Path, tmp_path: Path
 ) -> None:
     config = tiny_config if kind == "ranking" else tiny_plain_config
     path = write_calibrated(config, tmp_path / "best.pth", head, {head: calibration(score_map)})
-    labels, raw_scores, boxes = by_class(Detector(path, "cpu", 0.0, raw_scores=True)(picture))
-    found = Detector(path, "cpu", 0.0)(picture)
+    labels, raw_scores, boxes = by_class(Detector(path, "cpu", 0.0, raw_scores=True)(image_file))
+    found = Detector(path, "cpu", 0.0)(image_file)
     assert (np.diff(found.scores) <= 0).all()
     mapped = by_class(found)
     assert len(labels) >= 20 and len(np.unique(labels)) == 3
@@ -50,24 +50,24 @@ def test_scores_are_mapped_and_nothing_else_changes(
 
 
 def test_raw_scores_are_those_of_the_training_to_the_last_bit(
-    calibrated: Path, tiny_config: Path, picture: Path, tmp_path: Path
+    calibrated: Path, tiny_config: Path, image_file: Path, tmp_path: Path
 ) -> None:
     plain = Detector(write_calibrated(tiny_config, tmp_path / "plain.pth"), "cpu")
     raw = Detector(calibrated, "cpu", raw_scores=True)
     assert not plain.calibrated and not raw.calibrated and Detector(calibrated, "cpu").calibrated
     assert plain.score_threshold == raw.score_threshold == RAW_THRESHOLD
-    for one, other in zip(by_class(plain(picture)), by_class(raw(picture)), strict=True):
+    for one, other in zip(by_class(plain(image_file)), by_class(raw(image_file)), strict=True):
         np.testing.assert_array_equal(one, other)
-    weights = read_weights(str(calibrated)).state_dict  # that a training starts from
+    weights = read_weights(str(calibrated)).state_dict  # the weights that training starts from
     model = build_model(read_checkpoint(calibrated), "cpu", raw_scores=True)
     assert all(torch.equal(weights[name], weight) for name, weight in model.state_dict().items())
 
 
-def test_thresholds_of_each_class(calibrated: Path, picture: Path) -> None:
-    everything = Detector(calibrated, "cpu", 0.0)(picture)
+def test_thresholds_of_each_class(calibrated: Path, image_file: Path) -> None:
+    everything = Detector(calibrated, "cpu", 0.0)(image_file)
     detector = Detector(calibrated, "cpu")
     assert detector.score_threshold == THRESHOLDS
-    found = detector(picture)
+    found = detector(image_file)
     kept = everything.scores >= np.array(THRESHOLDS)[everything.labels]
     assert 0 < len(found) == kept.sum() < len(everything)
     np.testing.assert_array_equal(found.scores, everything.scores[kept])
@@ -83,12 +83,13 @@ def test_only_the_head_that_was_measured_is_calibrated(tiny_config: Path, tmp_pa
     assert read_checkpoint(path).thresholds("query") == 0.5
 
 
-def test_safetensors_carry_it(calibrated: Path, picture: Path, tmp_path: Path) -> None:
+def test_safetensors_carry_it(calibrated: Path, image_file: Path, tmp_path: Path) -> None:
     content = read_checkpoint(calibrated)
     path = tmp_path / "m.safetensors"
     write_safetensors(path, content.state_dict, content.meta)
     assert read_checkpoint(path).calibration() == content.calibration()
-    np.testing.assert_array_equal(Detector(path, "cpu")(picture).scores, Detector(calibrated, "cpu")(picture).scores)
+    expected = Detector(calibrated, "cpu")(image_file)
+    np.testing.assert_array_equal(Detector(path, "cpu")(image_file).scores, expected.scores)
     facts = describe_file(path).facts
     assert facts["calibrations"] == describe_file(calibrated).facts["calibrations"]
     assert facts["raw_score_threshold"] == RAW_THRESHOLD
@@ -128,5 +129,5 @@ def test_a_damaged_calibration_is_refused(suffix: str, damaged, calibrated: Path
     else:
         write_safetensors(path, content["state_dict"], content["meta"])
     for read in (read_checkpoint, describe_file):
-        with pytest.raises(UserError, match="scores cannot be|no table of heads"):
+        with pytest.raises(UserError, match="calibrations is invalid|not a dictionary by head"):
             read(path)

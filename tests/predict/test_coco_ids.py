@@ -24,7 +24,7 @@ def test_in_the_image_folder_the_whole_path_counts() -> None:
     assert ids("data/1.jpg", "data/a/1.jpg", "data/x/../b/2.jpg", image_dir="data") == [101, 102, 104]
     assert ids(str(Path("data/a/1.jpg").absolute()), image_dir="data") == [102]
     for path in ("data/c/1.jpg", "data/2.jpg", "data/a/b/2.jpg"):
-        with pytest.raises(UserError, match=f"know no image 0 {path}"):
+        with pytest.raises(UserError, match=f"have no image 0 {path}"):
             ids(path, image_dir="data")
 
 
@@ -42,8 +42,8 @@ def test_two_images_never_share_an_id() -> None:
 
 
 def test_a_camera_and_a_class_may_be_unknown() -> None:
-    with pytest.raises(UserError, match="know no image webcam0"):
+    with pytest.raises(UserError, match="have no image webcam0"):
         find_image_ids([Source("webcam0", None, True, 0)], IMAGES, None)
-    with pytest.raises(UserError, match="know no class dog, which the model finds; they know cat"):
+    with pytest.raises(UserError, match="have no class dog, which the model finds; they have cat"):
         find_category_ids(["dog", "cat"], [{"id": 4, "name": "cat"}])
     assert find_category_ids(["cat"], [{"id": 4, "name": "cat"}]) == {"cat": 4}

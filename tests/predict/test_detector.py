@@ -21,7 +21,7 @@ def detector(trained: TrainedRun) -> Detector:
 
 
 @pytest.fixture(scope="module")
-def picture(shapes: Path) -> Path:
+def image_file(shapes: Path) -> Path:
     return shapes / "val" / "000001.jpg"
 
 
@@ -31,23 +31,23 @@ def assert_same(first: Detections, second: Detections) -> None:
     np.testing.assert_array_equal(first.labels, second.labels)
 
 
-def test_path_picture_and_array_give_the_same(detector: Detector, picture: Path) -> None:
-    found = detector(picture)
+def test_path_image_and_array_give_the_same(detector: Detector, image_file: Path) -> None:
+    found = detector(image_file)
     assert len(found) > 0
-    with Image.open(picture) as image:
+    with Image.open(image_file) as image:
         assert_same(found, detector(image))
         assert_same(found, detector(np.asarray(image)))
-    assert_same(found, detector(str(picture)))
+    assert_same(found, detector(str(image_file)))
 
 
-def test_channels_are_in_the_order_of_the_training(detector: Detector, picture: Path) -> None:
-    with Image.open(picture) as image:
+def test_channels_are_in_the_order_of_the_training(detector: Detector, image_file: Path) -> None:
+    with Image.open(image_file) as image:
         swapped = np.asarray(image)[..., ::-1]
-    assert not np.array_equal(detector(picture).scores, detector(swapped).scores)
+    assert not np.array_equal(detector(image_file).scores, detector(swapped).scores)
 
 
-def test_list_gives_a_list(detector: Detector, picture: Path) -> None:
-    found = detector([picture, picture])
+def test_list_gives_a_list(detector: Detector, image_file: Path) -> None:
+    found = detector([image_file, image_file])
     assert isinstance(found, list)
     assert_same(found[0], found[1])
     assert detector([]) == []
@@ -66,7 +66,7 @@ def test_batches_give_what_single_images_give(trained: TrainedRun, shapes: Path,
 
 
 def test_an_image_that_is_a_line(detector: Detector) -> None:
-    """It is never resized to nothing."""
+    """It is never resized to zero pixels."""
     found = detector(np.zeros((1, 10000, 3), np.uint8))
     assert len(found) and np.isfinite(found.boxes_xyxy).all()
 
@@ -82,9 +82,9 @@ def test_same_boxes_as_in_an_evaluation(detector: Detector, trained: TrainedRun,
     np.testing.assert_allclose(boxes_xywh, [entry["bbox"] for entry in expected], atol=1e-2)
 
 
-def test_boxes_are_in_pixels_of_the_picture_given(detector: Detector, picture: Path) -> None:
-    small = detector(picture)
-    with Image.open(picture) as image:
+def test_boxes_are_in_pixels_of_the_image_given(detector: Detector, image_file: Path) -> None:
+    small = detector(image_file)
+    with Image.open(image_file) as image:
         large = detector(image.resize((640, 640), Image.Resampling.NEAREST))
     assert small.boxes_xyxy.max() <= 64
     assert 64 < large.boxes_xyxy.max() <= 640
@@ -96,18 +96,18 @@ def test_threshold_of_raw_scores_comes_from_the_validation_data(trained: Trained
     assert detector.score_threshold == metrics["coco/F1_threshold"]
 
 
-def test_threshold(trained: TrainedRun, detector: Detector, picture: Path) -> None:
-    everything = detector(picture)
+def test_threshold(trained: TrainedRun, detector: Detector, image_file: Path) -> None:
+    everything = detector(image_file)
     middle = float(np.median(everything.scores))
-    found = Detector(trained.best_checkpoint, device="cpu", score_threshold=middle)(picture)
+    found = Detector(trained.best_checkpoint, device="cpu", score_threshold=middle)(image_file)
     assert 0 < len(found) < len(everything)
     assert (found.scores >= middle).all()
     assert (np.diff(found.scores) <= 0).all()
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P"])
-def test_pictures_of_other_modes(detector: Detector, picture: Path, mode: str) -> None:
-    with Image.open(picture) as image:
+def test_images_of_other_modes(detector: Detector, image_file: Path, mode: str) -> None:
+    with Image.open(image_file) as image:
         assert len(detector(image.convert(mode))) > 0
 
 
@@ -120,7 +120,7 @@ def test_array_of_another_kind(detector: Detector, array: np.ndarray) -> None:
 
 
 def test_unreadable_file_is_named(detector: Detector, tmp_path: Path) -> None:
-    (tmp_path / "bad.jpg").write_bytes(b"not a picture")
+    (tmp_path / "bad.jpg").write_bytes(b"not an image")
     with pytest.raises(UserError, match=r"bad\.jpg"):
         detector(tmp_path / "bad.jpg")
 
@@ -131,7 +131,7 @@ def test_it_is_the_detector_of_the_package() -> None:
 
 
 class BrightSpots:
-    """Finds the bounding box of what is white, if it is seen."""
+    """Finds the bounding box of white pixels, if there are any."""
 
     class_names = ("spot",)
     score_threshold = 0.5
@@ -152,7 +152,7 @@ class BrightSpots:
 
 def test_an_object_in_two_tiles_is_found_once() -> None:
     image = np.zeros((300, 500, 3), np.uint8)
-    image[120:160, 180:220] = 255  # cut by the border of a tile, whole in the next
+    image[120:160, 180:220] = 255  # cut by a tile, whole in the next
     image[250:270, 450:470] = 255
     detector = BrightSpots()
     (found,) = TiledDetector(detector, 200, 0.4)([image])

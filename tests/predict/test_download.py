@@ -85,11 +85,11 @@ def test_fetched_and_named(server: str, tmp_path: Path, name: str, file: str) ->
         ("to-file", "not allowed"),
         ("round", "infinite loop"),
         ("missing.jpg", "Not Found"),
-        ("page", "no image or video, but text/html"),
-        ("cut.jpg", "Cannot fetch .*cut.jpg"),
+        ("page", "not an image or a video, but text/html"),
+        ("cut.jpg", "Cannot download .*cut.jpg"),
         ("large.jpg", "larger than"),
         ("larger-than-said.jpg", "larger than"),
-        ("slow.jpg", "Cannot fetch .*timed out"),
+        ("slow.jpg", "Cannot download .*timed out"),
     ],
 )
 def test_refusals(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str) -> None:
@@ -99,7 +99,7 @@ def test_refusals(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_nobody_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="Cannot fetch http://127.0.0.1:9/a.jpg"):
+    with pytest.raises(UserError, match="Cannot download http://127.0.0.1:9/a.jpg"):
         download("http://127.0.0.1:9/a.jpg", tmp_path, SUFFIXES)
 
 

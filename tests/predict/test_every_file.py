@@ -1,4 +1,4 @@
-"""One `Detector` opens every file that holds a model, takes the same arguments, and finds the same."""
+"""`Detector` opens every file with a model, with the same arguments and results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from brs_detr.checkpoints.checkpoint import read_checkpoint
 from brs_detr.checkpoints.plain_file import write_safetensors
 from brs_detr.errors import UserError
 from brs_detr.exporting.comparison_images import synthetic_images
-from brs_detr.exporting.export import ExportOptions, artefact_name, export_checkpoint
+from brs_detr.exporting.export import export_checkpoint
+from brs_detr.exporting.formats import ExportOptions, artefact_name
 from brs_detr.exporting.parity import Tolerance, compare
 
 SAME = Tolerance(box=0.01, score=1e-4)
@@ -41,7 +42,7 @@ def run(tiny_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def file_of(run: Path, tmp_path_factory: pytest.TempPathFactory):
-    """The same model in a file of each kind; raw scores are exported apart."""
+    """Return the same model in a file of each kind; raw scores are exported separately."""
     folder, content = tmp_path_factory.mktemp("files"), read_checkpoint(run)
 
     def made(kind: str) -> Path:
@@ -91,11 +92,11 @@ def test_every_file_takes_the_same_thresholds(kind: str, file_of) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_raw_scores_of_every_file(kind: str, file_of) -> None:
-    """A file that holds probabilities alone says so."""
+    """A file without raw scores says so."""
     if kind in CHECKPOINTS:
         assert not Detector(file_of(kind), "cpu", raw_scores=True).calibrated
     else:
-        with pytest.raises(UserError, match="holds no raw scores"):
+        with pytest.raises(UserError, match="has no raw scores"):
             Detector(file_of(kind), "cpu", raw_scores=True)
 
 
@@ -115,7 +116,7 @@ def test_files_that_are_not_there_or_damaged(name: str, tmp_path: Path) -> None:
 
 
 def test_a_copy_without_its_folder(file_of, tmp_path: Path, images: list[Path]) -> None:
-    """Everything is in the file."""
+    """The file contains everything."""
     for kind in ("checkpoint", "safetensors", "onnx"):
         path = shutil.copy(file_of(kind), tmp_path)
         assert len(Detector(path, "cpu", 0.0)(images[0])) > 3

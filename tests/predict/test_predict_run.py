@@ -70,11 +70,11 @@ def test_coco_ids_come_from_annotations(photos: Path, tmp_path: Path, console: C
     coco = json.loads((out / "predictions.coco.json").read_text())
     assert [(entry["image_id"], entry["category_id"]) for entry in coco] == [(70, 9), (70, 5), (80, 9), (80, 5)]
     del annotations["images"][0]
-    with pytest.raises(UserError, match=r"know no image a\.jpg"):
+    with pytest.raises(UserError, match=r"have no image a\.jpg"):
         run(tmp_path / "other", console, photos, formats=("coco",), annotations=annotations, pictures=False)
     assert files(tmp_path / "other") == []
     del annotations["categories"][0]
-    with pytest.raises(UserError, match="know no class a/dog"):
+    with pytest.raises(UserError, match="have no class a/dog"):
         run(tmp_path / "other", console, photos, formats=("coco",), annotations=annotations)
     assert files(tmp_path / "other") == []
 
@@ -129,7 +129,7 @@ def test_the_results_need_a_folder(photos: Path) -> None:
         require_room([], photos / "a.jpg", overwrite=True)
 
 
-def test_two_pictures_that_would_be_drawn_as_one_are_refused(photos: Path, tmp_path: Path) -> None:
+def test_two_images_that_would_be_drawn_as_one_are_refused(photos: Path, tmp_path: Path) -> None:
     sources = [Source(name, photos / name) for name in ("a.tif", "a.tif.png")]
     with pytest.raises(UserError, match=r"a.tif and a.tif.png would both be drawn as a.tif.png"):
         require_room(sources, tmp_path / "out", overwrite=False)
@@ -185,7 +185,7 @@ def test_some_frames_of_a_video(video: Path, tmp_path: Path, console: Console) -
 def test_videos_that_are_none(tmp_path: Path, console: Console) -> None:
     (tmp_path / "bad.mp4").write_text("no video")
     for text, message in (
-        (tmp_path / "bad.mp4", "no video that can be decoded"),
+        (tmp_path / "bad.mp4", "not a video that can be decoded"),
         (tmp_path / "none.mp4", "There is no file"),
         ("webcam:7", "There is no camera number 7"),
     ):

@@ -40,7 +40,7 @@ def test_not_even_one_image() -> None:
 
 def test_trial_is_a_training_step(tiny_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config(tiny_config)
-    trial = TrialStep(config, (48, 64), 3, torch.device("cpu"), has_mean=True)
+    trial = TrialStep(config, (48, 64), 3, torch.device("cpu"), has_ema=True)
     before = trial.model.neck.convs[0].conv.weight.clone()
     assert trial(2)
     assert not torch.equal(trial.model.neck.convs[0].conv.weight, before)
@@ -69,8 +69,8 @@ def test_auto_batch_on_a_gpu_is_what_fits(config: Config, monkeypatch: pytest.Mo
     tried = {}
 
     class Trial:
-        def __init__(self, config, size, num_objects, device, has_mean) -> None:
-            tried.update(size=size, objects=num_objects, device=device.type, mean=has_mean)
+        def __init__(self, config, size, num_objects, device, has_ema) -> None:
+            tried.update(size=size, objects=num_objects, device=device.type, mean=has_ema)
             tried.update(queries=config.model.query_head.num_queries, optimizer=config.optim_wrapper.type)
 
         def __call__(self, batch: int) -> bool:
@@ -96,7 +96,7 @@ def test_backbone_of_unknown_stages(config: Config) -> None:
     assert plan.recipe.frozen_stages == -1
     apply_recipe(config, plan)
     assert "frozen_stages" not in config.model.backbone
-    with pytest.raises(UserError, match="frozen_stages does not work with a TimmBackbone"):
+    with pytest.raises(UserError, match="frozen_stages does not work with TimmBackbone"):
         decide(config, "backbone", facts, settings={"frozen_stages": 1})
 
 

@@ -55,7 +55,7 @@ def decide(num_images: int, start: Start = "detector", batch: int = 2, width: in
 
 def test_few_images_are_seen_more_often() -> None:
     assert decide(400).epochs == 50
-    assert decide(30).epochs == 150  # 2 steps an epoch, 300 in all
+    assert decide(30).epochs == 150  # 2 steps per epoch, 300 in total
     assert decide(30, epochs=5).epochs == 5
     assert decide(30).val_interval == 6
     assert decide(30).iterations == 150 * 15
@@ -88,8 +88,8 @@ def test_table_tells_among_how_many_images_is_ranked() -> None:
 
 def test_table_tells_what_was_asked_for() -> None:
     rows = {row.what: row for row in recipe_rows(decide(30, epochs=5, flip=0, crop=0, colour=False), None, None)}
-    assert rows["epochs"].why == rows["augmentation"].why == "as you asked"
+    assert rows["epochs"].why == rows["augmentation"].why == "your setting"
     assert rows["augmentation"].value == "none"
-    assert rows["image size"].value == "as they are, 0.6 to 1 of it"
+    assert rows["image size"].value == "original, scaled by 0.6 to 1"
     assert "queries" not in rows
     assert {row.what: row for row in recipe_rows(decide(30), None, None)}["epochs"].why == "at least 300 steps"

@@ -14,7 +14,7 @@ from brs_detr.reproduce.data_sets import DATA_SETS, SplitFacts, check_data_set
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three pictures laid out as COCO 2017 is, captions and keypoints beside."""
+    """Three images in the layout of COCO 2017, with captions and keypoints."""
     folder = tmp_path_factory.mktemp("coco") / "coco"
     make_shapes(folder, 2, 1, (48, 48), seed=0)
     for name in ("train", "val"):
@@ -27,7 +27,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy, and its counts in the place of the real ones."""
+    """A copy, whose numbers replace the published ones."""
     shutil.copytree(made, tmp_path / "coco")
     facts = {}
     for name in ("train", "val"):
@@ -55,7 +55,7 @@ def test_every_fault_is_named_at_once(folder: Path) -> None:
     shutil.rmtree(folder / "val2017")
     with pytest.raises(UserError) as caught:
         check_data_set("coco", folder)
-    assert "train2017 lacks 1 images, the first is " in str(caught.value)
+    assert "train2017 lacks 1 images, of which the first is " in str(caught.value)
     assert "val2017 is missing" in str(caught.value)
     assert "annotations_trainval2017.zip" in str(caught.value)
 
@@ -66,12 +66,12 @@ def test_boxes_that_are_too_few(folder: Path) -> None:
     content["annotations"].pop()
     file.write_text(json.dumps(content))
     number = len(content["annotations"])
-    with pytest.raises(UserError, match=rf"has {number} boxes, and should have {number + 1}"):
+    with pytest.raises(UserError, match=rf"has {number} boxes, but should have {number + 1}"):
         check_data_set("coco", folder)
 
 
 def test_another_data_set_is_not_coco(made: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"has 2 images, and should have 118,287"):
+    with pytest.raises(UserError, match=r"has 2 images, but should have 118,287"):
         check_data_set("coco", made)
     with pytest.raises(UserError, match=r"is not COCO 2017:\s+.*instances_train2017\.json is missing"):
         check_data_set("coco", tmp_path)

@@ -144,7 +144,7 @@ def test_slurm_queues_what_was_stopped_again(code: int, is_queued: bool, tmp_pat
     "passed on to the training; `reproduce` waits until it has saved",
 )
 def test_a_signal_waits_for_the_processes_to_end(number: signal.Signals, tmp_path: Path) -> None:
-    """They may need longer than the quarter of a second that Python's `subprocess.run` leaves them."""
+    """They may need longer than the 0.25 seconds that Python's `subprocess.run` waits."""
     stubborn = f"""
 import signal, sys, time
 def end(*_):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 from pathlib import Path
 
@@ -43,6 +44,15 @@ def test_verdicts(ap: float, verdict: str) -> None:
     assert entry(ap).difference == pytest.approx(ap - 0.501)
 
 
+def test_another_loss_has_a_line_of_its_own() -> None:
+    entries = [entry(0.5), entry(0.51, loss="exact", config_hash="c" * 64)]
+    console = Console(width=250, record=True, file=io.StringIO())
+    console.print(*tables(entries, ["table5"]))
+    lines = [line for line in console.export_text().splitlines() if line.split()[:1] == ["brs-r50"]]
+    assert len(lines) == 2 and "50.00" in lines[0] and "--loss exact" in lines[1] and "51.00" in lines[1]
+    assert entry_line(entries[1]).startswith("brs-r50 --loss exact")
+
+
 def test_a_trial_is_not_compared() -> None:
     trial = entry(0.501, kind="smoke")
     assert (trial.verdict, trial.difference) == ("smoke", None)
@@ -73,10 +83,10 @@ def test_the_same_run_again_takes_the_place_of_the_first(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "damaged or no ledger"),
-        ("[]", "damaged or no ledger"),
-        ('{"format_version": 1, "entries": [{}]}', "damaged or no ledger"),
-        ('{"format_version": 1, "entries": 3}', "damaged or no ledger"),
+        ("{", "damaged or not a ledger"),
+        ("[]", "damaged or not a ledger"),
+        ('{"format_version": 1, "entries": [{}]}', "damaged or not a ledger"),
+        ('{"format_version": 1, "entries": 3}', "damaged or not a ledger"),
         ('{"format_version": 9, "entries": []}', "a later version"),
     ],
 )
@@ -89,7 +99,7 @@ def test_a_file_that_is_no_ledger_stays_as_it_is(tmp_path: Path, text: str, mess
 
 
 def shown(*entries: LedgerEntry) -> dict[str, str]:
-    """Lines of Table 5 by row."""
+    """The printed lines of Table 5 by row."""
     console = Console(width=200)
     with console.capture() as capture:
         console.print(tables(entries, ["table5"])[0])

@@ -1,4 +1,4 @@
-"""Released weights, from a file to an entry in the ledger."""
+"""Released weights: from a file to an entry in the ledger."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUIET = Console(quiet=True)
 
 @pytest.fixture
 def tiny_coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two pictures laid out as COCO 2017, with its 80 classes."""
+    """Two images in the layout of COCO 2017, with its 80 classes."""
     register()  # before mmdet can be imported
     from mmdet.datasets import CocoDataset
 
@@ -48,7 +48,7 @@ def tiny_coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def save_random(config_name: str | Path, path: Path, official: bool) -> None:
-    """Weights of a full-size model as somebody else would release them."""
+    """Weights of a full-size model in the official format."""
     from tiny_models import official_names
 
     register()
@@ -96,7 +96,7 @@ def test_masks_of_mmdets_zoo_are_measured(tiny_coco: Path, tmp_path: Path) -> No
 
 
 def test_rows_without_released_weights() -> None:
-    with pytest.raises(UserError, match=r"Nobody has released weights of BRS-DETR with Swin-L.*\s+.*--row brs-swin-l"):
+    with pytest.raises(UserError, match=r"No weights of BRS-DETR with Swin-L are released.*\s+.*--row brs-swin-l"):
         released_checkpoint(find_row("brs-swin-l"), None, None, False, QUIET)
 
 
@@ -107,7 +107,7 @@ def test_addresses_of_the_zoo_carry_a_checksum(row) -> None:
 
 
 def test_a_checkpoint_of_another_model_is_not_taken_for_the_rows(trained: TrainedRun) -> None:
-    with pytest.raises(UserError, match=r"is not of BRS-DETR with R-50 .* its config differs"):
+    with pytest.raises(UserError, match=r"is not BRS-DETR with R-50 .* its config differs"):
         released_checkpoint(find_row("brs-r50"), trained.best_checkpoint, None, False, QUIET)
 
 

@@ -1,4 +1,4 @@
-"""The whole way, from a row of the paper to its entry in the ledger, on a tiny model."""
+"""All steps from a row of the paper to its entry in the ledger, with a tiny model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def entry_of(out: Path) -> LedgerEntry:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a trial that ran from beginning to end."""
+    """Folder of a smoke test that was not interrupted."""
     out = tmp_path_factory.mktemp("reproduce") / "out"
     result = invoke(*ROW, "--out", out)
     assert result.exit_code == 0, result.output
@@ -90,7 +90,7 @@ def test_two_processes_share_the_batch(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_machines_train_one_row(tmp_path: Path) -> None:
-    """Both are this one."""
+    """This machine plays both."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         head = f"127.0.0.1:{free.getsockname()[1]}"
@@ -144,7 +144,7 @@ def test_a_trial_of_another_detector(table: str, row: str, masks: bool, tmp_path
     assert (entry.kind, entry.metric) == ("smoke", "mask_AP" if masks else "AP")
     assert set(MASK_METRICS) <= entry.metrics.keys() if masks else not set(MASK_METRICS) & entry.metrics.keys()
     shown = invoke("reproduce", "--show", table, "--out", tmp_path)
-    assert f"Trial: {row}" in shown.output
+    assert f"Smoke test: {row}" in shown.output
 
 
 def test_a_plan_of_another_detector(tmp_path: Path) -> None:
@@ -160,34 +160,37 @@ def test_a_plan_of_another_detector(tmp_path: Path) -> None:
 def test_show_prints_all_tables_and_says_what_is_empty(uninterrupted: Path, tmp_path: Path) -> None:
     result = invoke("reproduce", "--show", "--out", uninterrupted)
     assert result.exit_code == 0, result.output
-    for text in ("Table 5", "Table 6", "57.2", "H-Deformable-DETR", "Trial: brs-r50: every step works"):
+    for text in ("Table 5", "Table 6", "57.2", "H-Deformable-DETR", "Smoke test: brs-r50: every step works"):
         assert text in result.output
     assert result.output.count("not run") == 6 + 2 + 2 + sum(bool(row.loss) for row in ROWS)
-    assert "There are none yet" in invoke("reproduce", "--show", "--out", tmp_path).output
+    assert "There are no results yet" in invoke("reproduce", "--show", "--out", tmp_path).output
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["reproduce"], "Name a table"),
-        (["reproduce", "table7", "--eval-only"], "Nobody has released weights for a row of table7"),
-        (["reproduce", "table8", "--coco", "data/coco"], "--coco has no effect here: these rows are of --lvis DIR"),
+        (["reproduce", "table7", "--eval-only"], "No weights are released for a row of table7"),
+        (["reproduce", "table8", "--coco", "data/coco"], "--coco has no effect here: these rows use --lvis DIR"),
         (["reproduce", "table9"], "'table9' is not one of 'table1', 'table2'"),
         (["reproduce", "table5", "--row", "brs-r51"], "Did you mean 'brs-r50'"),
         (["reproduce", "table5", "--data", "demo"], "--data is for --smoke"),
         (["reproduce", "table5", "--weights", "x.pth"], "--weights is for --eval-only"),
         (["reproduce", "table5", "--smoke", "--gpus", "3"], "cannot be shared evenly by 3 GPUs"),
-        (["reproduce", "table5", "--smoke", "--data", "nowhere"], "There is no data set folder nowhere"),
+        (["reproduce", "table5", "--smoke", "--data", "nowhere"], "There is no dataset folder nowhere"),
         (["reproduce", "table6", "--row", "dino-r50"], "is not trained by this package"),
         (["reproduce", "table6", "--row", "dn-detr-r50", "--eval-only"], "is not trained by this package"),
         (["reproduce", "table5", "--row", "brs-r50", "--eval-only", "--coco", "nowhere"], "is not COCO 2017"),
         (["reproduce", "table5", "--smoke", "--machines", "2"], "Add --head HOST:PORT"),
-        (["reproduce", "table5", "--smoke", "--machines", "2", "--head", "a:1", "--rank", "2"], "counts from 0 to 1"),
+        (["reproduce", "table5", "--smoke", "--machines", "2", "--head", "a:1", "--rank", "2"], "Ranks go from 0 to 1"),
         (["reproduce", "table5", "--slurm", "x.sh"], "name it with --row"),
         (["reproduce", "table5", "--row", "brs-r50", "--slurm", "x.sh"], "add --gpus N"),
-        (["reproduce", "table6", "--row", "dino-r50", "--eval-only", "--slurm", "x.sh"], "--eval-only trains nothing"),
-        (["reproduce", "table6", "--row", "dino-r50", "--eval-only", "--plan"], "--eval-only trains nothing"),
-        (["reproduce", "table5", "--eval-only", "--smoke"], "--eval-only trains nothing"),
+        (
+            ["reproduce", "table6", "--row", "dino-r50", "--eval-only", "--slurm", "x.sh"],
+            "--eval-only cannot be combined",
+        ),
+        (["reproduce", "table6", "--row", "dino-r50", "--eval-only", "--plan"], "--eval-only cannot be combined"),
+        (["reproduce", "table5", "--eval-only", "--smoke"], "--eval-only cannot be combined"),
         (["reproduce", "table6", "--row", "dino-r50", "--eval-only", "--mirror", "http://x"], "--mirror is for"),
         (["reproduce", "table5", "--smoke", "--machines", "2", "--head", "a:1"], "train one row at a time"),
     ],

@@ -19,7 +19,7 @@ HEADS = ("query_head", "rpn_head", "roi_head", "atss_head", "bbox_head")
 
 
 def second_stages(config: Any) -> list[Any]:
-    """Heads with ranking losses that classify proposals; Co-DETR's are there for training."""
+    """Heads with ranking losses that classify proposals, except those of Co-DETR."""
     heads = config.model.get("roi_head", {}).get("bbox_head", [])
     heads = heads if isinstance(heads, list) else [heads]
     return [head for head in heads if head.type.startswith("Ranking") and "query_head" not in config.model]

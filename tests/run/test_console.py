@@ -1,4 +1,4 @@
-"""What a console shows of hostile text; and that everything is said through it."""
+"""The console makes hostile text safe, and everything is printed with it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def console() -> Console:
 
 @pytest.fixture
 def terminal() -> Console:
-    environment = {"TERM": "xterm-256color"}  # whatever this process has: a dumb one gets no codes
+    environment = {"TERM": "xterm-256color"}  # a dumb terminal gets no codes
     return PlainConsole(file=io.StringIO(), width=500, force_terminal=True, _environ=environment)
 
 
@@ -78,7 +78,7 @@ def test_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_nothing_is_said_but_through_such_a_console() -> None:
-    """`click.echo` and `print` would show a name as it is; `info --json` prints JSON whole."""
+    """`click.echo` and `print` would not escape names; `info --json` prints complete JSON."""
     package = Path(brs_detr.__file__).parent
     files = [file for file in package.rglob("*.py") if any(map(_speaks, ast.walk(ast.parse(file.read_text("utf-8")))))]
     assert [file.relative_to(package).as_posix() for file in files] == ["cli/info.py"]

@@ -27,7 +27,7 @@ def test_single_process_is_left_alone(monkeypatch) -> None:
     "the process group ends before Python does; no process aborts or hangs",
 )
 def test_leaving_ends_the_threads_of_the_group_even_where_a_cycle_holds_it(tmp_path: Path) -> None:
-    """A process of its own: what is left of a group is seen by its threads, which only Linux lists."""
+    """A separate process: the remains of a group are its threads, which only Linux lists."""
     script = f"""
 import os, torch, torch.distributed as dist
 from brs_detr.run.distributed import _leave_processes
@@ -43,7 +43,7 @@ print(joined > before, count_threads() - before, dist.is_initialized())
 """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
-    assert result.stdout.split()[-3:] == ["True", "0", "False"], result.stderr  # after what gloo may say
+    assert result.stdout.split()[-3:] == ["True", "0", "False"], result.stderr  # after messages of gloo
 
 
 def test_two_processes_train_on_the_cpu(tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_two_processes_train_on_the_cpu(tiny_config: Path, shapes: Path, tmp_pat
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("Seed 4.") == 1  # the second process is silent
     meta = torch.load(tmp_path / "run" / "checkpoints" / "best.pth", weights_only=True)["meta"]
-    assert meta["iter"] == 2  # 6 pictures, 2 processes with 2 each: 1.5 batches
+    assert meta["iter"] == 2  # 6 images, 2 processes with 2 each: 1.5 batches
 
 
 @pytest.mark.fault(

@@ -26,7 +26,7 @@ def test_one_at_a_time(tmp_path: Path) -> None:
 
 
 def test_who_waited_holds_the_file_that_is_there(tmp_path: Path) -> None:
-    """Not the one that the holder before has removed, which somebody who comes later would not see."""
+    """Not the file that the previous holder has removed, which a later process would not see."""
     lock, is_refused = tmp_path / "lock", []
 
     def wait() -> None:
@@ -47,7 +47,7 @@ def test_who_waited_holds_the_file_that_is_there(tmp_path: Path) -> None:
 
 
 def test_a_fork_does_not_hold_the_lock_beyond_the_end_of_its_parent(tmp_path: Path) -> None:
-    """Such as a process that loads images for a training that is killed."""
+    """Such as a data loader worker of a training that is killed."""
     script = f"""
 import os, time
 from pathlib import Path

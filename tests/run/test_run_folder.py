@@ -26,7 +26,7 @@ def test_a_run_that_was_never_evaluated_stands_for_its_last_checkpoint(tmp_path:
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no folder of a training run"):
+    with pytest.raises(UserError, match="not a run folder"):
         checkpoint_file(tmp_path)
 
 

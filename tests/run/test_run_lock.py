@@ -27,7 +27,7 @@ ELSEWHERE = Holder("node7", 4711, "2030-01-01T00:00:00+00:00", boot="another", j
 
 @contextmanager
 def training(folder: Path) -> Iterator[subprocess.Popen]:
-    """A process that holds the lock of a run, as one that trains in it."""
+    """A process that holds the lock of a run, as a training does."""
     script = f"""
 from pathlib import Path
 from rich.console import Console
@@ -48,7 +48,7 @@ with _hold(RunFolder(Path({str(folder)!r})), Console(quiet=True)):
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    """With what a training has left in it so far."""
+    """A run folder with some files of a training."""
     run = RunFolder(tmp_path / "run")
     run.last.parent.mkdir(parents=True)
     run.last.write_bytes(b"weights")
@@ -108,7 +108,7 @@ def test_the_lock_of_a_killed_training(run: RunFolder) -> None:
         console = Console(file=(text := io.StringIO()), width=500)
         with hold_run(run, console):
             assert json.loads(run.lock.read_text())["process"] == os.getpid()
-    assert f"The training before was ended from outside: process {first.pid} on " in text.getvalue()
+    assert f"The previous training was killed: process {first.pid} on " in text.getvalue()
     assert not run.lock.exists()
 
 
@@ -177,7 +177,7 @@ def test_a_machine_that_is_gone_for_good_may_hold_a_lock(run: RunFolder) -> None
 def test_a_lock_that_is_not_written_yet(run: RunFolder) -> None:
     with training(run.path):
         run.lock.write_text("")
-        with pytest.raises(UserError, match="a process that has just begun"), hold_run(run, QUIET):
+        with pytest.raises(UserError, match="a process that has just started"), hold_run(run, QUIET):
             pass
 
 

@@ -65,10 +65,10 @@ def test_without_supervision_it_is_named(found: Detections, monkeypatch: pytest.
         found.to_supervision()
 
 
-def test_drawing_leaves_the_picture_alone(found: Detections) -> None:
-    picture = np.full((480, 480, 3), 128, np.uint8)
-    drawn = found.draw(picture)
+def test_drawing_leaves_the_image_alone(found: Detections) -> None:
+    image = np.full((480, 480, 3), 128, np.uint8)
+    drawn = found.draw(image)
     assert isinstance(drawn, Image.Image)
-    assert (picture == 128).all()
+    assert (image == 128).all()
     assert (np.asarray(drawn) != 128).any()
-    assert np.array_equal(np.asarray(found.draw(Image.fromarray(picture))), np.asarray(drawn))
+    assert np.array_equal(np.asarray(found.draw(Image.fromarray(image))), np.asarray(drawn))

@@ -23,18 +23,18 @@ def test_a_box_is_drawn_in_the_colour_of_its_class_at_its_place() -> None:
     for x, y in ((101, 300), (399, 300), (250, 201), (250, 449)):
         assert tuple(array[y, x]) == class_colour(1)
     assert tuple(array[480, 50]) == GREY
-    assert abs(array[300, 250] - GREY).max() < 40  # the inside stays visible
+    assert abs(array[300, 250] - GREY).max() < 40  # the interior stays visible
     assert pixels(ground).std() == 0  # drawn on a copy
 
 
-def test_small_pictures_are_enlarged_with_their_boxes() -> None:
+def test_small_images_are_enlarged_with_their_boxes() -> None:
     drawn = draw_detections(Image.new("RGB", (32, 24), GREY), [[8, 8, 24, 20]], [0], class_names=NAMES)
     assert drawn.size == (640, 480)
     assert tuple(pixels(drawn)[300, 161]) == class_colour(0)
     assert draw_detections(Image.new("RGB", (32, 24)), [], [], class_names=NAMES, min_side=0).size == (32, 24)
 
 
-def test_lines_grow_with_the_picture() -> None:
+def test_lines_grow_with_the_image() -> None:
     def line_width(side: int) -> int:
         image = draw_detections(
             Image.new("RGB", (side, side), GREY), [[side / 4] * 2 + [side * 0.75] * 2], [0], class_names=NAMES

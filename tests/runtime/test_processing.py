@@ -27,12 +27,12 @@ def settings(**changes: Any) -> Preprocessing:
     )
 
 
-def picture(h: int, w: int, seed: int = 0) -> np.ndarray:
+def noise_image(h: int, w: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (h, w, 3), np.uint8)
 
 
 def in_training(image: np.ndarray, scale: tuple[int, int]) -> tuple[np.ndarray, dict[str, Any]]:
-    """What mmdet's test pipeline and preprocessor make of it."""
+    """Prepare an image with mmdet's test pipeline and preprocessor."""
     prepare_platform()
     from mmdet.models import DetDataPreprocessor
 
@@ -49,7 +49,7 @@ def in_training(image: np.ndarray, scale: tuple[int, int]) -> tuple[np.ndarray, 
 
 @pytest.mark.parametrize("size", [(48, 64), (64, 48), (200, 333), (333, 200), (80, 133), (7, 200), (31, 31)])
 def test_equal_to_the_training_pipeline(size: tuple[int, int]) -> None:
-    image = picture(*size)
+    image = noise_image(*size)
     expected, meta = in_training(image, (133, 80))
     prepared = prepare([image], settings())
     np.testing.assert_array_equal(prepared.images, expected)
@@ -70,7 +70,7 @@ def test_sides_stay_within_their_bounds(h: int, w: int) -> None:
 
 
 def test_padding_is_zero_at_the_right_and_below() -> None:
-    prepared = prepare([picture(20, 40), picture(40, 20)], settings(fixed_size=(64, 64)))
+    prepared = prepare([noise_image(20, 40), noise_image(40, 20)], settings(fixed_size=(64, 64)))
     assert prepared.images.shape == (2, 3, 64, 64)
     assert prepared.image_sizes.tolist() == [[32, 64], [64, 32]]
     assert not prepared.images[0, :, 32:].any()
@@ -79,7 +79,7 @@ def test_padding_is_zero_at_the_right_and_below() -> None:
 
 
 def test_small_batches_are_padded_to_what_a_graph_takes() -> None:
-    prepared = prepare([picture(20, 40)], settings(short_side=None, long_side=None, smallest_side=33))
+    prepared = prepare([noise_image(20, 40)], settings(short_side=None, long_side=None, smallest_side=33))
     assert prepared.images.shape == (1, 3, 33, 40)
     assert prepared.image_sizes.tolist() == [[20, 40]]
 
@@ -88,7 +88,7 @@ def candidates(seed: int, number: int = 60) -> tuple[np.ndarray, np.ndarray, np.
     random = np.random.default_rng(seed)
     corner = random.uniform(0, 60, (number, 2))
     boxes = np.concatenate([corner, corner + random.uniform(5, 40, (number, 2))], 1).astype(np.float32)
-    scores = random.permutation(number).astype(np.float32) / number  # no ties: their order is nobody's business
+    scores = random.permutation(number).astype(np.float32) / number  # no ties, whose order is arbitrary
     scores[random.random(number) < 0.2] = -1
     return boxes, scores, random.integers(0, 3, number)
 
@@ -106,7 +106,7 @@ def test_suppression_is_torchvisions(seed: int, threshold: float) -> None:
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.6, 0.7, 0.8])
 @pytest.mark.parametrize("seed", range(20))
 def test_overlaps_that_are_the_threshold_are_decided_as_in_torchvision(threshold: float, seed: int) -> None:
-    """Corners are whole numbers, so that many pairs overlap by 3/10, 3/5, ... exactly; 0.6 is in float32 above 0.6."""
+    """Corners are integers, so that many IoUs are exactly 3/10, 3/5, ...; 0.6 in float32 is above 0.6."""
     random = np.random.default_rng(seed)
     corner = random.integers(0, 12, (80, 2))
     boxes = np.concatenate([corner, corner + random.integers(1, 12, (80, 2))], 1).astype(np.float32)
@@ -143,7 +143,7 @@ def test_equal_to_opencv_to_the_last_bit(h: int, w: int, new_h: int, new_w: int,
 
 @pytest.mark.parametrize("factor", [2, 3, 4])
 def test_whole_factors(factor: int) -> None:
-    """OpenCV has special code for some of them in other modes; not in this one."""
+    """OpenCV has special code for some sizes in other modes, but not in this one."""
     image = np.random.default_rng(factor).integers(0, 256, (24 * factor, 36 * factor, 3), np.uint8)
     for size in ((24, 36), (24 * factor**2, 36 * factor**2), (24, 36 * factor)):
         expected = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)

@@ -65,7 +65,7 @@ MAP = ScoreMap.lines([1.0, 0.5], [1.5, -2.0])
 
 
 def test_scores_are_mapped_beside(tmp_path: Path) -> None:
-    """After the choice of the best, and in the order of what comes out."""
+    """After the selection of the best, and sorted by the mapped scores."""
     described = info(postprocess=False, score_threshold=(0.5, 0.2), calibrated=True)
     settings = dataclasses.replace(described.postprocessing, max_detections=2, score_map=MAP)
     write_planted(tmp_path / "m.onnx", dataclasses.replace(described, postprocessing=settings))
@@ -84,14 +84,14 @@ def test_places_without_a_detection_are_left_out(tmp_path: Path) -> None:
     assert len(Detector(tmp_path / "m.onnx", "cpu", 0.0)(BLACK)) == 1
 
 
-def test_path_picture_and_array_are_the_same(tmp_path: Path) -> None:
+def test_path_image_and_array_are_the_same(tmp_path: Path) -> None:
     detector = Detector(write_planted(tmp_path / "m.onnx"), "cpu")
     Image.fromarray(red(17)).save(tmp_path / "p.png")
     for image in (tmp_path / "p.png", str(tmp_path / "p.png"), Image.fromarray(red(17))):
         np.testing.assert_array_equal(detector(image).boxes_xyxy, detector(red(17)).boxes_xyxy)
 
 
-def test_a_file_is_turned_upright_a_picture_is_not(tmp_path: Path) -> None:
+def test_a_file_is_turned_upright_an_image_is_not(tmp_path: Path) -> None:
     lying = Image.new("RGB", (40, 20))
     exif = lying.getexif()
     exif[0x0112] = 6
@@ -110,8 +110,8 @@ def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
     assert read_pixels(tmp_path / "p.png").tolist() == np.full((4, 4, 3), 0x12).tolist()
 
 
-def test_pictures_of_a_list_are_read_when_their_turn_comes(tmp_path: Path) -> None:
-    """A list of thousands of paths need not fit into memory."""
+def test_images_of_a_list_are_read_when_their_turn_comes(tmp_path: Path) -> None:
+    """The images of a long list need not fit into memory."""
     write_planted(tmp_path / "m.onnx")
     events: list[str] = []
 
@@ -130,7 +130,7 @@ def test_pictures_of_a_list_are_read_when_their_turn_comes(tmp_path: Path) -> No
 
 
 def test_a_gpu_that_onnxruntime_cannot_start_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """onnxruntime would warn and take the CPU."""
+    """onnxruntime would warn and use the CPU."""
     write_planted(tmp_path / "m.onnx")
     have = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: have)
@@ -138,7 +138,7 @@ def test_a_gpu_that_onnxruntime_cannot_start_is_not_replaced(tmp_path: Path, mon
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *arguments, **names: started)
     with pytest.raises(UserError, match="cannot use the device cuda:7"):
         Detector(tmp_path / "m.onnx", "cuda:7")
-    assert len(Detector(tmp_path / "m.onnx")(BLACK)) == 2  # by default the GPU only where there is one
+    assert len(Detector(tmp_path / "m.onnx")(BLACK)) == 2  # the default is the GPU only if there is one
 
 
 def test_wrong_input(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_wrong_input(tmp_path: Path) -> None:
     for array in (np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3)), BLACK[:0]):
         with pytest.raises(ValueError, match=r"uint8 \[H, W, 3\] in RGB"):
             detector(array)
-    (tmp_path / "bad.jpg").write_bytes(b"not a picture")
+    (tmp_path / "bad.jpg").write_bytes(b"not an image")
     for name, reason in (("bad.jpg", "it is not an image"), ("none.jpg", "there is no such file")):
         with pytest.raises(UserError, match=rf"{name}: {reason}"):
             detector(tmp_path / name)
@@ -210,7 +210,7 @@ def test_a_damaged_map_or_threshold(text: str, damaged: str) -> None:
 
 
 def test_a_description_of_the_first_format() -> None:
-    """It knew neither probabilities nor a threshold for each class."""
+    """It had neither probabilities nor thresholds per class."""
     stored = json.loads(info().to_json())
     del stored["calibrated"], stored["postprocessing"]["score_map"]
     assert ArtefactInfo.from_json(json.dumps({**stored, "format_version": 1}), "m.onnx") == info()

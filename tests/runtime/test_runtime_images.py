@@ -17,7 +17,7 @@ ORIENTATION = 0x0112
 
 
 def noise(*shape: int) -> np.ndarray:
-    """Coarse noise: sharp edges for a codec, and still a picture."""
+    """Make coarse noise, which has sharp edges for a codec."""
     coarse = np.random.default_rng(sum(shape)).integers(0, 256, (9, 9, *shape[2:]), np.uint8)
     return cv2.resize(coarse, shape[1::-1], interpolation=cv2.INTER_CUBIC)
 
@@ -48,10 +48,10 @@ def test_jpeg_in_printing_inks_is_decoded_as_in_opencv(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA", "1"])
 def test_png_is_decoded_as_in_opencv(tmp_path: Path, mode: str) -> None:
-    picture = Image.fromarray(noise(31, 47, 3)).convert(mode)
+    image = Image.fromarray(noise(31, 47, 3)).convert(mode)
     if mode in ("RGBA", "LA"):
-        picture.putalpha(Image.fromarray(noise(31, 47)))
-    picture.save(tmp_path / "p.png")
+        image.putalpha(Image.fromarray(noise(31, 47)))
+    image.save(tmp_path / "p.png")
     np.testing.assert_array_equal(read_pixels(tmp_path / "p.png"), in_opencv(tmp_path / "p.png"))
 
 
@@ -97,7 +97,8 @@ def test_a_kind_that_is_not_read_is_named_with_those_that_are(tmp_path: Path) ->
     Image.fromarray(noise(31, 47, 3)).save(tmp_path / "p.tga")
     (tmp_path / "p.SVG").write_text("<svg/>")
     (tmp_path / "p.txt").write_text("text")
-    for name, told in (("p.tga", " of a kind that is read: JPEG, PNG, "), ("p.SVG", " of a kind"), ("p.txt", "\n")):
+    supported = " of a supported format"
+    for name, told in (("p.tga", f"{supported}: JPEG, PNG, "), ("p.SVG", supported), ("p.txt", "\n")):
         with pytest.raises(UnreadableImage, match=f"{name}: it is not an image{told}") as caught:
             read_pixels(tmp_path / name)
         assert caught.value.hint == "Replace the file, or leave it out."
@@ -107,7 +108,7 @@ def test_a_webp_that_ends_early_is_called_damaged(tmp_path: Path) -> None:
     Image.fromarray(noise(31, 47, 3)).save(tmp_path / "p.webp")
     content = (tmp_path / "p.webp").read_bytes()
     (tmp_path / "p.webp").write_bytes(content[: len(content) // 2])
-    with pytest.raises(UnreadableImage, match=r"p\.webp: it is damaged or cut off"):
+    with pytest.raises(UnreadableImage, match=r"p\.webp: it is damaged or truncated"):
         read_pixels(tmp_path / "p.webp")
 
 

@@ -1,4 +1,4 @@
-"""The runtime and the commands on an exported detector need no PyTorch."""
+"""The runtime and the commands for exported detectors need no PyTorch."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_the_doctor_does_not_miss_what_the_runtime_does_without() -> None:
 
 @pytest.mark.slow
 def test_in_an_environment_of_its_own(model: Path, tmp_path: Path) -> None:
-    """Installs the extra `runtime` from the network, runs, and tells how large it is."""
+    """Install the extra `runtime` from the network, run a detector, and measure the size."""
     environment = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     python = environment / "bin" / "python"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from PIL import Image
 from brs_detr.errors import UserError
 from brs_detr.runtime.detections import Detections
 from brs_detr.serve.app import ServedModel, make_app
-from brs_detr.serve.detector_process import LOWEST_SCORE, Facts, Task, find_objects
+from brs_detr.serve.detector_process import LOWEST_SCORE, Task, find_objects
 from brs_detr.serve.limits import Limits
 from brs_detr.serve.server import ImpatientConnection, listen, local_names
 
@@ -31,7 +32,7 @@ SMALL_LIMITS = Limits(max_bytes=100_000, max_images=3, max_pixels=10_000, max_re
 
 @dataclass
 class PlantedDetector:
-    """Finds the same objects on every image, in parts of its size; remembers the images."""
+    """Finds the same objects in every image, relative to its size; remembers the images."""
 
     score_threshold: float | tuple[float, ...] = 0.5
     class_names: tuple[str, ...] = CLASSES
@@ -41,6 +42,13 @@ class PlantedDetector:
     at_a_time: int = 0
     most_at_a_time: int = 0
     fault: Exception | None = None
+
+    @property
+    def info(self) -> SimpleNamespace:
+        """What the server uses of an `ArtefactInfo`."""
+        threshold, calibrated = self.score_threshold, self.calibrated
+        own = dict(class_names=self.class_names, score_threshold=threshold, calibrated=calibrated)
+        return SimpleNamespace(**own, head=None, precision=None)
 
     def __call__(self, image: Image.Image) -> Detections:
         self.at_a_time += 1
@@ -57,12 +65,12 @@ class PlantedDetector:
 
 
 TROUBLE = 61
-"""Width of a picture that troubles a `Troubled` detector."""
+"""Width of an image that troubles a `Troubled` detector."""
 
 
 @dataclass
 class Opener:
-    """Gives a planted detector, in whatever process.
+    """Opens a planted detector in any process.
 
     Args:
         kind: of trouble, see `Troubled`.
@@ -80,7 +88,7 @@ class Opener:
 
 @dataclass
 class Troubled(PlantedDetector):
-    """Gets into trouble with some pictures."""
+    """Fails in different ways on some images."""
 
     kind: str = ""
 
@@ -104,10 +112,10 @@ class Troubled(PlantedDetector):
 
 
 class InThread:
-    """A detector that works here, where a server would have it in another process."""
+    """Runs a detector in this process instead of another one."""
 
     def __init__(self, detector: PlantedDetector) -> None:
-        self.facts = Facts.of(detector)
+        self.info = detector.info
         self._detector = detector
         detector.score_threshold = LOWEST_SCORE
 
@@ -117,7 +125,7 @@ class InThread:
 
 @dataclass
 class Served:
-    """A server that answers at a port of this machine."""
+    """A server at a port of this machine."""
 
     port: int
     detector: PlantedDetector
@@ -129,7 +137,7 @@ class Served:
     def ask(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers by name in lower case, and body of the answer."""
+        """Return status, headers by lower-case name, and body of the response."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             connection.request(method, path, body, dict(headers or {}))
@@ -139,16 +147,16 @@ class Served:
             connection.close()
 
     def post(self, body: Any, content_type: str = "image/png", query: str = "") -> tuple[int, dict[str, Any]]:
-        """Status and JSON of the answer to an upload."""
+        """Return status and JSON of the response to an upload."""
         status, _, text = self.ask("POST", f"/api/detect{query}", body, {"Content-Type": content_type})
         return status, json.loads(text)
 
     def post_form(self, *files: tuple[str | bytes, bytes], query: str = "") -> tuple[int, dict[str, Any]]:
-        """Status and JSON of the answer to files with names."""
+        """Return status and JSON of the response to a form of files."""
         return self.post(form(*files), FORM_TYPE, query)
 
     def send_raw(self, content: bytes, then_close: bool = False) -> bytes:
-        """Everything that comes back for bytes on the wire."""
+        """Send raw bytes and return the whole response."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=20) as wire:
             wire.sendall(content)
             if then_close:
@@ -170,7 +178,7 @@ def serving(detector: PlantedDetector, limits: Limits = SMALL_LIMITS, local: boo
     )
     model = ServedModel(InThread(detector), "planted.onnx")
     app = make_app(model, limits, local_names(listener, "127.0.0.1") if local else None)
-    quiet = dict(log_level="critical", access_log=False, log_config=None)  # its own would close the logs of all others
+    quiet = dict(log_level="critical", access_log=False, log_config=None)  # uvicorn's own would close all other logs
     config = uvicorn.Config(app, http=connection, ws="none", lifespan="off", **quiet)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],))
@@ -188,7 +196,7 @@ FORM_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 
 
 def form(*files: tuple[str | bytes, bytes]) -> bytes:
-    """A multipart form with files (name, content), the names as they are."""
+    """Make a multipart form of files (name, content), without escaping the names."""
     parts = []
     for name, content in files:
         name = name.encode() if isinstance(name, str) else name
@@ -197,8 +205,8 @@ def form(*files: tuple[str | bytes, bytes]) -> bytes:
     return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
 
 
-def picture(width: int = 60, height: int = 40, image_format: str = "PNG", **options: Any) -> bytes:
-    """A picture that does not compress to nothing."""
+def image_bytes(width: int = 60, height: int = 40, image_format: str = "PNG", **options: Any) -> bytes:
+    """Make an image file of noise, which hardly compresses."""
     noise = np.random.default_rng(width).integers(0, 255, (height, width, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, image_format, **options)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from served import CLASSES, SMALL_LIMITS, InThread, PlantedDetector, Served, form, picture, serving
+from served import CLASSES, SMALL_LIMITS, InThread, PlantedDetector, Served, form, image_bytes, serving
 
 from brs_detr.predict.detector import Detector
 from brs_detr.serve.app import ServedModel
@@ -29,7 +29,7 @@ def server() -> Iterator[Served]:
 
 
 def test_a_body_that_is_an_image(server: Served) -> None:
-    status, answer = server.post(picture(60, 40))
+    status, answer = server.post(image_bytes(60, 40))
     assert status == 200
     assert answer["model"] == "planted.onnx" and answer["score_threshold"] == 0.5
     assert answer["class_names"] == list(CLASSES)
@@ -43,7 +43,7 @@ def test_a_body_that_is_an_image(server: Served) -> None:
 
 
 def test_a_form_with_several_images_in_order(server: Served) -> None:
-    status, answer = server.post_form(("b é.png", picture(20, 30)), ("a.jpg", picture(50, 10, "JPEG")))
+    status, answer = server.post_form(("b é.png", image_bytes(20, 30)), ("a.jpg", image_bytes(50, 10, "JPEG")))
     assert status == 200
     assert [(image["file"], image["width"], image["height"]) for image in answer["images"]] == [
         ("b é.png", 20, 30),
@@ -55,20 +55,20 @@ def test_a_form_with_several_images_in_order(server: Served) -> None:
     "query, num_objects", [("", 2), ("?threshold=0", 4), ("?threshold=0.3", 3), ("?threshold=1", 0)]
 )
 def test_threshold(query: str, num_objects: int, server: Served) -> None:
-    status, answer = server.post(picture(), query=query)
+    status, answer = server.post(image_bytes(), query=query)
     assert status == 200
     assert len(answer["images"][0]["objects"]) == num_objects
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "MPO"])
 def test_formats(image_format: str, server: Served) -> None:
-    assert server.post(picture(30, 20, image_format), "application/octet-stream")[0] == 200
+    assert server.post(image_bytes(30, 20, image_format), "application/octet-stream")[0] == 200
 
 
 def test_the_detector_sees_rgb_upright(server: Served) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
-    _, answer = server.post(picture(60, 20, "JPEG", exif=turned))
+    _, answer = server.post(image_bytes(60, 20, "JPEG", exif=turned))
     assert (answer["images"][0]["width"], answer["images"][0]["height"]) == (20, 60)
     assert (server.detector.seen[-1].size, server.detector.seen[-1].mode) == ((20, 60), "RGB")
     for mode in ("1", "L", "LA", "P", "RGBA", "CMYK", "I;16"):
@@ -97,10 +97,10 @@ def test_a_threshold_for_each_class_unless_one_is_asked_for() -> None:
     with serving(PlantedDetector(score_threshold=tuple(by_name.values()), calibrated=True)) as served:
         told = json.loads(served.ask("GET", "/api/model")[2])
         assert (told["score_threshold"], told["calibrated"]) == (by_name, True)
-        answer = served.post(picture())[1]
+        answer = served.post(image_bytes())[1]
         assert (answer["score_threshold"], answer["calibrated"]) == (by_name, True)
         assert [found["name"] for found in answer["images"][0]["objects"]] == list(CLASSES[1:])
-        answer = served.post(picture(), query="?threshold=0.7")[1]
+        answer = served.post(image_bytes(), query="?threshold=0.7")[1]
         assert answer["score_threshold"] == 0.7
         assert [found["name"] for found in answer["images"][0]["objects"]] == ["cat"]
 
@@ -121,7 +121,7 @@ def test_health_answers_while_the_detector_works_on_one_image_at_a_time() -> Non
     detector = PlantedDetector(seconds=0.4)
     with serving(detector, Limits(max_requests=8)) as served:
         answers: list[int] = []
-        clients = [threading.Thread(target=lambda: answers.append(served.post(picture())[0])) for _ in range(4)]
+        clients = [threading.Thread(target=lambda: answers.append(served.post(image_bytes())[0])) for _ in range(4)]
         for client in clients:
             client.start()
         while not detector.at_a_time:
@@ -138,33 +138,33 @@ def test_health_answers_while_the_detector_works_on_one_image_at_a_time() -> Non
 def test_too_many_clients_are_told_to_come_again() -> None:
     limits = Limits(max_requests=1, receive_seconds=0.3)
     with serving(PlantedDetector(seconds=1.5), limits) as served:
-        first = threading.Thread(target=served.post, args=[picture()])
+        first = threading.Thread(target=served.post, args=[image_bytes()])
         first.start()
         while not served.detector.at_a_time:
             time.sleep(0.01)
-        status, headers, text = served.ask("POST", "/api/detect", picture())
+        status, headers, text = served.ask("POST", "/api/detect", image_bytes())
         assert status == 503 and "busy" in json.loads(text)["error"]["message"] and "retry-after" in headers
         first.join()
-        assert served.post(picture())[0] == 200
+        assert served.post(image_bytes())[0] == 200
 
 
 def test_a_fault_of_the_detector_is_told_without_its_inside() -> None:
     with serving(PlantedDetector(fault=RuntimeError("secret of /home"))) as served:
-        status, answer = served.post(picture())
+        status, answer = served.post(image_bytes())
         assert status == 500
         assert "RuntimeError" in answer["error"]["message"] and "secret" not in json.dumps(answer)
         served.detector.fault = None
-        assert served.post(picture())[0] == 200
+        assert served.post(image_bytes())[0] == 200
 
 
 def test_the_limits_can_be_reached(server: Served) -> None:
-    exactly = form(*[(f"{n}.png", picture(100, 100)) for n in range(SMALL_LIMITS.max_images)])
+    exactly = form(*[(f"{n}.png", image_bytes(100, 100)) for n in range(SMALL_LIMITS.max_images)])
     assert len(exactly) < SMALL_LIMITS.max_bytes
     assert (
         server.ask("POST", "/api/detect", exactly, {"Content-Type": "multipart/form-data; boundary=xBoUnDaRyx"})[0]
         == 200
     )
-    whole = picture(100, 100, "BMP")
+    whole = image_bytes(100, 100, "BMP")
     padded = whole + bytes(SMALL_LIMITS.max_bytes - len(whole))
     assert server.post(padded)[0] == 200
     assert server.post(padded + b"\0")[0] == 413
@@ -177,7 +177,7 @@ def test_who_sends_a_head_alone_takes_nobodys_place() -> None:
             wire = socket.create_connection(("127.0.0.1", served.port))
             wire.sendall(b"POST /api/detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n")
             heads.append(wire)
-        assert served.post(picture())[0] == 200
+        assert served.post(image_bytes())[0] == 200
         for wire in heads:
             wire.close()
 
@@ -188,7 +188,7 @@ def test_of_too_many_connections_that_say_nothing_the_oldest_is_closed() -> None
         for wire in silent[:2]:
             wire.settimeout(10)
             assert wire.recv(1) == b""
-        assert served.post(picture())[0] == 200
+        assert served.post(image_bytes())[0] == 200
         silent[-1].sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert silent[-1].recv(12) == b"HTTP/1.1 200"
         for wire in silent:
@@ -196,7 +196,7 @@ def test_of_too_many_connections_that_say_nothing_the_oldest_is_closed() -> None
 
 
 def detect(model: ServedModel, upload: Upload, threshold: float) -> dict[str, Any]:
-    """In a thread of its own: the browser tests leave an event loop in this one."""
+    """Detect in another thread, because the browser tests leave an event loop in this one."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(
             lambda: asyncio.run(model.detect(upload, threshold, Limits(max_pixels=10_000)))[0]
@@ -227,11 +227,11 @@ def test_the_threshold_is_the_detectors_unless_given() -> None:
     assert ServedModel(InThread(detector), "m").threshold == 0.37
     assert ServedModel(InThread(PlantedDetector()), "m", 0.2).threshold == 0.2
     assert ServedModel(InThread(PlantedDetector()), "m", 0.0).threshold == 0.0
-    assert detector.score_threshold == 0.0  # the page filters what is above it
+    assert detector.score_threshold == 0.0  # the page filters by its own threshold
 
 
 @pytest.mark.parametrize("threshold, num_objects", [(0.0, 4), (0.3, 3), (0.95, 0)])
 def test_a_threshold_below_the_detectors_own(threshold: float, num_objects: int) -> None:
     model = ServedModel(InThread(PlantedDetector(score_threshold=0.5)), "m")
-    answer = detect(model, Upload("a", picture()), threshold)
+    answer = detect(model, Upload("a", image_bytes()), threshold)
     assert len(answer["objects"]) == num_objects

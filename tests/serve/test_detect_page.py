@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
-from served import CLASSES, InThread, PlantedDetector, Served, picture, serving
+from served import CLASSES, InThread, PlantedDetector, Served, image_bytes, serving
 
 from brs_detr.serve.app import ServedModel
 from brs_detr.serve.detect_page import content_security_policy, render_detect_page
@@ -44,7 +44,7 @@ def test_the_policy_names_what_is_inside() -> None:
 
 @pytest.fixture
 def page(chromium: Browser, server: Served) -> Iterator[Page]:
-    """The page, open; a message in the console or a request to elsewhere fails the test."""
+    """Open the page; a console message or a request to another site fails the test."""
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     opened = context.new_page()
     faults: list[str] = []
@@ -63,7 +63,7 @@ def test_upload_filter_and_keep(page: Page, tmp_path: Path) -> None:
 
     boxes, rows = page.locator("#boxes .object"), page.locator("#rows tr")
     for name, size in (("a.png", (60, 40)), ("b.png", (30, 50))):
-        (tmp_path / name).write_bytes(picture(*size))
+        (tmp_path / name).write_bytes(image_bytes(*size))
     page.set_input_files("#files", [tmp_path / "a.png", tmp_path / "b.png"])
     expect(boxes).to_have_count(2)
     expect(page.locator("#facts")).to_have_text("60 × 40, 2 objects")
@@ -98,7 +98,7 @@ def test_upload_filter_and_keep(page: Page, tmp_path: Path) -> None:
     assert [found["name"] for found in record["images"][0]["objects"]] == list(CLASSES[1:])
 
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download picture").click()
+        page.get_by_role("button", name="Download image").click()
     assert download.value.suggested_filename == "a_detected.png"
     with Image.open(download.value.path()) as kept:
         assert kept.size == (60, 40)
@@ -109,7 +109,7 @@ def test_upload_filter_and_keep(page: Page, tmp_path: Path) -> None:
 def test_a_threshold_for_each_class_until_the_slider_is_moved(chromium: Browser, tmp_path: Path) -> None:
     from playwright.sync_api import expect
 
-    (tmp_path / "a.png").write_bytes(picture())
+    (tmp_path / "a.png").write_bytes(image_bytes())
     with serving(PlantedDetector(score_threshold=(0.95, 0.5, 0.2), calibrated=True)) as served:
         opened = chromium.new_page()
         opened.goto(served.url)
@@ -137,7 +137,7 @@ def test_keyboard_alone(page: Page, tmp_path: Path) -> None:
     from playwright.sync_api import expect
 
     for name in ("a.png", "b.png"):
-        (tmp_path / name).write_bytes(picture())
+        (tmp_path / name).write_bytes(image_bytes())
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "files"
     page.set_input_files("#files", [tmp_path / "a.png", tmp_path / "b.png"])
@@ -158,7 +158,7 @@ def test_keyboard_alone(page: Page, tmp_path: Path) -> None:
 def test_what_cannot_be_sent_is_said_beside_what_can(page: Page, tmp_path: Path) -> None:
     from playwright.sync_api import expect
 
-    (tmp_path / "good.png").write_bytes(picture())
+    (tmp_path / "good.png").write_bytes(image_bytes())
     (tmp_path / "empty.png").touch()
     (tmp_path / "large.png").write_bytes(bytes(100_001))
     page.set_input_files("#files", [tmp_path / name for name in ("empty.png", "good.png", "large.png")])
@@ -175,7 +175,7 @@ def test_what_cannot_be_sent_is_said_beside_what_can(page: Page, tmp_path: Path)
 def test_a_refusal_of_the_server_is_shown(chromium: Browser, server: Served, tmp_path: Path) -> None:
     from playwright.sync_api import expect
 
-    (tmp_path / "<i>cut.png").write_bytes(picture()[:60])
+    (tmp_path / "<i>cut.png").write_bytes(image_bytes()[:60])
     opened = chromium.new_page()
     opened.goto(server.url)
     opened.set_input_files("#files", tmp_path / "<i>cut.png")
@@ -189,7 +189,7 @@ def test_a_refusal_of_the_server_is_shown(chromium: Browser, server: Served, tmp
 def test_on_a_phone_by_night(dark: bool, chromium: Browser, server: Served, tmp_path: Path) -> None:
     from playwright.sync_api import expect
 
-    (tmp_path / "a.png").write_bytes(picture(80, 30))
+    (tmp_path / "a.png").write_bytes(image_bytes(80, 30))
     context = chromium.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark" if dark else "light")
     opened = context.new_page()
     opened.goto(server.url)

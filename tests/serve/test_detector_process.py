@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from served import TROUBLE, Opener, picture
+from served import TROUBLE, Opener, image_bytes
 
 from brs_detr.errors import UserError
 from brs_detr.serve.capacity import measure_capacity
@@ -28,7 +28,7 @@ def process(kind: str) -> Iterator[DetectorProcess]:
 
 
 def task(width: int = TROUBLE, height: int = 40) -> Task:
-    return Task(Upload("a.png", picture(width, height)), 0.5, 1_000_000)
+    return Task(Upload("a.png", image_bytes(width, height)), 0.5, 1_000_000)
 
 
 def still_works(started: DetectorProcess) -> bool:
@@ -37,7 +37,7 @@ def still_works(started: DetectorProcess) -> bool:
 
 def test_what_it_finds() -> None:
     with process("works") as started:
-        assert started.facts.class_names[0] == "cat"
+        assert started.info.class_names[0] == "cat"
         entry = started.find(task(60, 40))
         assert (entry["file"], entry["width"], entry["height"]) == ("a.png", 60, 40)
         assert [one["name"] for one in entry["objects"]] == ["cat", "<b>dog"]
@@ -46,7 +46,7 @@ def test_what_it_finds() -> None:
         assert still_works(started)
 
 
-def test_a_picture_that_takes_too_long_is_stopped() -> None:
+def test_an_image_that_takes_too_long_is_stopped() -> None:
     with process("sleeps") as started:
         old = psutil.Process(started._process.pid)
         with pytest.raises(Refusal, match=r"not done in the 0\.5 seconds") as caught:
@@ -56,7 +56,7 @@ def test_a_picture_that_takes_too_long_is_stopped() -> None:
         assert still_works(started)
 
 
-def test_a_picture_that_takes_too_much_memory_is_stopped() -> None:
+def test_an_image_that_takes_too_much_memory_is_stopped() -> None:
     with process("grows") as started:
         most = started.memory() + 100 * MEGABYTE
         with pytest.raises(Refusal, match=rf"takes more than {most / GIGABYTE:.1f} GB") as caught:
@@ -109,7 +109,7 @@ def test_who_waits_when_it_is_closed_is_told() -> None:
 
 
 def test_no_process_is_left_behind() -> None:
-    """Not even by a server that was killed while its detector worked."""
+    """Not even by a server that was killed while its detector was busy."""
     script = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from served import PlantedDetector, Served, picture, serving
+from served import PlantedDetector, Served, image_bytes, serving
 
 
 @pytest.fixture(scope="module")
@@ -38,22 +38,22 @@ def test_other_names_are_refused(host: str, path: str, server: Served) -> None:
 )  # fmt: skip
 def test_posts_from_other_sites_are_refused(headers: dict[str, str], server: Served) -> None:
     num_seen = len(server.detector.seen)
-    status, _, text = server.ask("POST", "/api/detect", picture(), headers)
+    status, _, text = server.ask("POST", "/api/detect", image_bytes(), headers)
     assert status == 403 and "another site" in json.loads(text)["error"]["message"]
     assert len(server.detector.seen) == num_seen
 
 
 def test_posts_from_the_page_are_taken(server: Served) -> None:
     headers = {"Origin": server.url.rstrip("/"), "Sec-Fetch-Site": "same-origin"}
-    assert server.ask("POST", "/api/detect", picture(), headers)[0] == 200
+    assert server.ask("POST", "/api/detect", image_bytes(), headers)[0] == 200
 
 
 def test_any_name_where_the_network_may_come_in_but_no_other_site() -> None:
     with serving(PlantedDetector(), local=False) as server:
         host = {"Host": "camera.local:8000"}
         assert server.ask("GET", "/healthz", headers=host)[0] == 200
-        assert server.ask("POST", "/api/detect", picture(), host | {"Origin": "http://camera.local:8000"})[0] == 200
-        assert server.ask("POST", "/api/detect", picture(), host | {"Origin": "http://evil.example"})[0] == 403
+        assert server.ask("POST", "/api/detect", image_bytes(), host | {"Origin": "http://camera.local:8000"})[0] == 200
+        assert server.ask("POST", "/api/detect", image_bytes(), host | {"Origin": "http://evil.example"})[0] == 403
 
 
 @pytest.mark.parametrize("path", ["/", "/api/model", "/nothing"])

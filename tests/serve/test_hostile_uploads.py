@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from PIL import Image
-from served import BOUNDARY, FORM_TYPE, SMALL_LIMITS, PlantedDetector, Served, form, picture, serving
+from served import BOUNDARY, FORM_TYPE, SMALL_LIMITS, PlantedDetector, Served, form, image_bytes, serving
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:PIL")
 
@@ -26,11 +26,11 @@ def server() -> Iterator[Served]:
 def still_answers(server: Served) -> Iterator[None]:
     yield
     assert server.ask("GET", "/healthz")[0] == 200
-    assert server.post(picture())[0] == 200
+    assert server.post(image_bytes())[0] == 200
 
 
 def png_of_size(width: int, height: int) -> bytes:
-    """A PNG of few bytes whose header promises many pixels, all of them there."""
+    """Make a PNG of few bytes with many pixels, all of which are there."""
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))]
     rows = zlib.compress(bytes(height * (1 + (width + 7) // 8)), 9) if width * height < 1e9 else b""
     chunks += [(b"IDAT", rows), (b"IEND", b"")]
@@ -43,7 +43,7 @@ def png_chunk(chunk: tuple[bytes, bytes]) -> bytes:
 
 
 def png_with_a_text_bomb() -> bytes:
-    whole = picture(20, 20)
+    whole = image_bytes(20, 20)
     bomb = png_chunk((b"zTXt", b"Comment\0\0" + zlib.compress(bytes(50_000_000), 9)))
     return whole[:33] + bomb + whole[33:]
 
@@ -63,7 +63,7 @@ def gif_bomb() -> bytes:
     return content[:6] + struct.pack("<HH", 20_000, 20_000) + content[10:]
 
 
-WHOLE, JPEG = picture(60, 60), picture(60, 60, "JPEG")
+WHOLE, JPEG = image_bytes(60, 60), image_bytes(60, 60, "JPEG")
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 MAX = SMALL_LIMITS.max_bytes
 
@@ -116,7 +116,7 @@ def test_files_of_forms_beside_a_good_one(name: str, server: Served) -> None:
     answer = server.post_form(("good.png", WHOLE), ("<i>.png", content))
     assert_refused(answer, status)
     if status != 413:
-        assert answer[1]["error"]["message"].startswith("<i>.png ")  # which one it was
+        assert answer[1]["error"]["message"].startswith("<i>.png ")  # it names the image
 
 
 FORMS = {
@@ -132,7 +132,7 @@ FORMS = {
     "no disposition": (f"--{BOUNDARY}\r\nA: b\r\n\r\nx\r\n--{BOUNDARY}--\r\n".encode(), 400),
     "empty file": (form(("a.png", b"")), 422),
     "empty name": (form(("", WHOLE)), 400),
-    "too many files": (form(*[(f"{n}.png", picture(4, 4)) for n in range(4)]), 413),
+    "too many files": (form(*[(f"{n}.png", image_bytes(4, 4)) for n in range(4)]), 413),
     "thousands of files": (form(*[("a", b"")] * 900), 413),
     "name with a path": (form(("../../etc/passwd", WHOLE)), 400),
     "name with a backslash": (form(("..\\\\a.png", WHOLE)), 400),

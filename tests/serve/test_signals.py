@@ -1,4 +1,4 @@
-"""The server as a program: what it says, and what a signal does."""
+"""The server as a program: its output, and its reaction to signals."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from served import TROUBLE, picture
+from served import TROUBLE, image_bytes
 
 
 @pytest.fixture
 def planted_server(tmp_path: Path) -> list[str]:
-    """The command in a program of which every process opens a planted detector instead of a file."""
+    """A program with the command, in which every process opens a planted detector instead of a file."""
     program = tmp_path / "program.py"
     program.write_text(f"""
 import sys, types
@@ -44,14 +44,14 @@ if __name__ == "__main__":
 
 @contextmanager
 def started(command: list[str]) -> Iterator[tuple[subprocess.Popen, str]]:
-    """A server, and its address."""
+    """Start a server and read its address."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             said = process.stdout.readline()
-            found = re.fullmatch(r"best\.onnx is served at (http://127\.0\.0\.1:\d+) \(Ctrl-C ends it\)\n", said)
+            found = re.fullmatch(r"best\.onnx is served at (http://127\.0\.0\.1:\d+) \(Ctrl-C to stop\)\n", said)
             assert found, said
-            assert process.stdout.readline().startswith("Limits: 50 million pixels an image, 60 seconds a request, ")
+            assert process.stdout.readline().startswith("Limits: 50 million pixels per image, 60 seconds per request, ")
             yield process, found[1]
         finally:
             process.kill()
@@ -67,7 +67,7 @@ def test_serve_until_the_signal(number: signal.Signals, planted_server: list[str
         out, err = process.communicate(timeout=20)
     assert err == ""
     assert process.returncode == (0 if number == signal.SIGINT else -number)
-    assert out == ("Ended.\n" if number == signal.SIGINT else "")
+    assert out == ("Stopped.\n" if number == signal.SIGINT else "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -77,7 +77,7 @@ def test_who_waits_at_the_signal_is_told(number: signal.Signals, planted_server:
 
         def ask() -> None:
             try:
-                urllib.request.urlopen(f"{url}/api/detect", picture(TROUBLE), timeout=60)
+                urllib.request.urlopen(f"{url}/api/detect", image_bytes(TROUBLE), timeout=60)
             except urllib.error.HTTPError as error:
                 told.append((error.code, json.load(error)))
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from PIL import Image
-from served import BOUNDARY, FORM_TYPE, form, picture
+from served import BOUNDARY, FORM_TYPE, form, image_bytes
 from starlette.requests import Request
 
 from brs_detr.serve.limits import Limits, Refusal
@@ -62,7 +62,7 @@ LIMITS = Limits(max_bytes=1_000_000, receive_seconds=0.3)
 
 
 def read(num_chunks: int, chunk_bytes: int, seconds: float = 0.0, **headers: str) -> tuple[bytes, int]:
-    """The body of a request that comes in chunks, and how many of them were asked for."""
+    """A request whose body comes in chunks; counts those that were read."""
     asked = 0
 
     async def receive() -> dict:
@@ -128,7 +128,7 @@ def test_too_slow() -> None:
 
 
 class Client:
-    """Sends what it is told to, when it is told to."""
+    """Sends chunks on command."""
 
     def __init__(self) -> None:
         self.chunks: asyncio.Queue[dict] = asyncio.Queue()
@@ -139,7 +139,7 @@ class Client:
 
 
 async def outcome(intake: Intake, client: Client) -> int:
-    """Bytes that came in, or the status of the refusal as a negative number."""
+    """Return the bytes that arrived, or the negative status of the refusal."""
     try:
         async with intake.body(client.request) as body:
             return len(body)
@@ -151,7 +151,7 @@ async def outcome(intake: Intake, client: Client) -> int:
     "limits, sent",
     [
         (Limits(max_bytes=1_000_000, max_requests=2, receive_seconds=20), 700_000),  # no room for the third
-        (Limits(max_bytes=1_000_000, max_requests=8, receive_seconds=20, max_connections=2), 10),  # no third place
+        (Limits(max_bytes=1_000_000, max_requests=8, receive_seconds=20, max_connections=2), 10),  # nor a slot
     ],
 )
 def test_the_slowest_client_gives_way(limits: Limits, sent: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +201,7 @@ def test_sixteen_bits_become_eight(image_format: str, order: str) -> None:
 
 
 def test_pixels_are_counted_before_they_are_decoded() -> None:
-    content = picture(10, 11)
+    content = image_bytes(10, 11)
     check_image(Upload("a.png", content), 110)
     cut = content[:60]  # the header is whole, nothing could be decoded
     with pytest.raises(Refusal, match=r"a.png has more than 0.000109 million pixels \(10 x 11\)") as caught:
@@ -210,13 +210,14 @@ def test_pixels_are_counted_before_they_are_decoded() -> None:
 
 
 def test_damage_behind_the_header_is_found_when_decoding() -> None:
-    for whole in (picture(90, 90), picture(90, 90, "JPEG"), picture(90, 90, "WEBP"), picture(90, 90, "BMP")):
+    for image_format in ("PNG", "JPEG", "WEBP", "BMP"):
+        whole = image_bytes(90, 90, image_format)
         with pytest.raises(Refusal, match="street cannot be read: ") as caught:
             decode_image(Upload("street", whole[: len(whole) // 2]), 10_000)
         assert caught.value.status == 422
 
 
-def test_the_first_picture_of_an_animation() -> None:
+def test_the_first_image_of_an_animation() -> None:
     red, blue = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "blue")
     for image_format in ("PNG", "WEBP", "TIFF", "GIF"):
         buffer = io.BytesIO()
@@ -230,7 +231,7 @@ def test_the_first_picture_of_an_animation() -> None:
 def test_any_flipped_bytes_are_refused_or_decoded(seed: int) -> None:
     random = np.random.default_rng(seed)
     for image_format in ("PNG", "JPEG", "WEBP", "BMP", "TIFF"):
-        whole = bytearray(picture(24, 20, image_format))
+        whole = bytearray(image_bytes(24, 20, image_format))
         for _ in range(60):
             broken = bytearray(whole)
             for place in random.integers(0, len(broken) if random.random() < 0.5 else 64, 4):

@@ -1,4 +1,4 @@
-"""Trainings on one or several processes, each a fork of a script that has imported everything already."""
+"""Train on one or several processes, which are forks of a script that has imported everything already."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def run_script(name: str, *arguments: object) -> str:
-    """What a script beside this file prints; it has to end well."""
+    """Run a script in this folder, which must succeed, and return its output."""
     command = [sys.executable, str(Path(__file__).with_name(name)), *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -30,11 +30,11 @@ def free_port() -> int:
 
 
 def start(num_processes: int, work: Callable[[int], object]) -> list[int]:
-    """Fork the processes of a training, as torchrun would start them; their numbers.
+    """Fork the processes of a training, as torchrun would start them, and return their ids.
 
     Args:
         num_processes: at least 1.
-        work: of each, given its rank.
+        work: function that each process calls with its rank.
     """
     port = free_port()
     numbers = []
@@ -56,7 +56,7 @@ def start(num_processes: int, work: Callable[[int], object]) -> list[int]:
 
 
 def finish(numbers: list[int]) -> None:
-    """Wait for all, and stop where one failed."""
+    """Wait for all processes, and exit if one failed."""
     for number in numbers:
         status = os.waitpid(number, 0)[1]
         if status:
@@ -64,7 +64,7 @@ def finish(numbers: list[int]) -> None:
 
 
 def kill(numbers: list[int], seconds: float) -> bool:
-    """Kill all after so many seconds, one a little before the other; whether they were still at it."""
+    """Kill all processes, one shortly after the other, and return whether all were still running."""
     time.sleep(seconds)
     alive = [number for number in numbers if os.waitpid(number, os.WNOHANG)[0] == 0]
     for number in random.sample(alive, len(alive)):

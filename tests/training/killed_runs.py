@@ -1,6 +1,6 @@
 """Runs that are killed at random points: `python killed_runs.py CONFIG DATA FOLDER NUM_PROCESSES NUM_RUNS`.
 
-One run is left in peace, each of the others is killed twice.
+The first run is not interrupted, and each of the others is killed twice.
 """
 
 from __future__ import annotations

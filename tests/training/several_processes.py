@@ -1,4 +1,4 @@
-"""Trainings and evaluations on several processes: `python several_processes.py CONFIG DATA TRAINED FOLDER`.
+"""Train and evaluate on several processes: `python several_processes.py CONFIG DATA TRAINED FOLDER`.
 
 TRAINED is the folder of a run of two epochs. Written into FOLDER: `evaluated1` to `evaluated3`, that run evaluated on
 so many processes, and `evaluated1_rank0.json` and so on, its best checkpoint as each of them measures it; `joined1` and
@@ -29,7 +29,7 @@ QUIET = Console(quiet=True)
 
 
 def lose_objects() -> None:
-    """Of all images in the first epoch, of every second one in the second."""
+    """Remove the objects of all images in the first epoch, and of every second image in the second."""
     read = TrainingSamples.__getitem__
     num_read = 0
 
@@ -82,7 +82,7 @@ def main(config: Path, data: Path, trained: Path, folder: Path) -> None:
 
             module.join_processes = join_and_lose
             torch.set_default_dtype(torch.float64)
-            torch.float32 = torch.float64  # for code that asks for it by name
+            torch.float32 = torch.float64  # for code that uses it by name
             torch.Tensor.float = torch.Tensor.double
             shuffled = torch.randperm
             torch.randperm = lambda n, **kw: (
@@ -91,7 +91,7 @@ def main(config: Path, data: Path, trained: Path, folder: Path) -> None:
             from mmdet.models.task_modules import AnchorGenerator
 
             AnchorGenerator.grid_priors.__defaults__ = (torch.float64, "cpu")
-            # New weights predict the boxes that they refine, some of them true: |x| has no derivative there.
+            # Random weights predict the boxes that they refine, some of which are exact: |x| has no derivative there.
             overrides = [
                 f"train_dataloader.batch_size={2 // num_processes}",
                 f"load_from={trained}/checkpoints/last.pth",

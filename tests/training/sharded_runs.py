@@ -1,6 +1,6 @@
-"""A model that two processes share out, and one that both hold: `python sharded_runs.py CONFIG DATA FOLDER`.
+"""Train a model that is sharded over two processes, and one that is not: `python sharded_runs.py CONFIG DATA FOLDER`.
 
-Written into FOLDER: `copied` and `shared`, and `resumed`, which shares it out and is stopped after four of six steps.
+FOLDER receives the runs `copied`, `shared` (sharded), and `resumed` (sharded, interrupted after four of six steps).
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from brs_detr.training.train import train
 
 @pytest.fixture
 def runner(tmp_path: Path) -> SimpleNamespace:
-    """As much of a Runner as `best.pth` is made of."""
+    """The parts of a Runner that `best.pth` is made of."""
     loader = SimpleNamespace(dataset=SimpleNamespace(metainfo={"classes": ("cat", "dog")}))
     return SimpleNamespace(
         work_dir=str(tmp_path),
@@ -111,7 +111,7 @@ def test_failing_write_keeps_the_old_file(runner: SimpleNamespace, monkeypatch: 
 
 
 def test_the_weights_that_were_evaluated_are_kept(runner: SimpleNamespace) -> None:
-    """mmengine's moving mean has left the model again when an evaluation ends; it hands itself to what is saved."""
+    """After an evaluation, mmengine swaps the moving average out of the model, and adds it to checkpoints itself."""
 
     def put_mean(name: str, checkpoint: dict) -> None:
         assert name == "before_save_checkpoint"
@@ -184,7 +184,7 @@ def test_one_wrong_bit_sends_back_to_the_checkpoint_before(run: RunFolder) -> No
     "ends with the same weights as an undamaged run",
 )
 def test_a_training_goes_on_from_the_checkpoint_before(tiny_config, shapes, tmp_path) -> None:
-    """Three epochs, the last file damaged, and on to three: the same weights as at first."""
+    """After three epochs, the last checkpoint is damaged; resuming from the previous one gives the same weights."""
     first = train(tiny_config, shapes, tmp_path / "run", seed=1, epochs=3, console=QUIET)
     expected = weights(first.last_checkpoint)
     folder = RunFolder(tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Machines that train together and lose a process."""
+"""Several machines, of which one loses a process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from brs_detr.run.run_folder import RunFolder
     "torchrun restarts all processes, `--resume auto` resumes; the run ends with the weights of an undisturbed one",
 )
 def test_two_machines_begin_anew_and_go_on(meeting: str, tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
-    """Both are this one. In one run a process is killed; both runs end with the same weights."""
+    """This machine plays both. In one run a process is killed; both runs end with the same weights."""
     weights = []
     for name in ("whole", "killed"):
         run, port = RunFolder(tmp_path / name), free_port()
@@ -54,6 +54,6 @@ def test_two_machines_begin_anew_and_go_on(meeting: str, tiny_config: Path, shap
             os.kill(int(children[0]), signal.SIGKILL)
         outputs = [agent.communicate(timeout=300)[0] for agent in agents]
         assert [agent.returncode for agent in agents] == [0, 0], outputs
-        assert ("Going on" in "".join(outputs)) == (name == "killed")
+        assert ("Resuming" in "".join(outputs)) == (name == "killed")
         weights.append(load_plain(run.last)["state_dict"])
     assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())

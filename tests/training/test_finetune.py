@@ -30,7 +30,7 @@ def losses(run: TrainedRun) -> list[float]:
 
 
 def save_data(folder: Path, num_images: int, names: list[str], num_val: int = 1) -> Path:
-    """A data set of grey pictures with one dark box, a class in turn."""
+    """A dataset of grey images with one dark box each, with alternating classes."""
     for split, count in (("train", num_images), ("val", num_val)):
         images, boxes = [], []
         (folder / split).mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def save_data(folder: Path, num_images: int, names: list[str], num_val: int = 1)
 
 @pytest.fixture(scope="module")
 def other_classes(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shapes without crosses and rings, one class under another name."""
+    """The shapes without crosses and rings, and with one class renamed."""
     data = Path(shutil.copytree(shapes, tmp_path_factory.mktemp("other") / "data"))
     for file in (data / "annotations").iterdir():
         content = read_annotations(file)
@@ -67,7 +67,7 @@ def other_classes(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def tuned(
     trained: TrainedRun, other_classes: Path, tiny_config: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[TrainedRun, str]:
-    """A fine-tuning of two epochs from the weights of another run, and what it printed."""
+    """A run of two epochs, fine-tuned from the weights of another run, and its output."""
     console = Console(file=(text := io.StringIO()), width=200)
     run = finetune(
         other_classes,
@@ -85,11 +85,11 @@ def tuned(
 def test_fine_tuning_says_what_it_does(tuned: tuple[TrainedRun, str], trained: TrainedRun) -> None:
     text = tuned[1]
     assert f"Weights: {trained.work_dir}" in text
-    assert "2, 2 steps" in text and "as you asked" in text
+    assert "2, 2 steps" in text and "your setting" in text
     assert "6 images: 2 x 8 accumulated" in text
     assert "stem, 2 stages" in text
     assert "Re-made: query_head.cls_branches.0" in text
-    assert "What was learnt of these classes is kept: square, triangle, star" in text
+    assert "Classes that keep their weights: square, triangle, star" in text
     assert text.index("recipe") < text.index("loaded") < text.index("Seed 1.") < text.index("epoch 1/2")
 
 
@@ -113,7 +113,7 @@ def test_record_repeats_the_decisions(tuned: tuple[TrainedRun, str], trained: Tr
 def test_frozen_stages_are_as_they_were(tuned: tuple[TrainedRun, str], trained: TrainedRun) -> None:
     before, after = (read_checkpoint(run.best_checkpoint).state_dict for run in (trained, tuned[0]))
     for name in ("conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "layer2.1.bn2.weight"):
-        # the moving mean of equal values rounds
+        # the moving average of equal values is rounded
         torch.testing.assert_close(before[f"backbone.{name}"], after[f"backbone.{name}"], rtol=1e-6, atol=1e-7)
     assert not torch.equal(before["neck.convs.0.conv.weight"], after["neck.convs.0.conv.weight"])
 
@@ -126,7 +126,7 @@ def test_best_checkpoint_holds_the_mean_that_was_evaluated(tuned: tuple[TrainedR
     assert measured["AP"] == best["meta"]["metrics"]["coco/AP"] == run.best_ap
     assert best["meta"]["epoch"] in (1, 2)
     name = "neck.convs.0.conv.weight"
-    raw = last["ema_state_dict"][f"module.{name}"]  # mmengine exchanges the two when it saves
+    raw = last["ema_state_dict"][f"module.{name}"]  # mmengine swaps the two when it saves
     assert not torch.equal(last["state_dict"][name], raw)
     if best["meta"]["epoch"] == 2:
         assert torch.equal(best["state_dict"][name], last["state_dict"][name])
@@ -152,7 +152,7 @@ def interrupted(epoch: int) -> Iterator[None]:
 def test_resumed_run_equals_one_that_was_never_interrupted(
     tuned: tuple[TrainedRun, str], other_classes: Path, trained: TrainedRun, tiny_config: Path, tmp_path: Path
 ) -> None:
-    """Random numbers, moving mean, accumulated steps and recipe go on, without a word on the command line."""
+    """Random numbers, moving average, accumulated steps and recipe continue without options on the command line."""
     options = dict(weights=str(trained.work_dir), settings={"epochs": 3}, seed=1, console=QUIET)
     whole = finetune(other_classes, str(tiny_config), tmp_path / "whole", **options)
     with interrupted(epoch=2), pytest.raises(KeyboardInterrupt):
@@ -166,8 +166,8 @@ def test_resumed_run_equals_one_that_was_never_interrupted(
 
 @pytest.mark.fault("Interruptions", "interrupted while early stopping counts epochs", "the count continues")
 def test_early_stop(other_classes: Path, tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An AP that falls for two evaluations ends the run; a resumed run goes on counting."""
-    aps = iter([0.0, 0.0, 0.3, 0.2, 0.2, 0.2, 0.4])  # the evaluation after epoch 4 begins anew
+    """Two evaluations without improvement end the run; a resumed run continues the count."""
+    aps = iter([0.0, 0.0, 0.3, 0.2, 0.2, 0.2, 0.4])  # the evaluation after epoch 4 is repeated
 
     def made_up(self, results) -> dict[str, float]:
         self.predictions = []
@@ -179,7 +179,7 @@ def test_early_stop(other_classes: Path, tiny_config: Path, tmp_path: Path, monk
     with interrupted(epoch=4), pytest.raises(KeyboardInterrupt):
         finetune(other_classes, str(tiny_config), tmp_path / "run", console=QUIET, **options)
     run = finetune(other_classes, str(tiny_config), tmp_path / "run", resume=True, console=console)
-    assert "Stopped after epoch 5: the AP had not got better for a while." in text.getvalue()
+    assert "Stopped early after epoch 5" in text.getvalue()
     assert run.best_ap == 0.3
 
 
@@ -212,7 +212,7 @@ def test_more_objects_than_queries(other_classes: Path, tiny_config: Path, tmp_p
     console = Console(file=(text := io.StringIO()), width=200)
     settings = {"epochs": 1, "queries": 2}
     run = finetune(other_classes, str(tiny_config), tmp_path / "run", settings=settings, console=console)
-    assert "One image has 5 objects, more than the 2 queries can find. Add --queries 5." in text.getvalue()
+    assert "only 2 queries. Add --queries 5." in text.getvalue()
     assert read_checkpoint(run.last_checkpoint).state_dict["query_head.query_embedding.weight"].shape[0] == 2
 
 

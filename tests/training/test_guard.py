@@ -1,4 +1,4 @@
-"""A training whose numbers are not finite: what is left out, when it ends, and what can be repeated."""
+"""Training with values that are not finite: what is skipped, when training stops, and what can be replayed."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_finite_steps_are_those_of_mmengine():
 
 @pytest.fixture
 def spoil(monkeypatch):
-    """Make the pictures of some batches infinite; gives the paths of the pictures of all batches so far."""
+    """Make the images of some batches infinite, and return the paths of the images of all batches so far."""
     register()
     from mmdet.models.data_preprocessors import DetDataPreprocessor
 
@@ -108,8 +108,8 @@ def spoil(monkeypatch):
 )
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_a_training_goes_on_after_a_bad_step(accumulation, spoil, tiny_config, shapes, tmp_path):
-    """The moving mean takes nothing of it in, neither weights nor statistics of BatchNorm."""
-    bad = 2 - accumulation  # the first of two batches, where they make a step together
+    """Neither weights nor statistics of BatchNorm reach the moving average."""
+    bad = 2 - accumulation  # the first batch, if two are accumulated
     batches = spoil(lambda batch: batch == bad)
     console = Console(record=True, width=200)
     config = tmp_path / "with_mean.py"
@@ -118,7 +118,7 @@ def test_a_training_goes_on_after_a_bad_step(accumulation, spoil, tiny_config, s
     config.write_text(tiny_config.read_text() + mean + accumulate)
     run = train(config, shapes, tmp_path / "run", seed=1, epochs=2, console=console)
     text = console.export_text()
-    assert "Step 2 is left out: " in text and "loss_rank" in text
+    assert "Step 2 is skipped: " in text and "loss_rank" in text
     assert f"(images: {', '.join(batches[bad])})" in text.replace("\n", "")
     assert all(isfinite(row["loss"]) for row in read_scalars(RunFolder(run.work_dir).scalars).train if "loss" in row)
     record = json.loads((tmp_path / "run" / "run.json").read_text())
@@ -136,7 +136,7 @@ def test_a_training_goes_on_after_a_bad_step(accumulation, spoil, tiny_config, s
 def test_a_training_that_goes_on_and_on_wrong_is_stopped_and_can_be_replayed(spoil, tiny_config, shapes, tmp_path):
     spoil(lambda step: step >= 1)
     folder = tmp_path / "run"
-    with pytest.raises(UserError, match=r"The last 10 steps were left out.*\s+`brs-detr replay .*failed_step.pth`"):
+    with pytest.raises(UserError, match=r"The last 10 steps were skipped.*\s+`brs-detr replay .*failed_step.pth`"):
         train(tiny_config, shapes, folder, seed=1, epochs=12, console=QUIET)
     record = json.loads((folder / "run.json").read_text())
     assert (record["status"], record["skipped_steps"]) == ("failed", 10)
@@ -155,11 +155,11 @@ def test_a_training_that_goes_on_and_on_wrong_is_stopped_and_can_be_replayed(spo
 
 
 def test_of_accumulated_batches_the_bad_one_is_kept(spoil, tiny_config, shapes, tmp_path):
-    """Three batches an epoch make two steps; the first of two is spoilt, and the one that is a step by itself."""
+    """Three batches per epoch make two steps. The bad batches are the first of two, and the single one."""
     batches = spoil(lambda batch: batch >= 2 and batch % 3 != 1)
     config, run = tmp_path / "accumulating.py", tmp_path / "run"
     config.write_text(tiny_config.read_text() + "\noptim_wrapper.update(accumulative_counts=2)\n")
-    with pytest.raises(UserError, match="The last 10 steps were left out, at the end because .*loss_rank"):
+    with pytest.raises(UserError, match="The last 10 steps were skipped, the last one because .*loss_rank"):
         train(config, shapes, run, seed=1, epochs=12, console=QUIET)
     content = torch.load(run / "failed_step.pth", weights_only=True)
     assert (content["step"], content["seeds"]) == (17, [1, 15, 0])
@@ -169,7 +169,7 @@ def test_of_accumulated_batches_the_bad_one_is_kept(spoil, tiny_config, shapes, 
 
 
 def test_of_several_processes_the_one_with_the_bad_batch_is_named(spoil, tiny_config, shapes, tmp_path, monkeypatch):
-    """All of them leave the step out; the others see nothing but gradients."""
+    """All processes skip the step, although the others see only bad gradients."""
     from brs_detr.training import guard
 
     other = (["atss.loss_rank"], ["b.jpg"], Path("failed_step_rank1.pth"))
@@ -178,11 +178,11 @@ def test_of_several_processes_the_one_with_the_bad_batch_is_named(spoil, tiny_co
     console = Console(record=True, width=200)
     with pytest.raises(UserError, match="`brs-detr replay failed_step_rank1.pth` repeats the last one"):
         train(tiny_config, shapes, tmp_path, seed=1, epochs=12, console=console)
-    assert "Step 2 is left out: atss.loss_rank is not finite (images: b.jpg)." in console.export_text()
+    assert "Step 2 is skipped: atss.loss_rank is not finite (images: b.jpg)." in console.export_text()
 
 
 def test_a_step_that_was_right_is_repeated_to_the_same_numbers(tiny_config, shapes, tmp_path, monkeypatch):
-    """A file of a good step gives the losses that the training had, with the same dropout."""
+    """Replaying a good step gives the same losses as the training, with the same dropout."""
     from brs_detr.training import guard
 
     logged = []
@@ -190,7 +190,7 @@ def test_a_step_that_was_right_is_repeated_to_the_same_numbers(tiny_config, shap
     def keep(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.iter == 1:
             self.patience = 0
-            self._tell(runner, guard._Batch(data_batch, guard.seeds_of_step(runner), []))
+            self._report(runner, guard._Batch(data_batch, guard.seeds_of_step(runner), []))
 
     def remember(self, losses):
         result = parse(self, losses)
@@ -202,7 +202,7 @@ def test_a_step_that_was_right_is_repeated_to_the_same_numbers(tiny_config, shap
     parse = BaseModel.parse_losses
     monkeypatch.setattr(BaseModel, "parse_losses", remember)
     monkeypatch.setattr(guard.GuardNumbers, "after_train_iter", keep)
-    monkeypatch.setattr(GuardedOptimWrapper, "step", lambda self, **kwargs: None)  # the weights before are those after
+    monkeypatch.setattr(GuardedOptimWrapper, "step", lambda self, **kwargs: None)  # keep the weights
     with pytest.raises(UserError):
         train(tiny_config, shapes, tmp_path / "run", seed=1, epochs=1, overrides=[DROPOUT], console=QUIET)
     repeated = replay(tmp_path / "run" / "failed_step.pth")
@@ -218,7 +218,7 @@ def test_a_step_that_was_right_is_repeated_to_the_same_numbers(tiny_config, shap
     [
         (None, "Cannot open"),
         (b"nonsense", "is damaged or not a checkpoint"),
-        ({"state_dict": {}}, "is no training step"),
+        ({"state_dict": {}}, "is not a training step"),
     ],
 )
 def test_files_that_are_no_step(content, message, tmp_path):

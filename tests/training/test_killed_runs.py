@@ -1,4 +1,4 @@
-"""SIGKILL at any time, and the run ends as if it had never been."""
+"""A run that is killed at any time ends as if it had not been interrupted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TIMES = {"time", "data_time", "memory"}
 
 @pytest.fixture(scope="module")
 def config(tiny_config: Path) -> Path:
-    """With everything that has a state of its own: a moving mean, accumulated gradients, workers, a warmup."""
+    """A config with everything that has a state: a moving average, accumulated gradients, workers, a warmup."""
     path = tiny_config.with_name("with_state.py")
     path.write_text(
         tiny_config.read_text()
@@ -35,7 +35,7 @@ train_cfg = dict(save_minutes=0)
 
 
 def end_of(folder: Path) -> dict[str, Any]:
-    """Everything that a run leaves, but for times and names."""
+    """Everything that a run writes, except times and names."""
     run = RunFolder(folder)
     content = load_plain(run.last)
     best = load_plain(run.best)
@@ -87,7 +87,7 @@ def kill_runs(config: Path, data: Path, folder: Path, num_processes: int, num_ru
 @pytest.mark.fault(
     "Interruptions",
     "SIGKILL at two random times, with one process and with two",
-    "the resumed run ends equal, bit for bit: weights, moments, moving mean, log, predictions",
+    "the resumed run ends equal, bit for bit: weights, moments, moving average, log, predictions",
 )
 def test_killed_twice(num_processes: int, config: Path, shapes: Path, tmp_path: Path) -> None:
     assert kill_runs(config, shapes, tmp_path, num_processes, 1) > 0

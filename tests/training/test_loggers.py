@@ -56,7 +56,7 @@ def test_a_resumed_run_repeats_no_row_and_drops_a_torn_one(backend: MetricsCsv, 
     for step in (10, 20, 30):
         backend.add_scalars(training(3.0), step=step)
     with backend.path.open("a") as file:
-        file.write("40,1,0.0")  # the end of a process that was killed
+        file.write("40,1,0.0")  # incomplete, since the process was killed
     resumed = MetricsCsv(str(tmp_path / "vis_data"), images_per_step=4)
     resumed.add_scalars(training(9.0), step=30)
     assert [(row["iteration"], row["loss"]) for row in read_rows(backend.path)] == [

@@ -1,4 +1,4 @@
-"""What a training does with data that are odd, broken, or vanish while it reads them."""
+"""Training with unusual, broken or vanishing data."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_odd_images_in_fine_tuning(mosaic: bool, odd_images: Path, tiny_config: 
 
 
 def complaint(config: Path, folder: Path, tmp_path: Path) -> str:
-    """What `train` says. Data that it takes are followed by the complaint about a model that does not exist."""
+    """The message of `train`. If the data are accepted, it is the complaint about a missing model."""
     with pytest.raises(UserError) as caught:
         train(config, folder, tmp_path / "run", overrides=["model.type=NoSuchModel"])
     return str(caught.value)
@@ -127,7 +127,7 @@ def test_train_refuses_an_error_in_the_words_of_the_check(tmp_path: Path, tiny_c
     message = complaint(tiny_config, tmp_path / "set", tmp_path)
     for placed in errors:
         if placed.split not in (errors[0].split, ""):
-            continue  # the first split that cannot be used ends it
+            continue  # the first unusable split ends it
         assert placed.finding.examples[0] in message and placed.finding.kind.cure in message
     assert not (tmp_path / "run").exists()
 
@@ -147,7 +147,7 @@ def test_data_with_warnings_are_trained_on(tmp_path: Path, tiny_config: Path, na
 
 @pytest.fixture
 def lose(monkeypatch: pytest.MonkeyPatch):
-    """Make files vanish, in processes that load data too."""
+    """Make files vanish, also for data loader workers."""
     get = fileio.get
 
     def begin(*names: str) -> None:
@@ -170,12 +170,12 @@ def run_on(config: Path, data: Path, folder: Path, *overrides: str) -> tuple[Tra
 @pytest.mark.fault(
     "Images and annotations",
     "an image becomes unreadable during training",
-    "reported once, counted in `run.json`; another image takes its place",
+    "reported once, counted in `run.json`; it is replaced by another image",
 )
 def test_another_image_takes_its_place(num_workers: int, lose, tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
     lose("train/000002.jpg")
     run, said = run_on(tiny_config, shapes, tmp_path / "run", f"train_dataloader.num_workers={num_workers}")
-    assert said.count("000002.jpg: there is no such file. Another image takes its place.") == 1
+    assert said.count("000002.jpg: there is no such file. It is replaced by another image.") == 1
     assert "000002.jpg" in (run.work_dir / "train.log").read_text()
     assert RunFolder(run.work_dir).record.read_text().count('"unreadable_images": 1') == 1
 
@@ -190,7 +190,7 @@ def test_many_stop_the_training(lose, tiny_config: Path, shapes: Path, tmp_path:
     with pytest.raises(UserError, match=r"2 of 6 images cannot be read\. .*000002.* .*000003.*\n.*brs-detr check"):
         run_on(tiny_config, shapes, tmp_path / "strict")
     run, said = run_on(tiny_config, shapes, tmp_path / "lax", "train_cfg.max_unreadable=0.5")
-    assert said.count("Another image takes its place") == 2
+    assert said.count("It is replaced by another image") == 2
 
 
 @pytest.mark.fault(
@@ -198,7 +198,7 @@ def test_many_stop_the_training(lose, tiny_config: Path, shapes: Path, tmp_path:
 )
 def test_a_folder_that_is_gone_ends_it_at_once(lose, tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
     lose(*(f"train/{path.name}" for path in (shapes / "train").iterdir()))
-    with pytest.raises(UserError, match="10 images, one drawn after the other, cannot be read"):
+    with pytest.raises(UserError, match="10 images in a row cannot be read"):
         run_on(tiny_config, shapes, tmp_path / "run")
 
 
@@ -217,5 +217,5 @@ def test_a_process_that_is_killed_while_it_loads(
         os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr(fileio, "get", die)
-    with pytest.raises(UserError, match="A process that loads images was ended from outside"):
+    with pytest.raises(UserError, match="A data loader process was killed"):
         run_on(tiny_config, shapes, tmp_path / "run", "train_dataloader.num_workers=1")

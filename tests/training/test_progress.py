@@ -18,7 +18,7 @@ def test_track_yields_everything_and_is_silent_without_a_terminal() -> None:
 
 
 def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")  # whatever the tests are started from
+    monkeypatch.setenv("TERM", "xterm")  # independent of where the tests run
     console = Console(file=(text := io.StringIO()), force_terminal=True, width=100)
     list(track("ab", "counting", console))
     with counter("images", console) as progress:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,10 @@ from mmengine import Config
 from mmengine.registry import OPTIM_WRAPPERS
 from rich.console import Console
 
+from brs_detr.config.losses import classifying_heads
 from brs_detr.training import resolve as module
 from brs_detr.training.resolve import Request, resolve, set_epochs
-from brs_detr.training.train import TrainedRun
+from brs_detr.training.train import TrainedRun, default_finetune_dir, default_work_dir, train
 
 QUIET = Console(quiet=True)
 
@@ -39,6 +41,28 @@ def test_a_trial_step_finds_our_optimizer_wrappers(
     monkeypatch.setattr(module, "decide", decide)
     with pytest.raises(Decided):
         resolve(Request(str(tiny_config), shapes, tmp_path / "run", amp=True, by_recipe=True, batch="auto"), QUIET)
+
+
+def test_a_loss_by_its_name(tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
+    run = resolve(Request(str(tiny_config), shapes, tmp_path / "run", seed=1, loss="exact"), QUIET)
+    losses = [head["loss_cls"]["type"] for _, head in classifying_heads(run.config.model)]
+    assert losses == ["RankSortLoss"] * 4
+    assert run.record["loss"] == "exact"
+    assert default_work_dir("brs-x", "exact") == Path("work_dirs/brs-x_exact")
+    assert default_finetune_dir("traffic", "r18", "bap") == Path("work_dirs/traffic_r18_bap")
+
+
+def test_a_run_that_is_resumed_keeps_its_loss(tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
+    run = train(tiny_config, shapes, tmp_path / "run", seed=1, epochs=1, loss="exact", console=QUIET)
+    resumed = resolve(Request(str(tiny_config), shapes, run.work_dir, resume=True, epochs=2), QUIET)
+    assert {head["loss_cls"]["type"] for _, head in classifying_heads(resumed.config.model)} == {"RankSortLoss"}
+
+
+def test_heads_with_different_losses_are_warned_of(tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
+    told = Console(file=(text := io.StringIO()), width=500)
+    changed = ("model.atss_head.loss_cls.delta=0.1",)
+    resolve(Request(str(tiny_config), shapes, tmp_path / "run", overrides=changed), told)
+    assert "the heads have different losses" in text.getvalue() and "delta 0.1" in text.getvalue()
 
 
 def test_schedule_is_stretched() -> None:

@@ -86,7 +86,7 @@ def test_the_mode_is_left_as_it_was() -> None:
 def test_a_training_is_in_the_mode_and_says_so(
     tiny_config: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Twice the same bits, on a GPU where there is one."""
+    """Two runs are equal bit for bit, also on a GPU if there is one."""
     modes: list[bool] = []
     run_iter = TrainLoop.run_iter
 

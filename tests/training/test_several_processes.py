@@ -1,4 +1,4 @@
-"""The same numbers on one process and on several, and no process that waits for another for ever."""
+"""One process and several give the same results, and no process hangs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from brs_detr.run.run_folder import RunFolder
 from brs_detr.training.train import TrainedRun
 
 JOINED = """
-optim_wrapper.update(optimizer=dict(_delete_=True, type="SGD", lr=0.01))  # AdamW makes much of rounding
+optim_wrapper.update(optimizer=dict(_delete_=True, type="SGD", lr=0.01))  # AdamW amplifies rounding
 param_scheduler = []
 gathering = dict(gather_ranking=True)
 model["backbone"].update(norm_eval=True, frozen_stages=0)
@@ -59,7 +59,7 @@ def test_an_evaluation_gives_the_same_on_any_number(num_processes: int, folder: 
 
 @pytest.mark.parametrize("num_processes", [2, 3])
 def test_a_checkpoint_is_evaluated_the_same_by_any_number(num_processes: int, folder: Path) -> None:
-    """All know the metrics, the first one has the predictions of all."""
+    """All processes have the metrics, and the first one has all predictions."""
     alone, *together = (
         json.loads((folder / f"evaluated{number}_rank{rank}.json").read_text())
         for number in (1, num_processes)
@@ -76,7 +76,7 @@ def test_a_checkpoint_is_evaluated_the_same_by_any_number(num_processes: int, fo
     "nothing hangs; the weights are those of one process with the whole batch",
 )
 def test_a_process_without_objects_trains_as_one_with_the_whole_batch(folder: Path) -> None:
-    """In the first epoch neither process meets an object, in the second one does; all rank together."""
+    """In the first epoch neither process has objects, in the second only one does; all rank together."""
     runs = [RunFolder(folder / f"joined{number}") for number in (1, 2)]
     alone, together, before = map(weights, (runs[0].last, runs[1].last, runs[0].previous))
     assert 0 < (together - alone).norm() <= 1e-6 * (alone - before).norm()

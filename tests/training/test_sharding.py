@@ -1,4 +1,4 @@
-"""A model that is shared out among processes learns what one does that each of them holds."""
+"""A sharded model learns the same as an unsharded one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from brs_detr.training.train import TrainedRun, train
 
 @pytest.fixture(scope="module")
 def runs(tiny_config: Path, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
-    """The last checkpoints of a copied model, of a shared one, and of one that was resumed."""
+    """The last checkpoints of an unsharded run, a sharded run, and a sharded run that was resumed."""
     folder = tmp_path_factory.mktemp("sharded")
     config = tiny_config.with_name("sgd.py")
     sgd = 'optim_wrapper.update(optimizer=dict(_delete_=True, type="SGD", lr=0.01, momentum=0.9))\n'
@@ -48,7 +48,7 @@ def test_it_is_resumed_to_the_same_bits(runs: dict[str, dict]) -> None:
 def test_no_moving_mean_of_it(tiny_config: Path, shapes: Path, tmp_path: Path) -> None:
     config = tmp_path / "with_mean.py"
     config.write_text(tiny_config.read_text() + '\ncustom_hooks = [dict(type="EMAHook")]\n')
-    with pytest.raises(UserError, match="moving mean cannot be kept"):
+    with pytest.raises(UserError, match="cannot have a moving average"):
         train(config, shapes, tmp_path / "run", overrides=["fsdp=True"], console=Console(quiet=True))
     assert not (tmp_path / "run").exists()
 

@@ -70,7 +70,7 @@ def test_resume_goes_on_where_the_run_stopped(
     work_dir = copy_of(trained, tmp_path)
     console = Console(file=(text := io.StringIO()), width=200)
     run = train(tiny_config, shapes, work_dir, resume=True, epochs=3, console=console)
-    assert "Going on after epoch 2" in text.getvalue()
+    assert "Resuming after epoch 2" in text.getvalue()
     assert run.seed == trained.seed
     assert run.best_ap >= trained.best_ap
     meta = torch.load(run.last_checkpoint, weights_only=True)["meta"]
@@ -96,7 +96,7 @@ def test_nothing_to_resume(tiny_config: Path, shapes: Path, tmp_path: Path) -> N
 
 
 def test_bfloat16_trains_on_the_cpu(tiny_config: Path, tmp_path: Path) -> None:
-    # Not 64 pixels: of a map of one pixel, PyTorch's bfloat16 convolution with stride 2 leaves the gradient unwritten.
+    # Not 64 pixels: for a map of one pixel, PyTorch's bfloat16 convolution with stride 2 does not write the gradient.
     make_shapes(tmp_path / "data", 4, 2, (96, 96))
     runs = [
         train(tiny_config, tmp_path / "data", tmp_path / f"amp{amp}", amp=amp, seed=1, epochs=1, console=QUIET)
@@ -127,7 +127,7 @@ def test_console_shows_progress_and_no_log(
 
 
 def save_data(folder: Path, sizes: list[tuple[int, int]], boxes: list[tuple[int, list[float], int]]) -> Path:
-    """A data set whose train and val splits are the same; a box is (image, x y w h, crowd)."""
+    """A dataset with equal train and val splits; a box is (image, x y w h, crowd)."""
     images = []
     for number, (height, width) in enumerate(sizes, start=1):
         images.append({"id": number, "file_name": f"{number}.png", "height": height, "width": width})
@@ -199,7 +199,7 @@ def test_without_data_the_config_says_which(tiny_config: Path, tmp_path: Path, m
 def test_the_end_of_a_loading_process_is_told_wherever_it_is_noticed(
     tiny_config: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PyTorch's signal handler interrupts anything, here what takes any error for one of its own."""
+    """PyTorch's signal handler may interrupt code that turns any error into one of its own."""
     from co_detr.codetr import CoDETR
 
     def interrupted(*_: object) -> None:
@@ -209,6 +209,6 @@ def test_the_end_of_a_loading_process_is_told_wherever_it_is_noticed(
             raise TypeError("unsupported callable") from error
 
     monkeypatch.setattr(CoDETR, "extract_feat", interrupted)
-    with pytest.raises(UserError, match="A process that loads images was ended from outside"):
+    with pytest.raises(UserError, match="A data loader process was killed"):
         train(tiny_config, shapes, tmp_path / "run", epochs=1, console=QUIET)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"

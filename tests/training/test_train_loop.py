@@ -1,4 +1,4 @@
-"""The loop of a training: steps, checkpoints within an epoch, and signals that stop it."""
+"""The training loop: steps, checkpoints within an epoch, and signals that stop it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUIET = Console(quiet=True)
 
 
 def accumulate(num_epochs: int, num_batches: int) -> list[float]:
-    """The weight after each batch of a model whose gradient is the number of the batch in its epoch, from 1."""
+    """The weight after each batch, for a model whose gradient is the number of the batch in its epoch, from 1."""
     model = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.zeros_(model.weight)
     wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1.0), accumulative_counts=3)
@@ -40,7 +40,7 @@ def accumulate(num_epochs: int, num_batches: int) -> list[float]:
 
 
 def test_what_is_left_at_the_end_of_an_epoch_makes_a_step_of_its_own() -> None:
-    """mmengine alone lets it wait for the next epoch."""
+    """mmengine by itself would keep it for the next epoch."""
     first = [0, 0, 2, 2, 6.5]  # the means of 1, 2, 3 and of 4, 5
     assert accumulate(2, 5) == pytest.approx(first + [6.5 + weight for weight in first])
 
@@ -105,7 +105,7 @@ def test_a_run_goes_on_with_another_batch_from_the_same_share_of_its_epoch(
         run_iter(self, index, batch)
 
     monkeypatch.setattr(TrainLoop, "run_iter", count)
-    run = train(tiny_config, shapes, tmp_path / "run", resume=True, **options)  # 3 an epoch
+    run = train(tiny_config, shapes, tmp_path / "run", resume=True, **options)  # 3 per epoch
     assert done == [(1, 2)]
     assert steps_of(run) == (2, 6)
 
@@ -173,7 +173,7 @@ def test_the_step_is_ended_and_nothing_is_lost(
     console = Console(file=(text := io.StringIO()), width=200)
     again = train(tiny_config, shapes, run.path, epochs=2, resume=True, console=console)
     where = "after epoch 1" if step == 3 else f"in epoch 1, after {step} of 3 batches"
-    assert f"Going on {where}" in text.getvalue()
+    assert f"Resuming {where}" in text.getvalue()
     expected, found = weights(trained.last_checkpoint), weights(run.last)
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
     assert again.best_ap == trained.best_ap
@@ -207,7 +207,7 @@ def test_the_second_interrupt_is_obeyed_at_once() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), StopSignals(QUIET) as signals:
         os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)  # as torchrun and Slurm may both send it
+        os.kill(os.getpid(), signal.SIGTERM)  # torchrun and Slurm may both send it
         assert signals.received == signal.SIGTERM
         os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) is before

@@ -1,1 +1,1 @@
-"""What can be wrong with a data set, where it is, and how it is mended."""
+"""What can be wrong with a dataset, where it is, and how it is mended."""

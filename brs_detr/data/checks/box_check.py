@@ -64,7 +64,7 @@ def tabulate_boxes(dataset: dict[str, list[Entry]], class_names: Sequence[str]) 
 
     Args:
         dataset: without malformed entries.
-        class_names: of the data set; the index of a name is its label.
+        class_names: of the dataset; the index of a name is its label.
     """
     images = {image["id"]: image for image in dataset["images"]}
     label_of = {name: label for label, name in enumerate(class_names)}

@@ -1,4 +1,4 @@
-"""Check splits and whole data sets before any time is spent on training with them."""
+"""Check splits and whole datasets before any time is spent on training with them."""
 
 from __future__ import annotations
 
@@ -122,10 +122,10 @@ class PlacedFinding(NamedTuple):
 
 @dataclass(frozen=True)
 class DataReport:
-    """What was found in a data set.
+    """What was found in a dataset.
 
     Args:
-        source: the data set.
+        source: the dataset.
         class_names: in the order of their labels.
         splits: by name.
         findings: those that concern several splits.
@@ -183,7 +183,7 @@ def _finding_record(split: str, finding: Finding) -> dict[str, Any]:
 def check_source(
     source: DataSource, *, resized_to: tuple[int, int] = DEFAULT_SIZE, progress: Progress | None = None
 ) -> DataReport:
-    """Find everything that is wrong or odd with a data set. Every image is decoded.
+    """Find everything that is wrong or odd with a dataset. Every image is decoded.
 
     Args:
         source: from `brs_detr.data.formats.source.open_source`.
@@ -263,7 +263,7 @@ def _decoded(split: str, dataset: dict[str, Any], looks: Iterable[ImageLook]) ->
 
 
 def _lifted(splits: dict[str, SplitReport]) -> tuple[list[Finding], dict[str, SplitReport]]:
-    """Findings that all splits share, because they are about the data set, and the splits without them."""
+    """Findings that all splits share, because they are about the dataset, and the splits without them."""
     first, *others = splits.values()
     common = [finding for finding in first.findings if others and all(finding in other.findings for other in others)]
     rest = {
@@ -298,7 +298,7 @@ def find_odd_splits(source: DataSource, is_sound: bool) -> Iterator[Finding]:
     """Find what training lacks: images to train with, and others to validate with.
 
     Args:
-        source: the data set.
+        source: the dataset.
         is_sound: whether nothing fatal was found in any split; only then dividing is tried.
     """
     names = list(source.splits)

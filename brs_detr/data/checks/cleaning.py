@@ -19,7 +19,7 @@ def clean_annotations(dataset: dict[str, Any], file: Path) -> tuple[dict[str, An
         file: its name in messages.
 
     Returns:
-        A data set with categories in the order of their ids, `area` and `iscrowd` in every annotation, and no unusable
+        A dataset with categories in the order of their ids, `area` and `iscrowd` in every annotation, and no unusable
         outlines; and the findings, none of them fatal.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Check image files against what a data set states of them."""
+"""Check image files against what a dataset states of them."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def measure_split(
     Args:
         images: entries of its images.
         boxes: its boxes.
-        num_classes: in the whole data set.
+        num_classes: in the whole dataset.
         resized_to: (long side, short side) in pixels that images are resized to for training.
     """
     kept = ~boxes.is_crowd
@@ -153,7 +153,7 @@ def find_odd_counts(counts: Mapping[str, NDArray[np.int64]], class_names: Sequen
 
     Args:
         counts: by split, the number of boxes of each class.
-        class_names: of the data set.
+        class_names: of the dataset.
     """
     trained = counts.get("train", counts.get("all"))
     measured = {split: count for split, count in counts.items() if split in ("val", "test")}

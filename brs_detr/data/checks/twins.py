@@ -1,4 +1,4 @@
-"""Find images that are in a data set twice, by fingerprints of their pixels."""
+"""Find images that are in a dataset twice, by fingerprints of their pixels."""
 
 from __future__ import annotations
 

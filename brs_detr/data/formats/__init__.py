@@ -1,1 +1,1 @@
-"""Readers of COCO, Pascal VOC and YOLO data sets, and the choice between them."""
+"""Readers of COCO, Pascal VOC and YOLO datasets, and the choice between them."""

@@ -1,4 +1,4 @@
-"""Find and read data sets in COCO format, whichever tool laid out the folder."""
+"""Find and read datasets in COCO format, whichever tool laid out the folder."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _FILE_NAME = re.compile(r'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 @dataclass(frozen=True)
 class CocoSplit:
-    """One split of a data set: its annotation file and the folder its image names are relative to."""
+    """One split of a dataset: its annotation file and the folder its image names are relative to."""
 
     name: str
     annotation_file: Path
@@ -60,10 +60,10 @@ class CocoSplit:
 
 
 def find_splits(folder: str | Path) -> dict[str, CocoSplit]:
-    """Find annotation files and image folders of a data set in COCO format.
+    """Find annotation files and image folders of a dataset in COCO format.
 
     Args:
-        folder: data set folder in one of the layouts of `docs/data.md`.
+        folder: dataset folder in one of the layouts of `docs/data.md`.
 
     Returns:
         The splits by normalised name: `train`, `val`, `test`, in this order, or `all` alone.
@@ -73,10 +73,10 @@ def find_splits(folder: str | Path) -> dict[str, CocoSplit]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"There is no data set folder {folder}.", "Check the path.")
+        raise UserError(f"There is no dataset folder {folder}.", "Check the path.")
     splits = splits_below(folder)
     if not splits:
-        raise UserError(f"No data set in COCO format in {folder}, which holds {describe_folder(folder)}.", _LAYOUTS)
+        raise UserError(f"No dataset in COCO format in {folder}, which holds {describe_folder(folder)}.", _LAYOUTS)
     return splits
 
 
@@ -114,13 +114,13 @@ def split_of_file(file: Path) -> CocoSplit:
 
 
 def data_root(file: Path) -> Path:
-    """The data set folder of an annotation file."""
+    """The dataset folder of an annotation file."""
     folder = file.parent if file.parent.name else file.parent.absolute()
     return folder.parent if folder.name.lower() == "annotations" else folder
 
 
 def annotation_files(folder: Path) -> list[Path]:
-    """JSON files in a data set folder and in its `annotations`."""
+    """JSON files in a dataset folder and in its `annotations`."""
     below = [path for path in folder.iterdir() if path.name.lower() == "annotations" and path.is_dir()]
     return [file for parent in (*below, folder) for file in _json_files(parent)]
 
@@ -211,7 +211,7 @@ def find_image_dir(file: Path, root: Path, candidates: Sequence[str], otherwise:
 
     Args:
         file: annotation file.
-        root: folder of the data set.
+        root: folder of the dataset.
         candidates: folders relative to `root`, the likeliest first.
         otherwise: what to return when none of them holds an image.
 
@@ -267,7 +267,7 @@ def with_found_names(dataset: dict[str, Any], image_dir: Path) -> tuple[dict[str
     under its stated name is looked for by the end of its path. What is not found, or claimed twice, keeps its name.
 
     Returns:
-        The data set, the same object where all images are found as stated, and what was renamed.
+        The dataset, the same object where all images are found as stated, and what was renamed.
     """
     names = [name for entry in _objects(dataset["images"]) if isinstance(name := entry.get("file_name"), str)]
     lost = [name for name in names if not is_there(image_dir / name)]

@@ -21,7 +21,7 @@ from brs_detr.printable import cut, printable
 from brs_detr.runtime.images import SUFFIXES, UnreadableImage
 
 SPLITS = ("train", "val", "test", "all")
-"""Names of splits in the order in which they are shown; `all` is a data set without splits."""
+"""Names of splits in the order in which they are shown; `all` is a dataset without splits."""
 
 MAX_PATH = 4096
 """Longest path, in characters, that is looked up on disk."""
@@ -51,10 +51,10 @@ class SplitContent(NamedTuple):
 
 @dataclass(frozen=True)
 class SourceSplit:
-    """One split of a data set.
+    """One split of a dataset.
 
     Args:
-        name: `train`, `val` or `test`, or `all` where the data set is not split.
+        name: `train`, `val` or `test`, or `all` where the dataset is not split.
         file: its name in messages: the annotation file, the list of the split, or its folder.
         image_dir: what each `file_name` is relative to.
         read: reads it; raises a UserError only where nothing at all can be read.
@@ -70,10 +70,10 @@ class SourceSplit:
 
 @dataclass(frozen=True)
 class DataSource:
-    """A data set.
+    """A dataset.
 
     Args:
-        folder: of the data set.
+        folder: of the dataset.
         format: `COCO`, `Pascal VOC` or `YOLO`.
         splits: by name.
         names_file: file of the class names, where they are not in the files of the splits.

@@ -1,4 +1,4 @@
-"""Open a data set of any format, and find its files that are outside of its folder."""
+"""Open a dataset of any format, and find its files that are outside of its folder."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ _LABEL_FOLDERS = ("labels", "annotations", "imagesets")
 
 
 def open_source(folder: str | Path) -> DataSource:
-    """Open a data set without reading its annotations.
+    """Open a dataset without reading its annotations.
 
     Args:
-        folder: data set in any of the layouts of `docs/data.md`, or the file or folder that holds its annotations: a
+        folder: dataset in any of the layouts of `docs/data.md`, or the file or folder that holds its annotations: a
             COCO file, `data.yaml`, `classes.txt`, `labels/` or `Annotations/`. That also chooses between two formats.
 
     Raises:
@@ -62,7 +62,7 @@ def open_source(folder: str | Path) -> DataSource:
         source = _open_file(path)
         return with_outside_files(source, data_root(path) if source.format == "COCO" else source.folder)
     if not path.is_dir():
-        raise UserError(f"There is no data set folder {path}.", "Check the path.")
+        raise UserError(f"There is no dataset folder {path}.", "Check the path.")
     found = _open_label_folder(path) or _open_folder(_unpacked(path))
     if len(found) > 1:
         choices = " or ".join(filter(None, map(_choice, found)))
@@ -75,7 +75,7 @@ def open_source(folder: str | Path) -> DataSource:
         odd_json = _odd_json(path)
         if not odd_json:
             require_no_labels(list_files(path.parent if path.name.lower() == "labels" else path))
-        raise UserError(f"No data set in {path}, which holds {describe_folder(path)}.{odd_json}", _FORMATS)
+        raise UserError(f"No dataset in {path}, which holds {describe_folder(path)}.{odd_json}", _FORMATS)
     (source,) = found
     return with_outside_files(source, path if path in (source.folder, *source.folder.parents) else source.folder)
 
@@ -101,7 +101,7 @@ def _open_file(file: Path) -> DataSource:
     root = next((folder.parent for folder in file.parents if folder.name.lower() == "labels"), file.parent)
     source = open_yolo(list_files(root), file) if is_names_file(file) else None
     if source is None:
-        raise UserError(f"{file} does not describe a data set.", _FORMATS)
+        raise UserError(f"{file} does not describe a dataset.", _FORMATS)
     return source
 
 
@@ -111,7 +111,7 @@ def _open_folder(folder: Path) -> list[DataSource]:
 
 
 def _open_label_folder(folder: Path) -> list[DataSource]:
-    """The data set of a folder that holds only annotations, in the format of those."""
+    """The dataset of a folder that holds only annotations, in the format of those."""
     files = list_files(folder)
     if folder.name.lower() not in _LABEL_FOLDERS or files.images:
         return []
@@ -143,7 +143,7 @@ def _open_voc(files: FolderFiles) -> DataSource | None:
     }
     if Path() in roots or not roots:
         return open_voc(files)
-    return open_voc(list_files(_only(files.root, roots, "Pascal VOC data set")))
+    return open_voc(list_files(_only(files.root, roots, "Pascal VOC dataset")))
 
 
 def _open_yolo(files: FolderFiles) -> DataSource | None:
@@ -151,7 +151,7 @@ def _open_yolo(files: FolderFiles) -> DataSource | None:
     yamls = [path for path in yamls if len(path.parts) == 1] or yamls
     if not yamls:
         return open_yolo(files)
-    file = _only(files.root, yamls, "YAML file of a data set")
+    file = _only(files.root, yamls, "YAML file of a dataset")
     return open_data_yaml(file, files if file.parent == files.root else None)
 
 
@@ -176,7 +176,7 @@ def _choice(source: DataSource) -> str | None:
 
 
 def with_outside_files(source: DataSource, folder: Path) -> DataSource:
-    """A data set that reports, when it is read, which of its files are outside of a folder.
+    """A dataset that reports, when it is read, which of its files are outside of a folder.
 
     Paths lead outside by `..`, from the root of the disk, or through a link of the file or of a folder.
     """
@@ -187,10 +187,10 @@ def with_outside_files(source: DataSource, folder: Path) -> DataSource:
 
 
 def require_inside(folder: Path, findings: Iterable[Finding]) -> None:
-    """Refuse to copy what is outside of a data set.
+    """Refuse to copy what is outside of a dataset.
 
     Args:
-        folder: of the data set.
+        folder: of the dataset.
         findings: what was found in it.
 
     Raises:

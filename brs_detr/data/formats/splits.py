@@ -18,7 +18,7 @@ from brs_detr.errors import UserError, shortened
 from brs_detr.files import written_whole
 
 VAL_FRACTION = 0.2
-"""Share of the images that becomes the validation split of a data set that has none."""
+"""Share of the images that becomes the validation split of a dataset that has none."""
 
 _COPY = re.compile(r"\.rf\.[0-9A-Za-z]+(?=\.[^.]*$)")
 
@@ -30,14 +30,14 @@ def place_splits(
     val_fraction: float = VAL_FRACTION,
     class_names: Sequence[str] | None = None,
 ) -> dict[str, CocoSplit]:
-    """Provide the splits of a data set as the COCO files that training and evaluation read.
+    """Provide the splits of a dataset as the COCO files that training and evaluation read.
 
     COCO files that can be used unchanged stay where they are. Everything else is written as COCO annotation files;
-    images are never copied. A data set without splits, or with `train` alone, is divided into train and val. Where
+    images are never copied. A dataset without splits, or with `train` alone, is divided into train and val. Where
     there is `test` and no `val`, nothing is divided. Nothing is checked: run `brs_detr.data.checks.check` before.
 
     Args:
-        source: the data set.
+        source: the dataset.
         folder: target of `train.json`, `val.json` and `test.json`, as far as they are needed. Several processes may
             write at a time: the same data and seed give the same bytes.
         seed: of the choice of validation images.
@@ -187,7 +187,7 @@ class _Members:
 
 
 def split_images(dataset: dict[str, Any], fractions: Mapping[str, float], seed: int) -> dict[str, dict[str, Any]]:
-    """Divide a data set by image, stratified by class.
+    """Divide a dataset by image, stratified by class.
 
     Greedy iterative stratification (Sechidis et al., ECML 2011): the rarest class is assigned first, each image to the
     part that lacks most of it. Every class is in the largest part, and in each other part as far as it has enough

@@ -1,4 +1,4 @@
-"""Find and read data sets in Pascal VOC format, whichever tool laid out the folder."""
+"""Find and read datasets in Pascal VOC format, whichever tool laid out the folder."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _PAIR = re.compile(r"\.\w+\s+(\S.*\.xml)$", re.IGNORECASE)  # an image and its a
 
 
 def open_voc(files: FolderFiles) -> DataSource | None:
-    """Open a data set in Pascal VOC format, None where a folder is in another format.
+    """Open a dataset in Pascal VOC format, None where a folder is in another format.
 
     The splits are those of `train.txt`, `val.txt` and `test.txt` in `ImageSets/Main`, `ImageSets` or the folder itself,
     or else in another folder of `ImageSets`; otherwise those whose folders the files are in, otherwise `all`. Class
@@ -162,7 +162,7 @@ def _name_of(line: str, known: Container[str]) -> str:
     """The name in a line of a list, a known one where possible.
 
     It is the line itself, or the line without the column behind it, without the suffix of a file, without the image
-    before it, or without the first folders of a path to a file of the data set.
+    before it, or without the first folders of a path to a file of the dataset.
     """
     name = _COLUMN.sub("", line).strip('"')
     pair = _PAIR.search(name)
@@ -192,7 +192,7 @@ def pair_images(
     name, `<filename>` chooses, then the nearest folder, then the folders that the file states.
 
     Args:
-        annotations: files by their path relative to the data set.
+        annotations: files by their path relative to the dataset.
         images: relative paths of all images.
         others: annotation files of no split, which are not read.
 
@@ -215,7 +215,7 @@ def pair_images(
 
 
 def likely_images(annotations: Iterable[Path], images: Iterable[Path]) -> list[Path]:
-    """Images that annotation files may belong to by their names alone; all paths are relative to the data set."""
+    """Images that annotation files may belong to by their names alone; all paths are relative to the dataset."""
     by_stem = indexed(images, lambda path: path.stem)
     return [image for path in annotations for image in _nearest(path, _same_stem(by_stem, path.stem), ())]
 
@@ -304,13 +304,13 @@ class _Located(NamedTuple):
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """What is wrong with the file. XML of another kind without an image is no part of the data set."""
+        """What is wrong with the file. XML of another kind without an image is no part of the dataset."""
         has_image = isinstance(self.image, Path)
         return tuple(fault for fault in self.said.faults if has_image or fault[0] != kinds.OTHER_XML)
 
 
 class _VocReader:
-    """Reads all splits at once, because class names and pixel counting are common to the data set."""
+    """Reads all splits at once, because class names and pixel counting are common to the dataset."""
 
     def __init__(self, files: FolderFiles, splits: dict[str, FoundSplit], is_listed: bool) -> None:
         self.files, self.root, self.splits, self.is_listed = files, files.root, splits, is_listed

@@ -1,4 +1,4 @@
-"""Read one annotation file of a Pascal VOC data set."""
+"""Read one annotation file of a Pascal VOC dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find and read data sets in YOLO format, whichever tool laid out the folder."""
+"""Find and read datasets in YOLO format, whichever tool laid out the folder."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _NUM_PEEKED = 20
 
 @dataclass(frozen=True)
 class _YoloFolder:
-    """A data set in YOLO format; no label is read yet.
+    """A dataset in YOLO format; no label is read yet.
 
     Args:
         files: its folder.
@@ -62,7 +62,7 @@ class _YoloFolder:
         names_file: file of the names.
         num_classes: how many there are where only that is said.
         num_keypoint_columns: how many numbers of key points follow a box, None where that is not said.
-        faults: what is wrong with the data set as a whole.
+        faults: what is wrong with the dataset as a whole.
         other_files: what it was read from besides labels and lists, and folders that it names, with their names in
             messages.
     """
@@ -78,7 +78,7 @@ class _YoloFolder:
 
 
 def open_yolo(files: FolderFiles, names_file: Path | None = None) -> DataSource | None:
-    """Open a data set in YOLO format without a YAML file; None when the folder holds no label file.
+    """Open a dataset in YOLO format without a YAML file; None when the folder holds no label file.
 
     The splits are those of `train.txt`, `val.txt` and `test.txt`, otherwise those whose folders the images are in,
     otherwise `all`.
@@ -99,7 +99,7 @@ def open_yolo(files: FolderFiles, names_file: Path | None = None) -> DataSource 
 
 
 def open_data_yaml(file: Path, files: FolderFiles | None = None, is_chosen: bool = False) -> DataSource:
-    """Open the data set in YOLO format that a YAML file describes, without splits that have no image.
+    """Open the dataset in YOLO format that a YAML file describes, without splits that have no image.
 
     Args:
         file: the YAML file.
@@ -144,7 +144,7 @@ def open_data_yaml(file: Path, files: FolderFiles | None = None, is_chosen: bool
 
 
 def require_no_labels(files: FolderFiles) -> None:
-    """Say why a folder with label files is no data set.
+    """Say why a folder with label files is no dataset.
 
     Raises:
         UserError: it has label files without images, or without a row.
@@ -319,7 +319,7 @@ class _Labelled(NamedTuple):
 
 
 class _YoloReader:
-    """Reads the labels of all splits, because missing names are made up for the whole data set."""
+    """Reads the labels of all splits, because missing names are made up for the whole dataset."""
 
     def __init__(self, folder: _YoloFolder) -> None:
         self.folder, self.root = folder, folder.files.root

@@ -1,4 +1,4 @@
-"""Read label files of a YOLO data set, and tell polygons from boxes with key points."""
+"""Read label files of a YOLO dataset, and tell polygons from boxes with key points."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def shape_of(numbers: Sequence[float]) -> Shape:
 
 
 def kind_of_rows(shapes: Iterable[Shape]) -> FaultKind:
-    """What the rows of more than four numbers are in a data set, where all are of one kind."""
+    """What the rows of more than four numbers are in a dataset, where all are of one kind."""
     counts = Counter(shapes)
     tracked = counts.pop("tracked", 0)
     if tracked and tracked >= counts["polygon"] + counts["key points"] + counts["either"]:

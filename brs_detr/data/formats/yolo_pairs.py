@@ -1,4 +1,4 @@
-"""Find the label file of each image of a YOLO data set."""
+"""Find the label file of each image of a YOLO dataset."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def pair_labels(splits: Iterable[Sequence[Path]], files: FolderFiles) -> LabelPa
 
     Args:
         splits: the images of each split.
-        files: the folder of the data set, which may hold other images and labels as well.
+        files: the folder of the dataset, which may hold other images and labels as well.
     """
     splits = list(splits)
     finder = _LabelFinder()

@@ -1,4 +1,4 @@
-"""Read the YAML file and the files of class names that describe a YOLO data set."""
+"""Read the YAML file and the files of class names that describe a YOLO dataset."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ class DataYaml:
 
 
 def read_data_yaml(file: Path) -> DataYaml:
-    """Read the YAML file of a YOLO data set.
+    """Read the YAML file of a YOLO dataset.
 
     Raises:
         UserError: it is not YAML (names line and column), or one of its fields cannot be used.
     """
     fields = _load(file)
     if not isinstance(fields, dict):
-        raise UserError(f"{file} does not describe a data set.", _CURE)
+        raise UserError(f"{file} does not describe a dataset.", _CURE)
     splits: dict[str, tuple[str, ...]] = {}
     for key, value in fields.items():
         if key in _KEYS and (texts := _texts(file, key, value)) != splits.setdefault(_KEYS[key], texts):

@@ -1,1 +1,1 @@
-"""The classes that feed a data set to mmdet. `registry.register` makes them known to its configs."""
+"""The classes that feed a dataset to mmdet. `registry.register` makes them known to its configs."""

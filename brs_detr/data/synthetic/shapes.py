@@ -1,4 +1,4 @@
-"""The synthetic data set that the demo trains on: shapes on textured ground."""
+"""The synthetic dataset that the demo trains on: shapes on textured ground."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def make_shapes(
     overwrite: bool = False,
     masks: bool = False,
 ) -> None:
-    """Write a COCO-format data set of six classes, with overlaps, crowd regions and empty images.
+    """Write a COCO-format dataset of six classes, with overlaps, crowd regions and empty images.
 
     An image depends only on the seed, its split and its number: the same seed gives the same pixels and annotation
-    files, and a larger data set begins with the images of a smaller one.
+    files, and a larger dataset begins with the images of a smaller one.
 
     Args:
         folder: target; `train/`, `val/` and `annotations/{train,val}.json` appear in it, all at once.
@@ -40,7 +40,7 @@ def make_shapes(
         image_size: (h, w) in pixels, each at least 48.
         seed: not negative.
         progress: called as `progress(done, total)` after each image.
-        overwrite: replace an existing data set.
+        overwrite: replace an existing dataset.
         masks: write the mask of every object, not only of crowds.
 
     Raises:

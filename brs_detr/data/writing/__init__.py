@@ -1,1 +1,1 @@
-"""Write data sets: convert them to COCO format, and fix what is wrong in them."""
+"""Write datasets: convert them to COCO format, and fix what is wrong in them."""

@@ -1,4 +1,4 @@
-"""Write a copy of a data set in COCO format: as it is, or without its mistakes."""
+"""Write a copy of a dataset in COCO format: as it is, or without its mistakes."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def convert(
     progress: Progress | None = None,
     allow_outside: bool = False,
 ) -> Conversion:
-    """Write a data set as a folder in COCO format: `annotations/SPLIT.json` beside `SPLIT/` with the images.
+    """Write a dataset as a folder in COCO format: `annotations/SPLIT.json` beside `SPLIT/` with the images.
 
     Boxes are clipped to their image, those of zero area are dropped. Categories, images and annotations keep their ids.
 
@@ -91,7 +91,7 @@ def convert(
         source: anything that `brs_detr.data.formats.source.open_source` understands.
         folder: target; appears as a whole or not at all.
         link: hard-link the images instead of copying them (copied where the disk cannot).
-        overwrite: replace an existing data set.
+        overwrite: replace an existing dataset.
         progress: called as `progress(done, total)` while images are checked and then copied, so that each counts twice.
         allow_outside: also copy or link files that are outside of the source.
 
@@ -162,23 +162,23 @@ def _own_names(images: Iterable[dict[str, Any]], split: SourceSplit) -> Iterator
 
 
 def fix_source(report: DataReport, folder: str | Path, link: bool = False, allow_outside: bool = False) -> Changes:
-    """Write a corrected copy of a data set in COCO format: `annotations/SPLIT.json` beside `SPLIT/` with the images.
+    """Write a corrected copy of a dataset in COCO format: `annotations/SPLIT.json` beside `SPLIT/` with the images.
 
     Boxes that cannot be used are left out, those over the edge clipped, repeated ones dropped. Images that cannot be
     used are left out with their boxes. An image that is in two splits stays only in the later one, so that what is
     measured does not change. All ids are numbered from 1; class names stay.
 
     Args:
-        report: of the data set, from `brs_detr.data.checks.check.check_source`. The data set itself is not changed.
+        report: of the dataset, from `brs_detr.data.checks.check.check_source`. The dataset itself is not changed.
         folder: target; appears as a whole or not at all.
         link: hard-link the images instead of copying them (copied where the disk cannot).
-        allow_outside: also copy or link files that are outside of the data set.
+        allow_outside: also copy or link files that are outside of the dataset.
 
     Returns:
         By split, what was done and how often.
 
     Raises:
-        UserError: something cannot be corrected or is outside of the data set, `folder` is not empty, or is within it.
+        UserError: something cannot be corrected or is outside of the dataset, `folder` is not empty, or is within it.
     """
     folder = Path(folder)
     require_apart(report.source, folder)

@@ -1,4 +1,4 @@
-"""Write a data set folder in COCO format as a whole, without harm to the data set it is made from."""
+"""Write a dataset folder in COCO format as a whole, without harm to the dataset it is made from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def fresh_folder(folder: str | Path, overwrite: bool | None = False) -> Iterator
 
     Args:
         folder: target; nothing of it exists before the block has ended.
-        overwrite: replace an existing data set: only a folder with `annotations` inside. None where the user has no
+        overwrite: replace an existing dataset: only a folder with `annotations` inside. None where the user has no
             such choice.
 
     Yields:
@@ -55,11 +55,11 @@ def _require_free(folder: Path, overwrite: bool | None) -> None:
         cure = "Choose another name, or overwrite it (--overwrite)." if overwrite is False else "Choose another name."
         raise UserError(f"The folder {folder} exists and is not empty.", cure)
     if not (folder / "annotations").is_dir():
-        raise UserError(f"{folder} does not look like a data set, so it is not replaced.", "Remove it yourself.")
+        raise UserError(f"{folder} does not look like a dataset, so it is not replaced.", "Remove it yourself.")
 
 
 def require_apart(source: DataSource, folder: Path) -> None:
-    """Refuse to write into a data set, or around it or its images, where overwriting would delete them.
+    """Refuse to write into a dataset, or around it or its images, where overwriting would delete them.
 
     Raises:
         UserError: the source and the target folder are within each other.
@@ -106,7 +106,7 @@ def write_split(
     """Write `annotations/NAME.json` and the images of a split in `NAME/`.
 
     Args:
-        folder: of the data set.
+        folder: of the dataset.
         name: of the split.
         dataset: COCO object; it is not changed.
         names: new file name of each image.

@@ -60,7 +60,7 @@ def mend_split(part: SplitReport, leaked: Collection[int], class_names: Sequence
     Args:
         part: result of the check.
         leaked: ids of images to leave out because another split has them.
-        class_names: of the data set, in the order of their labels; they become its categories.
+        class_names: of the dataset, in the order of their labels; they become its categories.
     """
     changes: Counter[str] = Counter()
     homes = _choose_images(part, leaked, changes)

@@ -67,7 +67,7 @@ async function send(file) {
     response = await fetch("api/detect?threshold=0", { method: "POST", body, headers: { "Content-Type": "application/octet-stream" } });
     answer = await response.json();
   } catch {
-    return { error: { message: "The server does not answer.", cure: "See in its terminal whether it still runs.", isPassing: true } };
+    return { error: { message: "The server does not answer.", cure: "Check in its terminal whether it still runs.", isPassing: true } };
   }
   if (answer.error) return { error: { ...answer.error, isPassing: [408, 503].includes(response.status) } };
   return { image: answer.images[0] };
@@ -121,7 +121,7 @@ function draw() {
   image.addEventListener("error", () => {
     image.remove();
     picture.isUnseen = true;
-    if (picture === shown) stage.prepend(make("p", { className: "quiet", textContent: "This browser cannot show this kind of picture. Boxes and table are right all the same." }));
+    if (picture === shown) stage.prepend(make("p", { className: "quiet", textContent: "This browser cannot show this kind of image. The boxes and the table are correct nevertheless." }));
     update();
   });
   stage.append(image, makeSvg("svg", { id: "boxes", role: "img" }));
@@ -285,7 +285,7 @@ async function savePicture() {
   const isPhoto = picture.file.type === "image/jpeg";
   const blob = await new Promise((done) => canvas.toBlob(done, isPhoto ? "image/jpeg" : "image/png", 0.93));
   if (blob) save(blob, picture.file.name.replace(/\.[^.]*$/, "") + (isPhoto ? "_detected.jpg" : "_detected.png"));
-  else report(picture.file.name, "The picture is too large for this browser to draw.", "Use `brs-detr predict`.");
+  else report(picture.file.name, "The image is too large for this browser to draw.", "Use `brs-detr predict`.");
 }
 
 function save(blob, name) {

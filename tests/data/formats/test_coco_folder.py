@@ -89,7 +89,7 @@ def test_an_unknown_layout_says_what_is_there_and_what_is_understood(tmp_path: P
 def test_an_empty_or_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds nothing"):
         find_splits(tmp_path)
-    with pytest.raises(UserError, match="no data set folder"):
+    with pytest.raises(UserError, match="no dataset folder"):
         find_splits(tmp_path / "absent")
 
 

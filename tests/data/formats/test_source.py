@@ -168,11 +168,11 @@ def test_a_folder_of_no_format_is_told_what_it_holds_and_what_is_understood(tmp_
 def test_an_empty_folder_a_missing_one_and_another_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="which holds nothing"):
         open_source(tmp_path)
-    with pytest.raises(UserError, match=r"no data set folder .*absent\.\n  Check"):
+    with pytest.raises(UserError, match=r"no dataset folder .*absent\.\n  Check"):
         open_source(tmp_path / "absent")
     write_texts(tmp_path, {"notes.md": "", "classes.txt": "ant"})
     for name in ("notes.md", "classes.txt"):
-        with pytest.raises(UserError, match=f"{name} does not describe a data set"):
+        with pytest.raises(UserError, match=f"{name} does not describe a dataset"):
             open_source(tmp_path / name)
 
 
@@ -180,9 +180,9 @@ def test_several_data_sets_in_one_folder_are_not_mixed(tmp_path: Path) -> None:
     for name in ("a", "b"):
         WITH_SPLITS["YOLO"](tmp_path / "yolo" / name)
         WITH_SPLITS["Pascal VOC"](tmp_path / "voc" / name)
-    with pytest.raises(UserError, match=r"more than one YAML file of a data set: a/data\.yaml, b/data\.yaml"):
+    with pytest.raises(UserError, match=r"more than one YAML file of a dataset: a/data\.yaml, b/data\.yaml"):
         open_source(tmp_path / "yolo")
-    with pytest.raises(UserError, match="more than one Pascal VOC data set: a, b"):
+    with pytest.raises(UserError, match="more than one Pascal VOC dataset: a, b"):
         open_source(tmp_path / "voc")
     shutil.rmtree(tmp_path / "voc" / "b")
     shutil.rmtree(tmp_path / "yolo" / "b")
@@ -222,7 +222,7 @@ def rename_image(name: Callable[[Path], str]) -> Callable[[Path], Path]:
 
 
 def list_outside(name: Callable[[Path], str]) -> Callable[[Path], Path]:
-    """Let a list of a YOLO data set name an image outside."""
+    """Let a list of a YOLO dataset name an image outside."""
 
     def write(folder: Path) -> Path:
         target = folder.parent / "else" / "t00.jpg"

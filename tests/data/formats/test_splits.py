@@ -158,7 +158,7 @@ SHARES = {"train": 0.8, "val": 0.2}
 
 
 def make(classes: list[set[int]], names: list[str] | None = None) -> dict:
-    """A data set with one image for each set of categories."""
+    """A dataset with one image for each set of categories."""
     names = names or [f"{number:04}.jpg" for number in range(len(classes))]
     annotations = [
         {"image_id": number, "category_id": label, "bbox": [0, 0, 5, 5]}

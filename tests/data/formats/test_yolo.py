@@ -260,7 +260,7 @@ def test_no_image_to_train_with_is_refused(yolo: Path) -> None:
 
 def test_two_yaml_files_have_to_be_chosen_from(yolo: Path) -> None:
     shutil.copy(yolo / "data.yaml", yolo / "other.yaml")
-    with pytest.raises(UserError, match=r"more than one YAML file of a data set: data\.yaml, other\.yaml\."):
+    with pytest.raises(UserError, match=r"more than one YAML file of a dataset: data\.yaml, other\.yaml\."):
         open_source(yolo)
 
 
@@ -322,7 +322,7 @@ def test_pictures_with_captions_are_no_yolo(tmp_path: Path) -> None:
     write_pictures(tmp_path, *(f"{number}.jpg" for number in range(25)))
     write_texts(tmp_path, {f"{number}.txt": "a photo of a dog" for number in range(25)})
     write_json(tmp_path / "notes.json", {"categories": []})
-    with pytest.raises(UserError, match="No data set in"):
+    with pytest.raises(UserError, match="No dataset in"):
         open_source(tmp_path)
 
 

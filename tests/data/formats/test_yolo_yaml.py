@@ -33,8 +33,8 @@ def test_names_stay_as_they_are_written(tmp_path: Path) -> None:
     [
         ("names: [a, b\ntrain: c", r"is not valid YAML: .* at line \d, column \d"),
         ("names: [\x07]", "is not valid YAML: "),
-        ("- a\n- b", "does not describe a data set"),
-        ("", "does not describe a data set"),
+        ("- a\n- b", "does not describe a dataset"),
+        ("", "does not describe a dataset"),
         ("names: ant", "'names' in .* is neither a list nor numbers with names"),
         ("names: {ant: 0}", "'names' in .* is neither a list nor numbers"),
         ("names: [[a], b]", "'names' in .* holds something that is not a name"),

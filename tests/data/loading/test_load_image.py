@@ -132,7 +132,7 @@ def test_the_limit_on_pixels_can_be_moved(tmp_path: Path, monkeypatch: pytest.Mo
     assert in_training(path).shape == (21, 34, 3)
     for odd in ("many", "0", "-5", "1e9"):
         monkeypatch.setenv("BRS_DETR_MAX_PIXELS", odd)
-        with pytest.raises(UserError, match=f"BRS_DETR_MAX_PIXELS={odd} is no number of pixels"):
+        with pytest.raises(UserError, match=f"BRS_DETR_MAX_PIXELS={odd} is not a number of pixels"):
             in_training(path)
 
 

@@ -123,7 +123,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         ),
         r"(?s)object that cannot be read: 1 .*missing annotation file: 1 ",
     ),
-    "no format": (lambda voc: (voc / "Annotations").rename(voc / "../x"), "No data set in"),
+    "no format": (lambda voc: (voc / "Annotations").rename(voc / "../x"), "No dataset in"),
 }
 
 

@@ -57,7 +57,7 @@ def test_a_failed_replacement_keeps_the_old_folder(tmp_path: Path) -> None:
 
 def test_what_is_no_data_set_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(UserError, match="does not look like a data set"):
+    with pytest.raises(UserError, match="does not look like a dataset"):
         fill(tmp_path, overwrite=True)
     with pytest.raises(UserError, match="is a file"):
         fill(tmp_path / "thesis.tex", overwrite=True)
